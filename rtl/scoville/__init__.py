@@ -1,0 +1,3 @@
+"""Scoville: an LLM-inference processor written in Amaranth."""
+
+__version__ = "0.1.0"

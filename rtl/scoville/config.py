@@ -1,0 +1,105 @@
+"""Configurations: every size of the chip in one frozen record, and the named ones people build."""
+
+from dataclasses import dataclass
+
+__all__ = ["BLOCK", "CONFIGS", "PAGE_TOKENS", "TILE_ROWS", "ChipConfig", "get_config"]
+
+BLOCK = 32  # values in an activation or weight block
+TILE_ROWS = 32  # output rows that the array accumulates together: rows * interleave
+PAGE_TOKENS = 32  # tokens in a KV page
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipConfig:
+    """Sizes of one build. No field changes a result bit except `act_bits` (numerics contract, rule 1).
+
+    Parameters
+    ----------
+    bus_bytes : memory data bus, bytes a beat; a power of two, 8 to 256.
+    rows, lanes : dot units a lane, and lanes; powers of two. `32 // rows` must cover the accumulate latency (4).
+    dot_width : multipliers a dot unit, a power of two up to 32; a block takes ``32 // dot_width`` cycles.
+    act_bits : bits of an activation code, 8 to 12.
+    max_hidden : depth of the residual buffer and of the norm-weight buffer, values.
+    max_rows : depth of the bias buffer, values.
+    operand_blocks : depth of the operand buffer, blocks a lane.
+    max_head_blocks : largest head dimension in blocks of 32.
+    stream_beats : depth of the stream FIFO, beats: how far the reader runs ahead.
+    addr_bits : width of a memory address.
+    """
+
+    name: str
+    bus_bytes: int
+    rows: int
+    lanes: int
+    dot_width: int = 32
+    act_bits: int = 8
+    max_hidden: int = 1024
+    max_rows: int = 4096
+    operand_blocks: int = 128
+    max_head_blocks: int = 4
+    stream_beats: int = 256
+    addr_bits: int = 40
+
+    def __post_init__(self):
+        for field in ("bus_bytes", "rows", "lanes", "dot_width", "max_head_blocks", "stream_beats"):
+            value = getattr(self, field)
+            if value < 1 or value & (value - 1):
+                raise ValueError(f"{field} is {value}; it must be a power of two")
+        if not 8 <= self.bus_bytes <= 256:
+            raise ValueError(f"bus_bytes is {self.bus_bytes}; it must be 8 to 256")
+        if self.rows > 8:
+            raise ValueError(f"rows is {self.rows}; at most 8, so that 32 / rows covers the accumulate latency")
+        if self.dot_width > BLOCK:
+            raise ValueError(f"dot_width is {self.dot_width}; at most {BLOCK}")
+        if not 8 <= self.act_bits <= 12:
+            raise ValueError(f"act_bits is {self.act_bits}; it must be 8 to 12")
+
+    @property
+    def bus_bits(self):
+        return 8 * self.bus_bytes
+
+    @property
+    def interleave(self):
+        """Row groups of a tile that take turns in a dot unit."""
+        return TILE_ROWS // self.rows
+
+    @property
+    def group(self):
+        """k-blocks that share one header in the weight stream, so that a header fills whole beats."""
+        return max(1, self.bus_bytes // BLOCK)
+
+    @property
+    def block_cycles(self):
+        """Cycles a dot unit spends on one block."""
+        return BLOCK // self.dot_width
+
+    @property
+    def multipliers(self):
+        return self.rows * self.lanes * self.dot_width
+
+
+CONFIGS = {
+    config.name: config
+    for config in (
+        ChipConfig(name="nano", bus_bytes=16, rows=2, lanes=2, dot_width=16, max_hidden=256, max_rows=1024,
+                   operand_blocks=64),
+        ChipConfig(name="slim", bus_bytes=8, rows=1, lanes=1, dot_width=8, max_hidden=256, max_rows=1024,
+                   operand_blocks=64, stream_beats=64),
+        ChipConfig(name="wide", bus_bytes=32, rows=8, lanes=4, dot_width=32, max_hidden=1024, operand_blocks=128),
+        ChipConfig(name="kria", bus_bytes=64, rows=4, lanes=4, dot_width=32, max_hidden=1024, operand_blocks=128),
+    )
+}
+
+
+def get_config(name):
+    """The named configuration.
+
+    Raises
+    ------
+    ValueError
+        If there is no such name; the message lists those there are.
+    """
+    try:
+        return CONFIGS[name]
+    except KeyError:
+        raise ValueError(f"unknown configuration {name!r}; there are: {', '.join(CONFIGS)}") from None
