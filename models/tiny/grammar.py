@@ -102,7 +102,8 @@ class Story:
             out += self.pick([[], [f"{h.he} liked to play {self.at}."], [f"{h.he} lived near the {self.place}."]])
             when = self.pick(["One day,", "One sunny day,", "One morning,"])
             return out + [f"{when} {h.name} {went} to the {self.place}."]
-        return [f"One day, {h.intro} {went} to the {self.place}."]
+        went_or_was = self.pick([f"{went} to the {self.place}", f"was walking {self.at}", f"sat {self.at}"])
+        return [f"One day, {h.intro} {went_or_was}."]
 
     def say(self, who: Who, words: str) -> str:
         """Let someone say something, given with its closing punctuation."""
@@ -131,7 +132,7 @@ class Story:
         h, f, t = self.hero, self.friend, self.thing
         return [
             *self.opening(),
-            f"{h.he} had {a(self.colour)} {t}, but {self.pick(['it was gone', f'{h.he} lost it'])}.",
+            f"{h.he} had {a(self.colour)} {t}, but {self.pick(['now it was gone', f'{h.he} lost it'])}.",
             self.pick([f"{h.name} was very sad.", f"{h.name} began to cry."]),
             self.meet(),
             self.say(f, self.pick([f"I will help you find your {t}.", f"Let us look for your {t}!"])),
@@ -164,7 +165,7 @@ class Story:
 
     def rain(self) -> list[str]:
         h, f = self.hero, self.friend
-        cover = self.pick(["a big tree", "an old bridge", "a big leaf"])
+        cover = self.pick(["a big tree", "a big bush", "a big leaf"])
         return [
             *self.opening(),
             self.meet(),
@@ -193,10 +194,10 @@ class Story:
         h, f = self.hero, self.friend
         made, fail, works = self.pick(
             [
-                ("kite", "it fell to the ground", "flew high in the sky"),
-                ("boat", "it sank in the water", "sailed on the water"),
-                ("tower", "it fell down", "was very tall"),
-                ("house", "the wind blew it away", "was strong and warm"),
+                ("kite", "the kite fell to the ground", "flew high in the sky"),
+                ("boat", "the boat sank in the water", "sailed on the water"),
+                ("tower", "the tower fell down", "was very tall"),
+                ("house", "the wind blew the house away", "was strong and warm"),
             ]
         )
         return [

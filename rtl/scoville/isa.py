@@ -7,7 +7,7 @@ aligned to the bus.
 import enum
 
 __all__ = ["FIELDS", "INSTRUCTION_BYTES", "Dest", "Element", "LoadDest", "Mode", "Opcode", "ScaleFormat",
-           "decode", "encode"]
+           "decode", "encode", "field"]
 
 INSTRUCTION_BYTES = 32
 
@@ -72,6 +72,7 @@ FIELDS = {
         "bias": (114, 1), "residual": (115, 1),  # add, and store, the residual stream
         "norm": (116, 1),  # sum of squares, and multiply by the norm weights before quantising
         "limit": (120, 24),  # LOGITS: rows that are real vocabulary entries
+        "beats": (144, 24),  # the whole matrix in the weight stream
     } | _NORM | {"group": (232, 8), "head_blocks": (240, 4), "table": (168, 40), "table_stride": (208, 24)},
     Opcode.ATTEND: _COMMON | {
         "src": (84, 12), "dst": (96, 12), "kv_heads": (120, 8), "softmax_scale": (128, 32)} | _PAGES,
@@ -98,6 +99,12 @@ def encode(opcode, **fields):
             raise ValueError(f"{Opcode(opcode).name}.{name} = {value} does not fit {width} bits")
         word |= value << lsb
     return word.to_bytes(INSTRUCTION_BYTES, "little")
+
+
+def field(word, opcode, name):
+    """The bits of one field of an instruction word: an int's slice is not meant, only an HDL value's."""
+    lsb, width = FIELDS[opcode][name]
+    return word[lsb:lsb + width]
 
 
 def decode(data):

@@ -1,0 +1,161 @@
+"""An independent float reference: the checkpoint's weights in Hugging Face transformers, FP32.
+
+Nothing here uses the project's own importer, compiler or golden model, so an error in those cannot hide in the reference.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["Reference", "load_reference"]
+
+
+def _torch():
+    """The optional packages torch and transformers."""
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise RuntimeError("the float reference needs torch and transformers: pip install 'scoville[float]'") from error
+    transformers.logging.set_verbosity_error()
+    return torch, transformers
+
+
+class Reference:
+    """A causal language model in FP32.
+
+    Parameters
+    ----------
+    model : transformers model, already in evaluation mode
+    """
+
+    def __init__(self, model):
+        self.model = model
+
+    def logits(self, ids):
+        """Logits after every position: float32 ``[len(ids), vocab]`` for token ids ``ids``."""
+        torch, _ = _torch()
+        with torch.inference_mode():
+            return self.model(torch.as_tensor([list(map(int, ids))])).logits[0].float().numpy()
+
+    def generate(self, ids, max_new_tokens, stop_ids=()):
+        """Greedy continuation of `ids`: a list of at most `max_new_tokens` ids, the stop token included."""
+        ids = list(map(int, ids))
+        start = len(ids)
+        while len(ids) < start + max_new_tokens:
+            ids.append(int(np.argmax(self.logits(ids)[-1])))
+            if ids[-1] in stop_ids:
+                break
+        return ids[start:]
+
+
+def load_reference(path):
+    """The float model of a Hugging Face checkpoint directory or of a GGUF file, as a `Reference`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `path` is neither.
+    RuntimeError
+        If torch or transformers are not installed.
+    ValueError
+        If a GGUF file holds an architecture other than ``llama``.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / "config.json").is_file():
+        torch, transformers = _torch()
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)
+        return Reference(model.eval())
+    if path.is_file() and path.suffix == ".gguf":
+        return Reference(_from_gguf(path))
+    raise FileNotFoundError(f"{path} is neither a checkpoint directory with config.json nor a .gguf file")
+
+
+_NAMES = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_TOP = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+
+
+def _target(name):
+    """The transformers name of a GGUF tensor."""
+    if name in _TOP:
+        return _TOP[name]
+    _, layer, part, kind = name.split(".")
+    return f"model.layers.{layer}.{_NAMES[part]}.{kind}"
+
+
+def _halves(tensor, heads):
+    """Rows of a GGUF projection (RoPE pairs side by side) in the order of transformers (halves of the head)."""
+    dim = tensor.shape[0] // heads
+    return tensor.reshape(heads, dim // 2, 2, *tensor.shape[1:]).swapaxes(1, 2).reshape(tensor.shape)
+
+
+def _from_gguf(path):
+    torch, transformers = _torch()
+    import gguf
+
+    reader = gguf.GGUFReader(path)
+
+    @functools.cache
+    def field(name, default=None):
+        found = reader.get_field(name)
+        if found is None and default is None:
+            raise ValueError(f"{path.name} lacks {name}")
+        return default if found is None else found.contents()
+
+    architecture = field("general.architecture")
+    if architecture != "llama":
+        raise ValueError(f"{path.name} has architecture {architecture!r}; the reference reads GGUF files of 'llama'")
+    if reader.get_field("llama.rope.scaling.type") is not None and field("llama.rope.scaling.type") != "none":
+        raise ValueError(f"{path.name} scales its RoPE frequencies; the reference reads plain RoPE only")
+    heads = field("llama.attention.head_count")
+    kv_heads = field("llama.attention.head_count_kv", heads)
+    hidden = field("llama.embedding_length")
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    config = transformers.LlamaConfig(
+        vocab_size=int(tensors["token_embd.weight"].shape[1]),
+        hidden_size=hidden,
+        intermediate_size=field("llama.feed_forward_length"),
+        num_hidden_layers=field("llama.block_count"),
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=field("llama.attention.key_length", hidden // heads),
+        max_position_embeddings=field("llama.context_length"),
+        rms_norm_eps=field("llama.attention.layer_norm_rms_epsilon"),
+        rope_parameters={"rope_type": "default", "rope_theta": field("llama.rope.freq_base", 10000.0)},
+        tie_word_embeddings="output.weight" not in tensors,
+    )
+    state = {}
+    for name, tensor in tensors.items():
+        if name == "rope_freqs.weight":
+            raise ValueError(f"{path.name} scales its RoPE frequencies; the reference reads plain RoPE only")
+        values = np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+        if ".attn_q." in name:
+            values = _halves(values, heads)
+        elif ".attn_k." in name:
+            values = _halves(values, kv_heads)
+        state[_target(name)] = torch.from_numpy(np.ascontiguousarray(values))
+    with torch.device("meta"):
+        model = transformers.LlamaForCausalLM(config)
+    model = model.to_empty(device="cpu")
+    model.model.rotary_emb = type(model.model.rotary_emb)(config)
+    model.tie_weights()
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    missing = [name for name in missing if not (config.tie_word_embeddings and name == "lm_head.weight")]
+    if missing or unexpected:
+        raise ValueError(f"{path.name}: missing {missing}, unexpected {unexpected}")
+    return model.float().eval()

@@ -1,0 +1,209 @@
+"""The dot array: T lanes of R dot units eat the weight stream, one item at a time."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.array.drain import Drain, drain_row
+from scoville.array.dot_unit import linear
+from scoville.array.lane import Accumulate, Lane, Latencies
+from scoville.array.operand import operand_depth
+from scoville.numerics import fp32
+from scoville.numerics.block import Scale, block_layout
+from scoville.numerics.pipe import Pipe
+from scoville.weights.decoder import weight_block
+
+__all__ = ["ArrayTask", "DotArray", "array_task"]
+
+
+def array_task(config):
+    """Layout of a task: one tile of 32 rows over `kblocks` blocks.
+
+    ``address``: operand block of k-block 0; ``tile``: which accumulators; ``clear``: they start from zero;
+    ``rescale``: before the first block they are multiplied by 2^-shift of their lane; ``drain``: the results leave;
+    ``tag``: where to, 0 the chain, 1 the softmax unit.
+    """
+    return data.StructLayout({
+        "address": range(operand_depth(config)),
+        "kblocks": 12,
+        "tile": range(max(2, config.max_head_blocks)),
+        "clear": 1,
+        "rescale": 1,
+        "drain": 1,
+        "tag": 1,
+        "shift": data.ArrayLayout(8, config.lanes),
+    })
+
+
+ArrayTask = array_task
+
+
+class DotArray(wiring.Component):
+    """T lanes of R dot units, their accumulators and the drain.
+
+    Task: for every k-block, for every row group, one item of the weight stream meets operand block address + k of every
+    lane. acc = (clear ? 0 : acc * 2^-shift), then acc = acc + (dot * scale + sum * minimum) * 2^(e8 - 127) in the order
+    of k, roundings as in the numerics contract.
+
+    Throughput: an item in `block_cycles` cycles, without a bubble between k-blocks, tiles and tasks. A tile that drains
+    waits at its last k-block until the drain has room for it; nothing else stops the array, and the pipeline behind the
+    issue moves in every cycle. Latency: `latency` cycles from an item to its accumulators, and two more to the first row.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    task : In(stream(array_task))
+    weights : In(stream(weight_block))
+    operand_address : Out, operand_blocks : In, the operand buffer's read port
+    o : Out(stream(drain_row))
+    busy : Out(1), some accepted task is not done, or its rows have not all left `o`
+    issue, no_task, no_weights, drain_full : Out(1), exactly one is high in each cycle: useful work, or what is missing
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "task": In(stream.Signature(array_task(config))),
+            "weights": In(stream.Signature(weight_block(config))),
+            "operand_address": Out(range(operand_depth(config))),
+            "operand_blocks": In(data.ArrayLayout(block_layout(config.act_bits), config.lanes)),
+            "o": Out(stream.Signature(drain_row(config))),
+            "busy": Out(1),
+            "issue": Out(1),
+            "no_task": Out(1),
+            "no_weights": Out(1),
+            "drain_full": Out(1),
+        })
+
+    @property
+    def latency(self):
+        """Cycles from the acceptance of an item to its new accumulators."""
+        return 1 + self.config.block_cycles - 1 + Latencies(self.config).result
+
+    @staticmethod
+    def model(codes, scales, minimums, q, e8, sums, acc=None, shift=None):
+        """The accumulators after one task: `linear` on the rescaled accumulators.
+
+        Parameters
+        ----------
+        codes, scales, minimums, q, e8, sums, acc : as for `linear`, N = 32 rows
+        shift : integers [T], or None for no rescaling
+        """
+        if acc is not None and shift is not None:
+            acc = fp32.model.scale2(acc, -np_int(shift))
+        return linear(codes, scales, minimums, q, e8, sums, acc)
+
+    def elaborate(self, platform):
+        m = Module()
+        config, latency = self.config, Latencies(self.config)
+        m.submodules.drain = drain = Drain(config)
+        wiring.connect(m, wiring.flipped(self.o), drain.o)
+
+        # Issue: which k-block and row group is next
+        task = Signal(array_task(config), reset_less=True)
+        active = Signal()
+        k = Signal(12, reset_less=True)  # k-blocks after this one
+        group = Signal(range(config.interleave), reset_less=True)
+        start = Signal(reset_less=True)  # this is the task's first k-block
+        slices = Signal(range(config.block_cycles))  # cycles that the item of before still needs
+        draining, room, accept, finish = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            draining.eq(task.drain & (k == 0)),
+            room.eq(~draining | (group != 0) | drain.available),
+            self.weights.ready.eq(active & room & (slices == 0)),
+            accept.eq(self.weights.ready & self.weights.valid),
+            finish.eq(accept & (k == 0) & (group == config.interleave - 1)),
+            self.task.ready.eq(~active | finish),
+            drain.reserve.eq(accept & draining & (group == 0)),
+            self.issue.eq(accept | (slices != 0)),
+            self.no_task.eq(~self.issue & ~active),
+            self.drain_full.eq(~self.issue & active & ~room),
+            self.no_weights.eq(~self.issue & active & room),
+        ]
+        with m.If(accept):
+            m.d.sync += [slices.eq(config.block_cycles - 1), group.eq(group + 1)]
+            with m.If(group == config.interleave - 1):
+                m.d.sync += [group.eq(0), start.eq(0), k.eq(k - 1), task.address.eq(task.address + 1)]
+        with m.Elif(slices != 0):
+            m.d.sync += slices.eq(slices - 1)
+        with m.If(self.task.ready):
+            m.d.sync += [active.eq(self.task.valid), task.eq(self.task.payload), k.eq(self.task.p.kblocks - 1),
+                         group.eq(0), start.eq(1)]
+
+        # The item, and the operand address that goes with it
+        item = Signal(weight_block(config), reset_less=True)
+        address = Signal.like(task.address, reset_less=True)
+        m.d.comb += self.operand_address.eq(Mux(accept, task.address, address))
+        with m.If(accept):
+            m.d.sync += [item.eq(self.weights.payload), address.eq(task.address)]
+        slice_index = Signal(range(max(2, config.block_cycles)), reset_less=True)
+        m.d.sync += slice_index.eq(Mux(accept, 0, slice_index + 1))
+
+        # What travels with it: age 0 is the cycle of its last slice
+        pipe = Pipe(m)
+        control = Signal(data.StructLayout({
+            "address": range(config.interleave * config.max_head_blocks), "clear": 1, "drain": 1, "tag": 1,
+            "shift": data.ArrayLayout(8, config.lanes)}), reset_less=True)
+        valid = Signal()
+        m.d.sync += valid.eq(slices == 1 if config.block_cycles > 1 else accept)
+        with m.If(accept):
+            m.d.sync += [
+                control.address.eq(task.tile * config.interleave + group),
+                control.clear.eq(task.clear & start),
+                control.drain.eq(draining),
+                control.tag.eq(task.tag),
+                control.shift.eq(Mux(task.rescale & start, task.shift.as_value(), 0)),
+            ]
+        scale = pipe.delay(pipe.input(item.scale), latency.scale)
+        minimum = Mux(item.has_minimum, item.minimum.as_value(), 0)
+        minimum = pipe.delay(pipe.input(minimum), latency.scale)
+        clear, shift = pipe.input(control.clear), pipe.input(control.shift)
+        write, tag = pipe.input(control.address), pipe.input(control.tag)
+        valids = [valid]
+        for _ in range(latency.result):
+            moved = Signal(name="valid")
+            m.d.sync += moved.eq(valids[-1])
+            valids.append(moved)
+
+        # Lanes
+        lanes = []
+        for index in range(config.lanes):
+            m.submodules[f"lane{index}"] = lane = Lane(config)
+            lanes.append(lane)
+            for row in range(config.rows):
+                codes = item.codes.as_value().word_select(row, 8 * 32)
+                if config.block_cycles > 1:
+                    codes = codes.word_select(slice_index, 8 * config.dot_width)
+                m.d.comb += lane.codes[row].as_value().eq(codes)
+            m.d.comb += [
+                lane.first.eq(slice_index == 0),
+                lane.slice.eq(slice_index),
+                lane.block.eq(self.operand_blocks[index]),
+                lane.scale.eq(scale),
+                lane.minimum.as_value().eq(minimum),
+                lane.read.eq(pipe.delay(write, latency.read)),
+                lane.control.clear.eq(pipe.delay(clear, latency.read)),
+                lane.control.shift.eq(pipe.delay(shift, latency.read)[index]),
+                lane.write.eq(pipe.delay(write, latency.result)),
+                lane.write_en.eq(valids[latency.result]),
+            ]
+
+        # Drain
+        leave = pipe.valid(valid & control.drain, latency.result)
+        m.d.comb += [
+            drain.write.valid.eq(leave),
+            drain.write.p.tag.eq(pipe.delay(tag, latency.result)),
+        ]
+        for row in range(config.rows):
+            for index, lane in enumerate(lanes):
+                m.d.comb += drain.write.p["values"][row][index].eq(lane.values[row])
+
+        pending = Signal()  # an item is in the pipeline
+        in_flight = Signal(range(latency.result + 3))
+        m.d.comb += pending.eq(in_flight != 0)
+        m.d.sync += in_flight.eq(in_flight + (accept & 1) - valids[latency.result])
+        m.d.comb += self.busy.eq(active | pending | drain.busy)
+        return m

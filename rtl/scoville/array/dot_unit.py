@@ -1,0 +1,177 @@
+"""The dot unit: 32 activations times 32 weights, exactly, then the two block scales."""
+
+import numpy as np
+from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from scoville.config import BLOCK
+from scoville.numerics import block, fp32
+from scoville.numerics.block import Scale, block_layout
+from scoville.numerics.pipe import Pipe, width_of
+
+__all__ = ["DotUnit", "dot_latency", "dot_product", "linear", "scaled_term", "tree"]
+
+TREE_LEVELS = 3  # adder levels between registers
+
+
+def tree(values):
+    """The sum of HDL values as a balanced tree, so that it is log2(n) bits wider than a value, not n - 1."""
+    values = list(values)
+    while len(values) > 1:
+        values = [a + b for a, b in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
+
+
+def dot_latency(config):
+    """Cycles from the last slice of a block to its exact sum: products, tree, and the sum over slices."""
+    levels = config.dot_width.bit_length() - 1
+    return 1 + -(-levels // TREE_LEVELS) + (config.block_cycles > 1)
+
+
+def dot_product(pipe, config, codes, q, first):
+    """The exact integer sum of codes * q over a block, one slice of `dot_width` products a cycle.
+
+    Parameters
+    ----------
+    pipe : Pipe
+    config : ChipConfig
+    codes, q : lists of `dot_width` signed HDL values of age 0
+    first : Staged, 1 in the block's first slice
+
+    Returns
+    -------
+    Staged : the sum, of age `dot_latency(config)` counted from the last slice
+    """
+    at = 0
+    terms = [pipe.reg(a * b, at).value for a, b in zip(codes, q, strict=True)]
+    at += 1
+    while len(terms) > 1:
+        step = min(len(terms), 1 << TREE_LEVELS)
+        terms = [pipe.reg(tree(terms[i:i + step]), at).value for i in range(0, len(terms), step)]
+        at += 1
+    total = terms[0]
+    # |code * q| <= 2^7 * (2^(act_bits - 1) - 1), so 32 of them are below 2^(act_bits + 11), one bit less than a tree's.
+    bits = config.act_bits + 12
+    assert width_of(total) + exact_log2(config.block_cycles) == bits + 1
+    if config.block_cycles > 1:
+        running = Signal(signed(bits), reset_less=True, name="running")
+        pipe.m.d.sync += running.eq(Mux(pipe.delay(first, at), 0, running) + total)
+        return pipe.input(running, at + 1)
+    return pipe.input(total[:bits].as_signed(), at)
+
+
+def scaled_term(pipe, dot, activations, e8, scale, minimum):
+    """What a block adds to the accumulator: (dot * scale + sum * minimum) * 2^(e8 - 127), as FP32.
+
+    A zero minimum adds +0, which changes no FP32 value, so blocks without minimums take the same way.
+
+    Parameters
+    ----------
+    pipe : Pipe
+    dot, activations, e8 : Staged, the exact dot product, the sum of the activation block, and its exponent byte
+    scale, minimum : Staged `Scale`
+    """
+    # Integers and scales are narrower than products, so they are what waits for the dot product.
+    activations, scale, minimum = (pipe.input(pipe.delay(x, dot.at), dot.at) for x in (activations, scale, minimum))
+    product = block.scale_mul(pipe, dot, scale)
+    product = fp32.add(pipe, product, block.scale_mul(pipe, activations, minimum))
+    at = product.at
+    exponent = pipe.input(pipe.delay(e8, at) - Const(127, 8), at)
+    return fp32.scale2(pipe, product, exponent)
+
+
+def linear(codes, scales, minimums, q, e8, sums, acc=None):
+    """The outputs of N rows for T lanes over K blocks, in the order of roundings of the numerics contract.
+
+    Parameters
+    ----------
+    codes : int8 or float32 [K, N, 32], weight codes after the code table
+    scales : float32 [K, N]
+    minimums : float32 [K, N], or None
+    q : integers [K, T, 32], activation codes
+    e8 : integers [K, T], exponent bytes
+    sums : integers [K, T], sums of `q`
+    acc : float32 [N, T] to start from, or None for zeros
+
+    Returns
+    -------
+    float32 [N, T]
+    """
+    f32 = fp32.model
+    q = np.asarray(q, np.float32)
+    sums = np.asarray(sums, np.float32)
+    exponents = np.asarray(e8, np.int64) - 127
+    acc = np.zeros((codes.shape[1], q.shape[1]), np.float32) if acc is None else acc
+    for k in range(codes.shape[0]):
+        # Every partial sum is an integer below 2^24, so a float32 product of matrices is exact.
+        dots = np.asarray(codes[k], np.float32) @ q[k].T
+        term = f32.mul(dots, scales[k][:, None])
+        if minimums is not None:
+            term = f32.add(term, f32.mul(sums[k][None, :], minimums[k][:, None]))
+        acc = f32.add(acc, f32.scale2(term, exponents[k][None, :]))
+    return acc
+
+
+class DotUnit(wiring.Component):
+    """One dot unit without its accumulator, as a stream component.
+
+    o = (dot(codes, q) * scale + sum * minimum) * 2^(e8 - 127), FP32, roundings as in `linear`.
+
+    Throughput: a block in `block_cycles` cycles. Latency: `latency` cycles. The pipeline moves in every cycle, so `o`
+    has no ready.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    i : In(stream), codes, scale, minimum, block
+    o : Out(stream(32)), always ready
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({
+                "codes": data.ArrayLayout(8, BLOCK), "scale": Scale, "minimum": Scale,
+                "block": block_layout(config.act_bits)}))),
+            "o": Out(stream.Signature(32, always_ready=True)),
+        })
+
+    @staticmethod
+    def model(codes, scale, minimum, q, e8, total):
+        """Terms of n blocks: codes [n, 32], scale, minimum float32 [n], q [n, 32], e8 [n], total [n] -> float32 [n]."""
+        f32 = fp32.model
+        dots = (np.asarray(codes, np.int64) * np.asarray(q, np.int64)).sum(-1).astype(np.float32)
+        term = f32.add(f32.mul(dots, scale), f32.mul(np.asarray(total, np.float32), minimum))
+        return f32.scale2(term, np.asarray(e8, np.int64) - 127)
+
+    def elaborate(self, platform):
+        m = Module()
+        cycles, width = self.config.block_cycles, self.config.dot_width
+        pipe = Pipe(m)
+        index = Signal(range(max(2, cycles)))
+        last = Signal()
+        m.d.comb += [last.eq(index == cycles - 1), self.i.ready.eq(last)]
+        with m.If(self.i.valid):
+            m.d.sync += index.eq(Mux(last, 0, index + 1))
+        item = self.i.payload
+        size = 8 * width
+        codes = item.codes.as_value().word_select(index, size)
+        q = item.block.q.as_value().word_select(index, self.config.act_bits * width)
+        bits = self.config.act_bits
+        dot = dot_product(
+            pipe, self.config,
+            [codes[8 * j:8 * j + 8].as_signed() for j in range(width)],
+            [q[bits * j:bits * j + bits].as_signed() for j in range(width)],
+            pipe.input(index == 0))
+        term = scaled_term(pipe, dot, pipe.input(item.block.sum), pipe.input(item.block.e8),
+                           pipe.input(item.scale), pipe.input(item.minimum))
+        m.d.comb += [
+            self.o.payload.eq(term.value),
+            self.o.valid.eq(pipe.valid(self.i.valid & last, term.at)),
+        ]
+        return m

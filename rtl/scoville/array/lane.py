@@ -1,0 +1,148 @@
+"""The lane: R dot units that share an activation block, and their accumulators."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, signed
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from scoville.array.dot_unit import dot_latency, dot_product, scaled_term
+from scoville.numerics import fp32
+from scoville.numerics.block import Scale, block_layout
+from scoville.numerics.pipe import Pipe
+
+__all__ = ["ADD_LATENCY", "Accumulate", "Lane", "Latencies"]
+
+ADD_LATENCY = 4
+
+
+class Latencies:
+    """When each part of an item must reach a lane, in cycles after the item's last slice.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    scale : the exact dot product is there, and wants its scale and minimum
+    read : the accumulator is read, `early` cycles before its adder wants it
+    accumulate : the term is there, and wants its accumulator
+    result : the new accumulator value is there
+    """
+
+    def __init__(self, config):
+        # scale_mul 3, add of the minimum 4, scale2 1
+        self.scale = dot_latency(config)
+        self.accumulate = self.scale + 3 + ADD_LATENCY + 1
+        self.result = self.accumulate + ADD_LATENCY
+        # An accumulator comes back to its adder after interleave * block_cycles cycles. Where that is more than the
+        # adder's latency, the read has a register of its own; where it is not, the sum is forwarded.
+        distance = config.interleave * config.block_cycles
+        assert distance >= ADD_LATENCY
+        self.early = int(distance > ADD_LATENCY)
+        self.read = self.accumulate - self.early
+
+
+class Accumulate(data.Struct):
+    """What a lane does with its accumulators: at `read` for `shift` and `clear`, the write `ADD_LATENCY` later."""
+
+    clear: 1
+    shift: 8
+
+
+def rescaled(value, shift):
+    """value * 2^-shift, combinational, as `fp32.scale2`."""
+    field = value[23:31] - shift
+    assert field.shape() == signed(9)
+    return Mux(field > 0, Cat(value[:23], field[:8], value[31]), Const(0, 32))
+
+
+class Lane(wiring.Component):
+    """R dot units on one activation block, each with `interleave * max_head_blocks` FP32 accumulators.
+
+    Per item and row: acc = (clear ? 0 : acc * 2^-shift) + (dot * scale + sum * minimum) * 2^(e8 - 127), roundings as in
+    the numerics contract. The pipeline moves in every cycle. Codes and block are taken a slice a cycle; scales, control
+    and write come at the ages that `Latencies` gives, so that lanes share the registers that delay them.
+    Throughput: an item in `block_cycles` cycles; an accumulator may be used again after `interleave` items.
+    Latency: `Latencies.result`.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    first, slice : In, this cycle's slice is the item's first; its number
+    codes : In, `dot_width` codes of each row
+    block : In, the activation block, stable for all slices of an item
+    scale, minimum : In, one `Scale` a row, `Latencies.scale` cycles after the last slice
+    read : In, accumulator address, `Latencies.read` cycles after the last slice
+    control : In(Accumulate), with `read`
+    write_en, write : In, accumulator to write, `Latencies.result` cycles after the last slice
+    values : Out, the new accumulators, with `write`
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.depth = config.interleave * config.max_head_blocks
+        super().__init__({
+            "first": In(1),
+            "slice": In(range(max(2, config.block_cycles))),
+            "codes": In(data.ArrayLayout(data.ArrayLayout(signed(8), config.dot_width), config.rows)),
+            "block": In(block_layout(config.act_bits)),
+            "scale": In(data.ArrayLayout(Scale, config.rows)),
+            "minimum": In(data.ArrayLayout(Scale, config.rows)),
+            "read": In(range(self.depth)),
+            "control": In(Accumulate),
+            "write_en": In(1),
+            "write": In(range(self.depth)),
+            "values": Out(data.ArrayLayout(32, config.rows)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, latency = self.config, Latencies(self.config)
+        pipe = Pipe(m)
+
+        # Dot products and terms
+        first = pipe.input(self.first)
+        total, e8 = pipe.input(self.block.sum), pipe.input(self.block.e8)
+        if config.block_cycles > 1:
+            q = data.ArrayLayout(signed(config.act_bits), config.dot_width)
+            q = q(self.block.q.as_value().word_select(self.slice, q.size))
+        else:
+            q = self.block.q
+        q = [q[j] for j in range(config.dot_width)]
+        terms = []
+        for row in range(config.rows):
+            dot = dot_product(pipe, config, [self.codes[row][j] for j in range(config.dot_width)], q, first)
+            assert dot.at == latency.scale
+            terms.append(scaled_term(pipe, dot, total, e8, pipe.input(self.scale[row], latency.scale),
+                                     pipe.input(self.minimum[row], latency.scale)))
+            assert terms[row].at == latency.accumulate
+
+        # Accumulators
+        shape = data.ArrayLayout(32, config.rows)
+        m.submodules.accumulators = accumulators = memory.Memory(shape=shape, depth=self.depth, init=[])
+        write, read = accumulators.write_port(), accumulators.read_port(domain="comb")
+        m.d.comb += [
+            write.addr.eq(self.write),
+            write.data.eq(self.values),
+            write.en.eq(self.write_en),
+            read.addr.eq(self.read),
+        ]
+        forward = Const(0)
+        if not latency.early:
+            forward = pipe.wire(self.write_en & (self.write == self.read))
+        for row in range(config.rows):
+            old = Mux(forward, self.values[row], read.data[row])
+            old = Mux(self.control.clear, 0, rescaled(old, self.control.shift))
+            if latency.early:
+                old = pipe.reg(old, latency.read)
+            else:
+                old = pipe.input(old, latency.read)
+            result = fp32.add(pipe, old, terms[row])
+            assert result.at == latency.result
+            m.d.comb += self.values[row].eq(result.value)
+        assert 1 << exact_log2(self.depth) == self.depth
+        return m

@@ -1,0 +1,65 @@
+"""The operand buffer: activation blocks, one bank a lane, written by the quantiser and read by the dot array."""
+
+from amaranth.hdl import Module
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.numerics.block import block_layout
+
+__all__ = ["OperandBuffer", "operand_depth", "operand_write"]
+
+
+def operand_depth(config):
+    """Blocks in a bank: the compiler's, then two pages of probability blocks."""
+    return config.operand_blocks + 2 * config.max_head_blocks
+
+
+def operand_write(config):
+    """Layout of a write: which lane's bank, which address, and the block."""
+    return data.StructLayout({
+        "bank": range(max(2, config.lanes)),
+        "address": range(operand_depth(config)),
+        "block": block_layout(config.act_bits),
+    })
+
+
+class OperandBuffer(wiring.Component):
+    """T banks of activation blocks, read in lock step at one address.
+
+    A block written in cycle n can be read by an address given in cycle n + 1. Throughput: one write and one read of
+    all banks a cycle. Latency of a read: one cycle.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    write : In(stream(operand_write)), always ready
+    address : In, block address, the same for every bank
+    blocks : Out, the banks' blocks at the address of the cycle before
+    """
+
+    def __init__(self, config):
+        self.config = config
+        layout = block_layout(config.act_bits)
+        super().__init__({
+            "write": In(stream.Signature(operand_write(config), always_ready=True)),
+            "address": In(range(operand_depth(config))),
+            "blocks": Out(data.ArrayLayout(layout, config.lanes)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        for lane in range(self.config.lanes):
+            bank = memory.Memory(shape=block_layout(self.config.act_bits), depth=operand_depth(self.config), init=[])
+            m.submodules[f"bank{lane}"] = bank
+            write, read = bank.write_port(), bank.read_port()
+            m.d.comb += [
+                write.addr.eq(self.write.p.address),
+                write.data.eq(self.write.p.block),
+                write.en.eq(self.write.valid & (self.write.p.bank == lane)),
+                read.addr.eq(self.address),
+                self.blocks[lane].eq(read.data),
+            ]
+        return m

@@ -1,0 +1,109 @@
+"""The denominator of softmax: page sums into 1/l, one lane after the other through one pipeline."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.numerics import fp32, table
+from scoville.numerics.pipe import Pipe
+
+__all__ = ["FRACTION_BITS", "SUM_BITS", "Denominator", "page_sum_layout"]
+
+FRACTION_BITS = 30  # of a truncated probability
+SUM_BITS = FRACTION_BITS + 1 + 6  # 32 values of at most 2.0
+
+
+def page_sum_layout(config):
+    """A page's exact sums of truncated probabilities, the steps of its maxima, and its place in the command."""
+    return data.StructLayout({
+        "sums": data.ArrayLayout(SUM_BITS, config.lanes), "shifts": data.ArrayLayout(8, config.lanes),
+        "first": 1, "last": 1})
+
+
+class Denominator(wiring.Component):
+    """``l = add(scale2(l, -shift), f32(sum) * 2^-30)`` a page, from 0 at the first page, and ``1 / l`` after the last.
+
+    A page comes every 32 cycles at most, so the lanes take turns in one adder and one reciprocal.
+
+    Throughput: a page in ``lanes + 9`` cycles. Latency: `lanes` plus that of the adder and the reciprocal.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    i : In(stream), `page_sum_layout`
+    factor : Out(stream of lanes x FP32), 1/l of every lane, once a command; at most `PENDING` wait to be taken.
+    busy : Out(1)
+    """
+
+    PENDING = 2
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(page_sum_layout(config))),
+            "factor": Out(stream.Signature(data.ArrayLayout(32, config.lanes))),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self.config.lanes
+        pending = Signal(range(self.PENDING + 1))  # factors under way or not taken
+        running = Signal()
+        taken = Signal()
+        page = self.i.payload
+        m.d.comb += [
+            self.i.ready.eq(~running & (pending != self.PENDING)),
+            taken.eq(self.i.valid & self.i.ready),
+            self.busy.eq(running | (pending != 0)),
+        ]
+
+        # Lane 0 is fed, then the others move down; the new l enter at the top, so they end in their places.
+        sums = Signal(data.ArrayLayout(SUM_BITS, lanes), reset_less=True)
+        shifts = Signal(data.ArrayLayout(8, lanes), reset_less=True)
+        old = Signal(data.ArrayLayout(32, lanes), reset_less=True)
+        new = Signal(data.ArrayLayout(32, lanes), reset_less=True)
+        last = Signal(reset_less=True)
+        to_feed = Signal(range(lanes + 1))
+        to_come = Signal(range(lanes + 1))
+        feed = Signal()
+        m.d.comb += feed.eq(to_feed != 0)
+        with m.If(feed):
+            m.d.sync += [register.eq(register.as_value() >> width)
+                         for register, width in ((sums, SUM_BITS), (shifts, 8), (old, 32))]
+            m.d.sync += to_feed.eq(to_feed - 1)
+        with m.If(taken):
+            m.d.sync += [
+                sums.eq(page.sums), shifts.eq(page.shifts), old.eq(Mux(page.first, 0, new.as_value())),
+                last.eq(page.last), to_feed.eq(lanes), to_come.eq(lanes), running.eq(1),
+            ]
+
+        pipe = Pipe(m)
+        term = fp32.from_int(pipe, pipe.input(sums[0]), -FRACTION_BITS)
+        total = fp32.add(pipe, fp32.scale2(pipe, pipe.input(old[0]), pipe.input(-shifts[0])), term)
+        inverse = table.recip(pipe, total)
+        fed = pipe.valid(feed, total.at)
+        with m.If(fed):
+            m.d.sync += [new.eq(Cat(new.as_value()[32:], total.value)), to_come.eq(to_come - 1)]
+            with m.If(to_come == 1):
+                m.d.sync += running.eq(0)
+        final = pipe.valid(fed & last, inverse.at - total.at)
+        whole = pipe.valid(fed & last & (to_come == 1), inverse.at - total.at)
+
+        inverses = Signal(data.ArrayLayout(32, lanes), reset_less=True)
+        m.submodules.factors = factors = fifo.SyncFIFOBuffered(width=32 * lanes, depth=self.PENDING)
+        gathered = Cat(inverses.as_value()[32:], inverse.value)
+        with m.If(final):
+            m.d.sync += inverses.eq(gathered)
+        m.d.comb += [
+            factors.w_data.eq(gathered),
+            factors.w_en.eq(whole),
+            self.factor.payload.eq(factors.r_data),
+            self.factor.valid.eq(factors.r_rdy),
+            factors.r_en.eq(self.factor.ready),
+        ]
+        m.d.sync += pending.eq(pending + (taken & page.last) - (self.factor.valid & self.factor.ready))
+        return m

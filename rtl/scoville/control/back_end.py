@@ -1,0 +1,267 @@
+"""The back end: carries out the instructions, in order, as commands to the units and tasks to the array."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.array.array import array_task
+from scoville.attention.kv_store import store_command_layout
+from scoville.attention.softmax import softmax_command_layout
+from scoville.config import TILE_ROWS
+from scoville.control.attend import AttendWalker
+from scoville.control.front_end import PassState
+from scoville.epilogue.chain import LaneScale, chain_command
+from scoville.epilogue.quantiser import quantiser_command
+from scoville.epilogue.router import QuantDest
+from scoville.epilogue.vectors import VectorDest, vector_command
+from scoville.isa import INSTRUCTION_BYTES, Dest, Mode, Opcode, field
+from scoville.sampler.sampler import sampler_command
+from scoville.weights.decoder import WeightCommand, WeightKind
+
+__all__ = ["BackEnd"]
+
+COMMANDS = ("decoder", "vectors", "chain", "quantiser", "kv", "sampler", "dump")
+
+
+class BackEnd(wiring.Component):
+    """Pops instructions and drives the datapath; nothing in it knows a model.
+
+    An instruction first sends its commands (decoder, chain, quantiser …), each to the unit's queue, then its array
+    tasks. The next instruction follows at once unless it says `wait`: then the datapath must be `quiet`.
+
+    Members
+    -------
+    i : In(stream(256)), instructions
+    state : In(PassState)
+    decoder, vectors, chain, quantiser, softmax, kv, sampler, dump : Out(stream), commands
+    task : Out(stream), to the array
+    shift : In(stream), the softmax unit's rescale shifts, one item a page
+    probability_done : In(1), a page's probability blocks have been written
+    quiet : In(1), no command or datum is anywhere between the decoder and the operand buffer
+    settled : In(1), sampler, dump and KV store have nothing left to do
+    dump_base : In(addr_bits), where this token's logits go; 0 for nowhere
+    seed, invt : In, the sampler's settings
+    done : Out(1), the pass has ended (for one cycle)
+    waiting, waiting_softmax : Out(1), held by a dependency; by the softmax unit
+    loading : Out(1), the stream carries vectors, not weights
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(8 * INSTRUCTION_BYTES)),
+            "state": In(PassState(config)),
+            "decoder": Out(stream.Signature(WeightCommand)),
+            "vectors": Out(stream.Signature(vector_command(config))),
+            "chain": Out(stream.Signature(chain_command(config))),
+            "quantiser": Out(stream.Signature(quantiser_command(config))),
+            "softmax": Out(stream.Signature(softmax_command_layout(config))),
+            "kv": Out(stream.Signature(store_command_layout(config))),
+            "sampler": Out(stream.Signature(sampler_command(config))),
+            "dump": Out(stream.Signature(data.StructLayout({"address": config.addr_bits, "words": 24}))),
+            "task": Out(stream.Signature(array_task(config))),
+            "shift": In(stream.Signature(data.ArrayLayout(8, config.lanes))),
+            "probability_done": In(1),
+            "quiet": In(1),
+            "settled": In(1),
+            "dump_base": In(config.addr_bits),
+            "seed": In(64),
+            "invt": In(32),
+            "done": Out(1),
+            "waiting": Out(1),
+            "waiting_softmax": Out(1),
+        })
+
+    def _payloads(self, m, word, lane):
+        """The commands' payloads, as functions of the instruction (and of the lane, where it goes lane by lane)."""
+        config, state = self.config, self.state
+        bus_shift = config.bus_bytes.bit_length() - 1
+        opcode = field(word, Opcode.END, "opcode")
+        is_linear = opcode == Opcode.LINEAR
+        is_embed = opcode == Opcode.EMBED
+
+        def linear(name):
+            return field(word, Opcode.LINEAR, name)
+
+        dest = linear("dest")
+        vector_beats = field(word, Opcode.LOAD, "bytes") >> bus_shift
+        all_lanes = Signal(config.lanes)
+        mask = Signal(config.lanes)
+        rows = Signal(24)
+        blocks = Signal(24)
+        m.d.comb += [
+            all_lanes.eq((1 << state.tokens) - 1),
+            mask.eq(Mux(is_embed, 1 << lane, all_lanes)),
+            rows.eq(Mux(is_embed, field(word, Opcode.EMBED, "rows"), linear("tiles") * TILE_ROWS)),
+            blocks.eq(Mux(is_linear & (linear("mode") == Mode.GLU), rows >> 6, rows >> 5)),
+        ]
+        m.d.comb += [
+            self.decoder.p.kind.eq(Mux(is_linear, WeightKind.LINEAR, WeightKind.VECTOR)),
+            self.decoder.p.tiles.eq(Mux(is_linear, linear("tiles"), vector_beats)),
+            self.decoder.p.kblocks.eq(linear("kblocks")),
+            self.decoder.p.code_bits8.eq(linear("code_bits8")),
+            self.decoder.p.scale_format.eq(linear("scale_format")),
+            self.decoder.p.minimum.eq(linear("minimum")),
+
+            self.vectors.p.lane.eq(lane),
+            self.vectors.p.beats.eq(vector_beats),
+            self.vectors.p.words.eq(field(word, Opcode.EMBED, "rows")),
+            self.vectors.p.element.eq(field(word, Opcode.EMBED, "element")),
+
+            self.chain.p.source.eq(is_embed),
+            self.chain.p.rows.eq(rows),
+            self.chain.p.mask.eq(mask),
+            self.chain.p.lane_scale.eq(Mux(is_linear & linear("lane_scale"), LaneScale.RMS, LaneScale.NONE)),
+            self.chain.p.bias.eq(is_linear & linear("bias")),
+            self.chain.p.mode.eq(Mux(is_linear, linear("mode"), Mode.PLAIN.value)),
+            self.chain.p.residual_add.eq(is_linear & linear("residual")),
+            self.chain.p.residual_store.eq(is_embed | linear("residual")),
+            self.chain.p.norm.eq(is_embed | linear("norm")),
+            self.chain.p.head_blocks.eq(linear("head_blocks")),
+            self.chain.p.logits.eq(is_linear & (dest == Dest.LOGITS)),
+            self.chain.p.limit.eq(linear("limit")),
+            self.chain.p.inv_n.eq(linear("inv_n")),
+            self.chain.p.epsilon.eq(linear("epsilon")),
+
+            self.quantiser.p.blocks.eq(blocks),
+            self.quantiser.p.mask.eq(mask),
+            self.quantiser.p.kv8.eq(is_linear & ((dest == Dest.KEY) | (dest == Dest.VALUE))),
+            self.quantiser.p.info.dst.eq(Mux(is_embed, field(word, Opcode.EMBED, "dst"), linear("dst"))),
+            self.quantiser.p.info.group.eq(linear("group")),
+            self.quantiser.p.info.head_blocks.eq(linear("head_blocks")),
+
+            self.kv.p.value.eq(dest == Dest.VALUE),
+            self.kv.p.table.eq(linear("table")),
+            self.kv.p.table_stride.eq(linear("table_stride")),
+            self.kv.p.position.eq(state.position),
+            self.kv.p.head_blocks.eq(linear("head_blocks")),
+            self.kv.p.blocks.eq(linear("tiles") * state.tokens),
+
+            self.sampler.p.lane.eq(state.tokens - 1),
+            self.sampler.p.invt.eq(self.invt),
+            self.sampler.p.seed.eq(self.seed),
+            self.sampler.p.position.eq(state.position + state.tokens - 1),
+            self.sampler.p.rows.eq(linear("limit")),
+
+            self.dump.p.address.eq(self.dump_base),
+            self.dump.p.words.eq(linear("limit")),
+        ]
+        with m.Switch(opcode):
+            with m.Case(Opcode.LOAD):
+                m.d.comb += self.vectors.p.dest.eq(field(word, Opcode.LOAD, "load_dest"))
+            with m.Case(Opcode.ROPE):
+                m.d.comb += self.vectors.p.dest.eq(VectorDest.ROPE)
+            with m.Default():
+                m.d.comb += self.vectors.p.dest.eq(VectorDest.EMBED)
+        with m.Switch(Mux(is_linear, dest, Dest.OPERAND.value)):
+            with m.Case(Dest.QUERY):
+                m.d.comb += self.quantiser.p.info.dest.eq(QuantDest.QUERY)
+            with m.Case(Dest.KEY):
+                m.d.comb += self.quantiser.p.info.dest.eq(QuantDest.KEY)
+            with m.Case(Dest.VALUE):
+                m.d.comb += self.quantiser.p.info.dest.eq(QuantDest.VALUE)
+            with m.Default():
+                m.d.comb += self.quantiser.p.info.dest.eq(QuantDest.OPERAND)
+
+    def elaborate(self, platform):
+        m = Module()
+        config, state = self.config, self.state
+
+        word = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
+        opcode = field(word, Opcode.END, "opcode")
+        dest = field(word, Opcode.LINEAR, "dest")
+        lane = Signal(range(config.lanes + 1))
+        tiles = Signal(20)
+        self._payloads(m, word, lane)
+
+        m.submodules.walker = walker = AttendWalker(config)
+        m.d.comb += [
+            walker.i.payload.eq(word),
+            walker.state.eq(state),
+            walker.shift.payload.eq(self.shift.payload),
+            walker.shift.valid.eq(self.shift.valid),
+            self.shift.ready.eq(walker.shift.ready),
+            walker.probability_done.eq(self.probability_done),
+            self.waiting_softmax.eq(walker.waiting_softmax),
+            self.softmax.payload.eq(walker.softmax.payload),
+            self.softmax.valid.eq(walker.softmax.valid),
+            walker.softmax.ready.eq(self.softmax.ready),
+        ]
+
+        # Commands that this instruction still has to send.
+        due = {name: Signal(name=f"due_{name}") for name in COMMANDS}
+        any_due = Cat(due.values()).any()
+        is_load = (opcode == Opcode.LOAD) | (opcode == Opcode.ROPE) | (opcode == Opcode.EMBED)
+        is_linear = opcode == Opcode.LINEAR
+        logits = is_linear & (dest == Dest.LOGITS)
+        needed = {
+            "decoder": is_load | is_linear,
+            "vectors": is_load,
+            "chain": is_linear | (opcode == Opcode.EMBED),
+            "quantiser": (is_linear & (dest != Dest.LOGITS) & (dest != Dest.NONE)) | (opcode == Opcode.EMBED),
+            "kv": is_linear & ((dest == Dest.KEY) | (dest == Dest.VALUE)),
+            "sampler": logits,
+            "dump": logits & (self.dump_base != 0),
+        }
+
+        with m.FSM() as fsm:
+            with m.State("take"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += word.eq(self.i.payload)
+                with m.If(self.i.valid):
+                    m.next = "order"
+            with m.State("order"):
+                m.d.sync += [lane.eq(0), tiles.eq(0)]
+                with m.If(opcode == Opcode.END):
+                    m.d.comb += self.waiting.eq(1)
+                    with m.If(self.quiet & self.settled):
+                        m.d.comb += self.done.eq(1)
+                        m.next = "take"
+                with m.Elif(field(word, Opcode.END, "wait") & ~self.quiet):
+                    m.d.comb += self.waiting.eq(1)
+                with m.Elif(opcode == Opcode.ATTEND):
+                    m.next = "attend"
+                with m.Else():
+                    m.d.sync += [due[name].eq(needed[name]) for name in COMMANDS]
+                    m.next = "command"
+            with m.State("command"):
+                for name in COMMANDS:
+                    port = getattr(self, name)
+                    m.d.comb += port.valid.eq(due[name])
+                    with m.If(port.ready):
+                        m.d.sync += due[name].eq(0)
+                with m.If(~any_due):
+                    with m.If(is_linear):
+                        m.next = "tiles"
+                    with m.Elif((opcode != Opcode.LOAD) & (lane + 1 != state.tokens)):
+                        m.d.sync += lane.eq(lane + 1)
+                        m.d.sync += [due[name].eq(needed[name]) for name in COMMANDS]
+                    with m.Else():
+                        m.next = "take"
+            with m.State("tiles"):
+                m.d.comb += [
+                    self.task.valid.eq(1),
+                    self.task.p.address.eq(field(word, Opcode.LINEAR, "src")),
+                    self.task.p.kblocks.eq(field(word, Opcode.LINEAR, "kblocks")),
+                    self.task.p.clear.eq(1),
+                    self.task.p.drain.eq(1),
+                ]
+                with m.If(self.task.ready):
+                    m.d.sync += tiles.eq(tiles + 1)
+                    with m.If(tiles + 1 == field(word, Opcode.LINEAR, "tiles")):
+                        m.next = "take"
+            with m.State("attend"):
+                m.d.comb += walker.i.valid.eq(1)
+                with m.If(walker.i.ready):
+                    m.next = "take"
+
+        # The walker has the command ports while an ATTEND is under way.
+        with m.If(fsm.ongoing("attend")):
+            for name in ("decoder", "chain", "quantiser", "task"):
+                ours, theirs = getattr(self, name), getattr(walker, name)
+                m.d.comb += [
+                    ours.payload.eq(theirs.payload),
+                    ours.valid.eq(theirs.valid),
+                    theirs.ready.eq(ours.ready),
+                ]
+        return m

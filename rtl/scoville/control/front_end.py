@@ -1,0 +1,280 @@
+"""The front end: walks the program ahead of the array and tells the stream reader what to read."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.config import BLOCK, PAGE_TOKENS
+from scoville.control.instruction_fetch import instruction_layout
+from scoville.isa import INSTRUCTION_BYTES, Dest, Mode, Opcode, ScaleFormat, field
+
+__all__ = ["FrontEnd", "PassState", "page_part_beats"]
+
+PAGE_SHIFT = PAGE_TOKENS.bit_length() - 1
+
+
+def PassState(config):
+    """What a pass works on: `tokens` lanes from `position` on; `last` = it produces a token."""
+    return data.StructLayout({
+        "tokens": range(config.lanes + 1),
+        "position": 24,
+        "last": 1,
+        "ids": data.ArrayLayout(32, config.lanes),
+    })
+
+
+def page_part_beats(config, head_blocks):
+    """Beats of the K part (or the V part) of a KV page: exponents padded to the bus, then codes."""
+    header = (head_blocks * BLOCK + config.bus_bytes - 1) >> (config.bus_bytes.bit_length() - 1)
+    codes = head_blocks * (BLOCK * BLOCK // config.bus_bytes)
+    return header + codes
+
+
+class FrontEnd(wiring.Component):
+    """Turns instructions into read descriptors, in the order in which the back end will want the data.
+
+    It runs ahead of the array as far as the stream FIFO and the instruction queue allow. It waits at one place: before
+    it reads KV pages, the KV store must have written all that earlier instructions append to them.
+
+    Members
+    -------
+    start : In(1), begin a pass; `state` : In(PassState), stable during the pass
+    i : In(stream(instruction_layout))
+    o : Out(stream(256)), the instruction, to the back end
+    descriptor : Out(stream), {address, beats}, to the reader
+    lookup, found : page-table requests {row, page} and responses {address, fault}
+    kv_taken, kv_busy : In(1), the KV store has taken one LINEAR's command; it has writes to do
+    end : Out(1), END has been passed on
+    illegal, fault : Out(1), sticky; `fault_address` : Out, the instruction's or the page-table row's address
+    waiting_kv : Out(1), held back by KV writes
+    """
+
+    def __init__(self, config):
+        self.config = config
+        address = config.addr_bits
+        super().__init__({
+            "start": In(1),
+            "state": In(PassState(config)),
+            "i": In(stream.Signature(instruction_layout(config))),
+            "o": Out(stream.Signature(8 * INSTRUCTION_BYTES)),
+            "descriptor": Out(stream.Signature(data.StructLayout({"address": address, "beats": 24}))),
+            "lookup": Out(stream.Signature(data.StructLayout({"row": address, "page": 24}))),
+            "found": In(stream.Signature(data.StructLayout({"address": address, "fault": 1}))),
+            "kv_taken": In(1),
+            "kv_busy": In(1),
+            "end": Out(1),
+            "illegal": Out(1),
+            "fault": Out(1),
+            "fault_address": Out(address),
+            "waiting_kv": Out(1),
+        })
+
+    def _is_legal(self, m, word):
+        """A signal that says whether `word` is an instruction this chip can run."""
+        config = self.config
+        linear = {name: field(word, Opcode.LINEAR, name) for name in
+                  ("tiles", "kblocks", "scale_format", "src", "dest", "mode", "head_blocks", "group", "beats")}
+        attend = {name: field(word, Opcode.ATTEND, name) for name in ("kv_heads", "group", "head_blocks")}
+        legal = Signal()
+        with m.Switch(field(word, Opcode.END, "opcode")):
+            with m.Case(Opcode.END, Opcode.ROPE):
+                m.d.comb += legal.eq(1)
+            with m.Case(Opcode.LOAD):
+                m.d.comb += legal.eq(field(word, Opcode.LOAD, "load_dest") != 3)
+            with m.Case(Opcode.EMBED):
+                rows = field(word, Opcode.EMBED, "rows")
+                m.d.comb += legal.eq((rows != 0) & (rows <= config.max_hidden) & (rows[:5] == 0))
+            with m.Case(Opcode.LINEAR):
+                heads_needed = (linear["dest"] == Dest.QUERY) | (linear["dest"] == Dest.KEY) | (
+                    linear["dest"] == Dest.VALUE) | (linear["mode"] == Mode.ROPE)
+                m.d.comb += legal.eq(
+                    (linear["tiles"] != 0) & (linear["kblocks"] != 0) & (linear["beats"] != 0)
+                    & (linear["scale_format"] <= ScaleFormat.FP16.value)
+                    & (linear["src"] + linear["kblocks"] <= config.operand_blocks)
+                    & (linear["dest"] <= Dest.LOGITS.value) & (linear["mode"] <= Mode.GLU.value)
+                    & (~heads_needed | ((linear["head_blocks"] != 0)
+                                        & (linear["head_blocks"] <= config.max_head_blocks)))
+                    & ((linear["dest"] != Dest.QUERY) | (linear["group"] != 0)))
+            with m.Case(Opcode.ATTEND):
+                m.d.comb += legal.eq(
+                    (attend["kv_heads"] != 0) & (attend["group"] != 0) & (attend["head_blocks"] != 0)
+                    & (attend["head_blocks"] <= config.max_head_blocks))
+        return legal
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        bus_shift = config.bus_bytes.bit_length() - 1
+        state = self.state
+
+        word = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
+        origin = Signal(config.addr_bits, reset_less=True)
+        opcode = field(word, Opcode.END, "opcode")
+        address = field(word, Opcode.LOAD, "address")
+        legal = self._is_legal(m, word)
+
+        # KV appends on their way to the KV store: ATTEND waits until it has taken and done them.
+        appends = Signal(8)
+        append = Signal()
+        with m.If(append & ~self.kv_taken):
+            m.d.sync += appends.eq(appends + 1)
+        with m.If(~append & self.kv_taken):
+            m.d.sync += appends.eq(appends - 1)
+
+        # Per-lane rows (RoPE by position, embedding by token).
+        lane = Signal(range(config.lanes + 1))
+        row = Signal(32)
+        stride = field(word, Opcode.ROPE, "stride")
+        offset = Signal(config.addr_bits, reset_less=True)
+        row_bytes = field(word, Opcode.ROPE, "bytes")
+        m.d.comb += row.eq(Mux(opcode == Opcode.ROPE, state.position + lane, state.ids[lane[:max(1, (config.lanes - 1).bit_length())]]))
+
+        # Attention loops: KV heads, passes of T lanes over (token, query head) pairs, pages.
+        group = field(word, Opcode.ATTEND, "group")
+        pairs = Signal(16)
+        served = Signal(16)
+        head = Signal(8)
+        page = Signal(24)
+        table_row = Signal(config.addr_bits, reset_less=True)
+        found = Signal(config.addr_bits, reset_less=True)  # this page, and the one before it
+        before = Signal(config.addr_bits, reset_less=True)
+        pages = Signal(24)
+        part_beats = Signal(16)
+        m.d.comb += [
+            pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1),
+            part_beats.eq(page_part_beats(config, field(word, Opcode.ATTEND, "head_blocks"))),
+            self.lookup.p.row.eq(table_row),
+            self.lookup.p.page.eq(page),
+            self.o.payload.eq(word),
+        ]
+
+        with m.FSM():
+            with m.State("idle"):
+                with m.If(self.start):
+                    m.next = "take"
+            with m.State("take"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [word.eq(self.i.p.word), origin.eq(self.i.p.address)]
+                with m.If(self.i.valid):
+                    m.next = "check"
+            with m.State("check"):
+                with m.If(~legal):
+                    m.d.sync += [self.illegal.eq(1), self.fault_address.eq(origin)]
+                    m.next = "halted"
+                with m.Elif(field(word, Opcode.END, "only_last") & ~state.last):
+                    m.next = "take"
+                with m.Else():
+                    m.next = "forward"
+            with m.State("forward"):
+                m.d.comb += self.o.valid.eq(1)
+                m.d.sync += [lane.eq(0), head.eq(0), table_row.eq(field(word, Opcode.ATTEND, "table")),
+                             pairs.eq(state.tokens * group)]
+                with m.If(self.o.ready):
+                    with m.Switch(opcode):
+                        with m.Case(Opcode.END):
+                            m.d.comb += self.end.eq(1)
+                            m.next = "idle"
+                        with m.Case(Opcode.LOAD):
+                            m.next = "vector"
+                        with m.Case(Opcode.ROPE, Opcode.EMBED):
+                            m.next = "lane"
+                        with m.Case(Opcode.LINEAR):
+                            dest = field(word, Opcode.LINEAR, "dest")
+                            m.d.comb += append.eq((dest == Dest.KEY) | (dest == Dest.VALUE))
+                            m.next = "matrix"
+                        with m.Case(Opcode.ATTEND):
+                            m.next = "appended"
+            with m.State("vector"):
+                m.d.comb += [
+                    self.descriptor.valid.eq(1),
+                    self.descriptor.p.address.eq(address),
+                    self.descriptor.p.beats.eq(field(word, Opcode.LOAD, "bytes") >> bus_shift),
+                ]
+                with m.If(self.descriptor.ready):
+                    m.next = "take"
+            with m.State("matrix"):
+                m.d.comb += [
+                    self.descriptor.valid.eq(1),
+                    self.descriptor.p.address.eq(address),
+                    self.descriptor.p.beats.eq(field(word, Opcode.LINEAR, "beats")),
+                ]
+                with m.If(self.descriptor.ready):
+                    m.next = "take"
+            with m.State("lane"):
+                m.d.sync += offset.eq(row * stride)
+                m.next = "lane_row"
+            with m.State("lane_row"):
+                m.d.comb += [
+                    self.descriptor.valid.eq(1),
+                    self.descriptor.p.address.eq(address + offset),
+                    self.descriptor.p.beats.eq(row_bytes >> bus_shift),
+                ]
+                with m.If(self.descriptor.ready):
+                    m.d.sync += lane.eq(lane + 1)
+                    with m.If(lane + 1 == state.tokens):
+                        m.next = "take"
+                    with m.Else():
+                        m.next = "lane"
+            with m.State("appended"):
+                m.d.comb += self.waiting_kv.eq(1)
+                m.d.sync += [page.eq(0), served.eq(0)]
+                with m.If((appends == 0) & ~self.kv_busy):
+                    m.next = "look_up"
+            with m.State("look_up"):
+                m.d.comb += self.lookup.valid.eq(1)
+                with m.If(self.lookup.ready):
+                    m.next = "found"
+            with m.State("found"):
+                m.d.comb += self.found.ready.eq(1)
+                with m.If(self.found.valid):
+                    m.d.sync += [found.eq(self.found.p.address), before.eq(found)]
+                    with m.If(self.found.p.fault):
+                        m.d.sync += [self.fault.eq(1), self.fault_address.eq(table_row)]
+                        m.next = "halted"
+                    with m.Else():
+                        m.next = "keys"
+            with m.State("keys"):
+                m.d.comb += [
+                    self.descriptor.valid.eq(1),
+                    self.descriptor.p.address.eq(found),
+                    self.descriptor.p.beats.eq(part_beats),
+                ]
+                with m.If(self.descriptor.ready):
+                    m.d.sync += page.eq(page + 1)
+                    with m.If(page == 0):
+                        with m.If(pages == 1):
+                            m.d.sync += before.eq(found)
+                            m.next = "values"
+                        with m.Else():
+                            m.next = "look_up"
+                    with m.Else():
+                        m.next = "values"
+            with m.State("values"):  # of the page before, or of the last page once all keys are read
+                m.d.comb += [
+                    self.descriptor.valid.eq(1),
+                    self.descriptor.p.address.eq(before + (part_beats << bus_shift)),
+                    self.descriptor.p.beats.eq(part_beats),
+                ]
+                with m.If(self.descriptor.ready):
+                    with m.If(page < pages):
+                        m.next = "look_up"
+                    with m.Elif((page == pages) & (pages != 1)):
+                        m.d.sync += [before.eq(found), page.eq(page + 1)]
+                        m.next = "values"
+                    with m.Else():
+                        m.d.sync += page.eq(0)
+                        with m.If(served + config.lanes < pairs):
+                            m.d.sync += served.eq(served + config.lanes)
+                            m.next = "look_up"
+                        with m.Elif(head + 1 < field(word, Opcode.ATTEND, "kv_heads")):
+                            m.d.sync += [
+                                head.eq(head + 1), served.eq(0),
+                                table_row.eq(table_row + field(word, Opcode.ATTEND, "table_stride")),
+                            ]
+                            m.next = "look_up"
+                        with m.Else():
+                            m.next = "take"
+            with m.State("halted"):
+                pass
+        assert Cat(self.descriptor.p.beats).shape().width >= part_beats.shape().width
+        return m

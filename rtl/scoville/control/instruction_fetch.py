@@ -1,0 +1,107 @@
+"""Instruction fetch: reads the program in chunks ahead of the front end."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.isa import INSTRUCTION_BYTES
+
+__all__ = ["InstructionFetch", "instruction_layout"]
+
+CHUNK = 4  # instructions a read
+
+
+def instruction_layout(config):
+    """An instruction and where it came from."""
+    return data.StructLayout({"word": 8 * INSTRUCTION_BYTES, "address": config.addr_bits})
+
+
+class InstructionFetch(wiring.Component):
+    """Streams the instructions from `base` on, until it is told to stop.
+
+    A chunk of four instructions is read at once and the next chunk when it is used up: the front end runs far enough
+    ahead of the array to hide that latency. What was read behind the END is dropped.
+
+    Members
+    -------
+    start : In(1), begin at `base`
+    stop : In(1), END was seen: drop what is left
+    base : In(addr_bits), aligned to a chunk
+    request : Out(stream), {address, beats}
+    response : In(stream), {data, error}
+    o : Out(stream(instruction_layout))
+    error : Out(1), a read failed (for one cycle), at `error_address`
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "start": In(1),
+            "stop": In(1),
+            "base": In(config.addr_bits),
+            "request": Out(stream.Signature(data.StructLayout({"address": config.addr_bits, "beats": 8}))),
+            "response": In(stream.Signature(data.StructLayout({"data": config.bus_bits, "error": 1}))),
+            "o": Out(stream.Signature(instruction_layout(config))),
+            "error": Out(1),
+            "error_address": Out(config.addr_bits),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        chunk_bytes = max(CHUNK * INSTRUCTION_BYTES, config.bus_bytes)
+        beats = chunk_bytes // config.bus_bytes
+        instructions = chunk_bytes // INSTRUCTION_BYTES
+        word_bits = 8 * INSTRUCTION_BYTES
+
+        chunk = Signal(8 * chunk_bytes, reset_less=True)
+        address = Signal(config.addr_bits)
+        taken = Signal(range(instructions))
+        beat = Signal(range(beats + 1))
+        stopping = Signal()  # END came while a read was under way
+
+        m.d.comb += [
+            self.request.p.address.eq(address),
+            self.request.p.beats.eq(beats),
+            self.error_address.eq(address),
+            self.o.p.word.eq(chunk[:word_bits]),
+            self.o.p.address.eq(address + (taken << 5)),
+        ]
+        with m.FSM():
+            with m.State("idle"):
+                with m.If(self.start):
+                    m.d.sync += [address.eq(self.base), stopping.eq(0)]
+                    m.next = "request"
+            with m.State("request"):
+                m.d.comb += self.request.valid.eq(1)
+                m.d.sync += [beat.eq(0), taken.eq(0)]
+                with m.If(self.stop):
+                    m.d.sync += stopping.eq(1)
+                with m.If(self.request.ready):
+                    m.next = "receive"
+            with m.State("receive"):
+                m.d.comb += self.response.ready.eq(1)
+                with m.If(self.stop):
+                    m.d.sync += stopping.eq(1)
+                with m.If(self.response.valid):
+                    shifted = (chunk >> config.bus_bits) if beats > 1 else 0
+                    m.d.sync += [
+                        chunk.eq(shifted | (self.response.p.data << (8 * chunk_bytes - config.bus_bits))),
+                        beat.eq(beat + 1),
+                    ]
+                    m.d.comb += self.error.eq(self.response.p.error)
+                    with m.If(beat == beats - 1):
+                        with m.If(stopping | self.stop):
+                            m.next = "idle"
+                        with m.Else():
+                            m.next = "issue"
+            with m.State("issue"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += [chunk.eq(chunk >> word_bits), taken.eq(taken + 1)]
+                    with m.If(taken == instructions - 1):
+                        m.d.sync += address.eq(address + chunk_bytes)
+                        m.next = "request"
+                with m.If(self.stop):
+                    m.next = "idle"
+        return m

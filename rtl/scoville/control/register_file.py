@@ -1,0 +1,101 @@
+"""The AXI4-Lite slave: settings out, status and counters in, all from the table in `scoville.registers`."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.memory import axi
+from scoville.registers import REGISTERS, address_of
+
+__all__ = ["RegisterFile"]
+
+
+class RegisterFile(wiring.Component):
+    """Registers on an AXI4-Lite bus, one read and one write at a time.
+
+    A write takes effect in the cycle before its response; strobes are honoured byte by byte. An address outside the
+    table reads as zero and ignores writes, with an OKAY response, as the AMBA specification allows for holes.
+
+    Parameters
+    ----------
+    config : ChipConfig (unused sizes are not read; the map is the same for every chip)
+
+    Members
+    -------
+    bus : In(axi.lite_signature())
+    set_<name> : Out(32), the value of each ``rw`` register (lower-case name)
+    get_<name> : In(32), what each ``r`` and ``pop`` register shows
+    write_<name> : Out(32), for ``w`` and ``w1c`` registers: the bits written, for one cycle; zero otherwise
+    pop_<name> : Out(1), high for one cycle when a ``pop`` register has been read
+    """
+
+    def __init__(self, config):
+        self.config = config
+        members = {"bus": In(axi.lite_signature())}
+        for register in REGISTERS:
+            name = register.name.lower()
+            if register.access == "rw":
+                members[f"set_{name}"] = Out(32)
+            else:
+                members[f"get_{name}"] = In(32)
+            if register.access in ("w", "w1c"):
+                members[f"write_{name}"] = Out(32)
+            if register.access == "pop":
+                members[f"pop_{name}"] = Out(1)
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        bus = self.bus
+        index_bits = (axi.LITE_ADDR_BITS - 2)
+        assert address_of(REGISTERS[-1].name) < 1 << axi.LITE_ADDR_BITS
+
+        # A write goes when address and data are both there and the last response has been taken.
+        write = Signal()
+        m.d.comb += [
+            write.eq(bus.awvalid & bus.wvalid & (~bus.bvalid | bus.bready)),
+            bus.awready.eq(write),
+            bus.wready.eq(write),
+            bus.bresp.eq(axi.Resp.OKAY),
+        ]
+        with m.If(bus.bready):
+            m.d.sync += bus.bvalid.eq(0)
+        with m.If(write):
+            m.d.sync += bus.bvalid.eq(1)
+
+        read = Signal()
+        m.d.comb += [
+            read.eq(bus.arvalid & (~bus.rvalid | bus.rready)),
+            bus.arready.eq(read),
+            bus.rresp.eq(axi.Resp.OKAY),
+        ]
+        with m.If(bus.rready):
+            m.d.sync += bus.rvalid.eq(0)
+        with m.If(read):
+            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0)]
+
+        write_index = bus.awaddr[2:2 + index_bits]
+        read_index = bus.araddr[2:2 + index_bits]
+        for register in REGISTERS:
+            name = register.name.lower()
+            written = Signal(name=f"is_write_{name}")
+            m.d.comb += written.eq(write & (write_index == register.address >> 2))
+            if register.access == "rw":
+                value = getattr(self, f"set_{name}")
+                with m.If(written):
+                    for byte in range(4):
+                        with m.If(bus.wstrb[byte]):
+                            m.d.sync += value.word_select(byte, 8).eq(bus.wdata.word_select(byte, 8))
+            else:
+                value = getattr(self, f"get_{name}")
+            if register.access in ("w", "w1c"):
+                with m.If(written):
+                    for byte in range(4):
+                        with m.If(bus.wstrb[byte]):
+                            m.d.comb += getattr(self, f"write_{name}").word_select(byte, 8).eq(
+                                bus.wdata.word_select(byte, 8))
+            with m.If(read & (read_index == register.address >> 2)):
+                m.d.sync += bus.rdata.eq(value)
+                if register.access == "pop":
+                    m.d.comb += getattr(self, f"pop_{name}").eq(1)
+        return m

@@ -1,0 +1,157 @@
+"""The sequence: prompt chunks, then one token a pass, until a stop token or the limit."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from scoville.control.front_end import PassState
+
+__all__ = ["SequenceController"]
+
+STOPS = 4
+
+
+class SequenceController(wiring.Component):
+    """Makes passes out of one sequence.
+
+    A pass takes up to T tokens of the prompt; the one that takes the last of them, and each pass after it, produces a
+    token. Token ids of the prompt are read from memory, one a read: a few hundred cycles a pass.
+
+    Members
+    -------
+    start : In(1)
+    prompt, prompt_length, max_new, context, stops, stop_count : In, settings, stable while running
+    request, response : the fetch port's streams, {address, beats} and {data, error}
+    state : Out(PassState); begin : Out(1), a pass begins
+    pass_done : In(1), the back end has reached END
+    sampled : In(stream), {token}, one for each pass with ``state.last``
+    token : Out(stream(32)), the generated tokens
+    halt : In(1), an error elsewhere: no further pass
+    running : Out(1); finished : Out(1), for one cycle
+    generated : Out(32), tokens so far
+    overrun : Out(1), sticky: the next pass would not fit `context`, or the prompt is empty
+    read_error : Out(1), for one cycle, at `error_address`
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "start": In(1),
+            "prompt": In(config.addr_bits),
+            "prompt_length": In(32),
+            "max_new": In(32),
+            "context": In(32),
+            "stops": In(data.ArrayLayout(32, STOPS)),
+            "stop_count": In(32),
+            "request": Out(stream.Signature(data.StructLayout({"address": config.addr_bits, "beats": 8}))),
+            "response": In(stream.Signature(data.StructLayout({"data": config.bus_bits, "error": 1}))),
+            "state": Out(PassState(config)),
+            "begin": Out(1),
+            "pass_done": In(1),
+            "sampled": In(stream.Signature(data.StructLayout({"token": 32}))),
+            "token": Out(stream.Signature(32)),
+            "halt": In(1),
+            "running": Out(1),
+            "finished": Out(1),
+            "generated": Out(32),
+            "overrun": Out(1),
+            "read_error": Out(1),
+            "error_address": Out(config.addr_bits),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, state = self.config, self.state
+        bus_shift = exact_log2(config.bus_bytes)
+
+        left = Signal(32)  # prompt tokens not yet in a pass
+        lane = Signal(range(config.lanes + 1))
+        address = Signal(config.addr_bits)
+        token = Signal(32)
+        chunk = Signal(range(config.lanes + 1))
+        stop = Signal()
+        m.d.comb += [
+            chunk.eq(Mux(left > config.lanes, config.lanes, left)),
+            self.request.p.address.eq((address >> bus_shift) << bus_shift),
+            self.request.p.beats.eq(1),
+            self.error_address.eq(address),
+            self.token.payload.eq(token),
+        ]
+        for index in range(STOPS):
+            with m.If((index < self.stop_count) & (token == self.stops[index])):
+                m.d.comb += stop.eq(1)
+
+        with m.FSM() as fsm:
+            with m.State("idle"):
+                with m.If(self.start):
+                    m.d.sync += [
+                        left.eq(self.prompt_length), address.eq(self.prompt), self.generated.eq(0),
+                        state.position.eq(0), state.tokens.eq(0),
+                    ]
+                    m.next = "plan"
+            with m.State("plan"):
+                m.d.sync += [
+                    lane.eq(0),
+                    state.position.eq(state.position + state.tokens),
+                    state.tokens.eq(Mux(left == 0, 1, chunk)),
+                    state.last.eq(left == chunk),
+                    left.eq(left - chunk),
+                ]
+                with m.If((left == 0) & (self.generated == 0)):
+                    m.d.sync += self.overrun.eq(1)
+                    m.next = "idle"
+                with m.Elif(left == 0):
+                    m.d.sync += state.ids[0].eq(token)
+                    m.next = "admit"
+                with m.Else():
+                    m.next = "request"
+            with m.State("request"):
+                m.d.comb += self.request.valid.eq(1)
+                with m.If(self.request.ready):
+                    m.next = "response"
+            with m.State("response"):
+                m.d.comb += self.response.ready.eq(1)
+                word = address[2:bus_shift]
+                m.d.sync += state.ids[lane[:max(1, (config.lanes - 1).bit_length())]].eq(
+                    self.response.p.data.word_select(word, 32))
+                with m.If(self.response.valid):
+                    m.d.comb += self.read_error.eq(self.response.p.error)
+                    m.d.sync += [lane.eq(lane + 1), address.eq(address + 4)]
+                    with m.If(lane + 1 == state.tokens):
+                        m.next = "admit"
+                    with m.Else():
+                        m.next = "request"
+            with m.State("admit"):
+                with m.If(self.halt):
+                    m.next = "idle"
+                with m.Elif(state.position + state.tokens > self.context):
+                    m.d.sync += self.overrun.eq(1)
+                    m.next = "idle"
+                with m.Else():
+                    m.d.comb += self.begin.eq(1)
+                    m.next = "run"
+            with m.State("run"):
+                with m.If(self.halt):
+                    m.next = "idle"
+                with m.Elif(self.pass_done):
+                    with m.If(state.last):
+                        m.next = "sampled"
+                    with m.Else():
+                        m.next = "plan"
+            with m.State("sampled"):
+                m.d.comb += self.sampled.ready.eq(1)
+                m.d.sync += token.eq(self.sampled.p.token)
+                with m.If(self.sampled.valid):
+                    m.d.sync += self.generated.eq(self.generated + 1)
+                    m.next = "emit"
+            with m.State("emit"):
+                m.d.comb += self.token.valid.eq(1)
+                with m.If(self.token.ready):
+                    with m.If(stop | (self.generated >= self.max_new)):
+                        m.d.comb += self.finished.eq(1)
+                        m.next = "idle"
+                    with m.Else():
+                        m.next = "plan"
+        m.d.comb += self.running.eq(~fsm.ongoing("idle"))
+        return m

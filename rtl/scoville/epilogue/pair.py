@@ -1,0 +1,179 @@
+"""The pair stage: rows 2j and 2j+1 leave the array side by side and meet here, as a rotation pair or as gate and up."""
+
+import numpy as np
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from scoville.isa import Mode
+from scoville.numerics import fp32, sigmoid
+from scoville.numerics.pipe import Pipe
+
+__all__ = ["PairStage", "model"]
+
+
+class PairStage(wiring.Component):
+    """Rotates pairs (ROPE), gates them (GLU), or lets rows pass (PLAIN), T lanes in lockstep.
+
+    ROPE, rows (a, b) and the pair's (c, s)::
+
+        o[2j]   = add(mul(a, c), -mul(b, s))
+        o[2j+1] = add(mul(a, s), mul(b, c))
+
+    GLU, rows (g, u): ``o[j] = mul(mul(g, sigmoid(g)), u)``. PLAIN is the rotation by (1, 0), which changes no bit.
+    Every operation is FP32 with one rounding.
+
+    One row a cycle in every mode. Latency 8 cycles from a row (ROPE: from the pair's second row) and `glu_latency`
+    from a pair's second row. Rows of GLU and of other modes never overtake: a row of the one kind waits at the
+    input until those of the other have left. Two lanes share a sigmoid, since a pair has two cycles.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    i : In(stream({row, mode, v[T], cos[T], sin[T]})), rows from an even one on, one command's in order; `cos` and
+        `sin` count on the odd rows of ROPE.
+    o : Out(stream({row, v[T]})), `row` is the output row: row / 2 for GLU.
+    busy : results are on their way.
+    """
+
+    def __init__(self, config):
+        self.lanes = config.lanes
+        self.values = values = data.ArrayLayout(32, config.lanes)
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({"row": 24, "mode": Mode, "v": values, "cos": values,
+                                                        "sin": values}))),
+            "o": Out(stream.Signature(data.StructLayout({"row": 24, "v": values}))),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self.lanes
+        row = self.i.payload
+        enable = Signal()
+        pipe = Pipe(m, enable)
+
+        # the issue registers: a pair, its rotation, and which of its results is computed now
+        first, second = Signal(), Signal()
+        mode = Signal(Mode, reset_less=True)
+        index = Signal(24, reset_less=True)
+        even, x, y, cos, sin = (Signal(self.values, name=name, reset_less=True)
+                                for name in ("even", "x", "y", "cos", "sin"))
+        accept = Signal()
+        complete = (row.mode == Mode.PLAIN) | row.row[0]
+        m.d.comb += accept.eq(self.i.valid & self.i.ready)
+        with m.If(enable):
+            m.d.sync += [first.eq(accept & complete), second.eq(first & (mode == Mode.ROPE))]
+            with m.If(second):
+                m.d.sync += index.eq(index | 1)
+        with m.If(accept):
+            with m.If(~row.row[0]):
+                m.d.sync += even.eq(row.v)
+            with m.If(complete):
+                m.d.sync += [mode.eq(row.mode), x.eq(even), y.eq(row.v)]
+                m.d.sync += index.eq(Mux(row.mode == Mode.GLU, row.row >> 1, row.row))
+                with m.If(row.mode == Mode.ROPE):
+                    m.d.sync += [cos.eq(row.cos), sin.eq(row.sin), index.eq(row.row & ~1)]
+                with m.Else():
+                    for lane in range(lanes):
+                        m.d.sync += [cos[lane].eq(fp32.constant(1.0)), sin[lane].eq(0)]
+                with m.If(row.mode == Mode.PLAIN):
+                    m.d.sync += x.eq(row.v)
+
+        gated = mode == Mode.GLU
+        turn_in = (first & ~gated) | second
+        turned, turn_valid, turn_busy = self._rotation(pipe, x, y, cos, sin, index | second, second, turn_in)
+        product, glu_valid, glu_busy = self._gate(m, pipe, x, y, index, first & gated)
+        blocked = Mux(row.mode == Mode.GLU, turn_busy, glu_busy | ((row.mode == Mode.PLAIN) & first & ~gated
+                                                                 & (mode == Mode.ROPE)))
+        m.d.comb += [
+            self.o.valid.eq(turn_valid | glu_valid),
+            self.o.payload.eq(Mux(glu_valid, product, turned)),
+            enable.eq(self.o.ready | ~self.o.valid),
+            self.i.ready.eq(enable & ~blocked),
+            self.busy.eq(turn_busy | glu_busy),
+        ]
+        return m
+
+    def _rotation(self, pipe, x, y, cos, sin, index, second, valid):
+        """(packed output, its valid, whether any is on its way)."""
+        results = []
+        swap = pipe.input(second)
+        for lane in range(self.lanes):
+            c, s = pipe.input(Mux(second, sin[lane], cos[lane])), pipe.input(Mux(second, cos[lane], sin[lane]))
+            left = fp32.mul(pipe, pipe.input(x[lane]), c)
+            right = fp32.mul(pipe, pipe.input(y[lane]), s)
+            right = pipe.input(Mux(pipe.delay(swap, right.at), right.value, fp32.neg(right.value)), right.at)
+            results.append(fp32.add(pipe, left, right))
+        at = results[0].at
+        valids = shift_valid(pipe, valid, at)
+        return Cat(pipe.delay(pipe.input(index), at), *(r.value for r in results)), valids[-1], valids.any()
+
+    def _gate(self, m, pipe, x, y, index, valid):
+        """As `_rotation`. The pairs wait for their sigmoid in a small memory, not in a chain of registers."""
+        lanes = self.lanes
+        shared = lanes > 1
+        gates = []
+        turn = pipe.reg(valid, 0)  # the second lane of two goes one cycle later, while x is still there
+        for lane in range(0, lanes, 2):
+            g = Mux(turn.value, x[lane + 1], x[lane]) if shared else x[lane]
+            result = sigmoid.sigmoid(pipe, pipe.input(g))
+            gates += [pipe.reg(result.value, result.at), result] if shared else [result]
+        at = result.at + shared
+        m.submodules.waiting = waiting = Memory(shape=24 + 64 * lanes, depth=1 << (at // 2 + 2).bit_length(), init=[])
+        writer, reader = waiting.write_port(), waiting.read_port()
+        valids = shift_valid(pipe, valid, at + 6)
+        m.d.comb += [
+            writer.en.eq(valid & pipe.enable),
+            writer.data.eq(Cat(index, x, y)),
+            reader.en.eq(pipe.enable),
+        ]
+        with m.If(pipe.enable):
+            m.d.sync += [writer.addr.eq(writer.addr + valid), reader.addr.eq(reader.addr + valids[at - 2])]
+        waited = data.View(data.StructLayout({"index": 24, "x": self.values, "y": self.values}), reader.data)
+        results = []
+        for lane, gate in enumerate(gates):
+            gate = pipe.input(gate.value, at)
+            swish = fp32.mul(pipe, pipe.input(waited.x[lane], at), gate)
+            results.append(fp32.mul(pipe, swish, pipe.input(waited.y[lane], at)))
+        assert results[0].at == at + 6
+        index = pipe.delay(pipe.input(waited.index, at), at + 6)
+        return Cat(index, *(r.value for r in results)), valids[-1], valid | valids.any()
+
+
+def shift_valid(pipe, valid, at):
+    """Valid bits of ages 1 to `at`, as one signal."""
+    valids = Signal(at)
+    with pipe.m.If(pipe.enable):
+        pipe.m.d.sync += valids.eq(Cat(valid, valids[:-1]))
+    return valids
+
+
+def model(v, mode, cos=None, sin=None):
+    """The stage on whole commands.
+
+    Parameters
+    ----------
+    v : float32[rows, T]
+    mode : Mode
+    cos, sin : float32[pairs, T], ROPE: the pairs of one head; row 2j uses pair j mod pairs.
+
+    Returns
+    -------
+    float32[rows, T], or [rows / 2, T] for GLU
+    """
+    if mode == Mode.PLAIN:
+        return fp32.model.flush(v)
+    f, first, second = fp32.model, v[0::2], v[1::2]
+    if mode == Mode.GLU:
+        return f.mul(f.mul(first, sigmoid.model.sigmoid(first)), second)
+    pair = np.arange(len(first)) % len(cos)
+    c, s = cos[pair], sin[pair]
+    turned = np.empty_like(v)
+    turned[0::2] = f.add(f.mul(first, c), f.neg(f.mul(second, s)))
+    turned[1::2] = f.add(f.mul(first, s), f.mul(second, c))
+    return turned

@@ -1,0 +1,195 @@
+"""Vectors from memory: biases, norm weights, rotation tables, the code table, and embedding rows."""
+
+from math import ceil, log2
+
+import numpy as np
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from scoville.config import BLOCK
+from scoville.isa import Element
+
+__all__ = ["READ_LATENCY", "VectorDest", "VectorUnit", "bias_port", "norm_port", "rope_port", "vector_command"]
+
+READ_LATENCY = 2  # enabled cycles from an address to its word: the memory, then the word select
+
+
+class VectorDest(enum.Enum, shape=3):
+    BIAS = 0
+    NORM = 1
+    TABLE = 2
+    ROPE = 3
+    EMBED = 4
+
+
+def vector_command(config):
+    """Layout of a command: where the next `beats` beats go."""
+    return data.StructLayout({
+        "dest": VectorDest,
+        "lane": range(max(config.lanes, 2)),  # ROPE: whose table
+        "beats": 24,
+        "words": 24,  # EMBED: values in the row; what follows them is padding
+        "element": unsigned(1),  # EMBED: `Element`
+    })
+
+
+def read_port(depth, shape):
+    """Signature of a read port, seen by the reader: `data` follows `address` by `READ_LATENCY` enabled cycles."""
+    return wiring.Signature({"enable": Out(1), "address": Out(range(depth)), "data": In(shape)})
+
+
+def bias_port(config):
+    return read_port(config.max_rows, unsigned(32))
+
+
+def norm_port(config):
+    return read_port(config.max_hidden, unsigned(32))
+
+
+def rope_port(config):
+    """All lanes read the same pair, each from its own table."""
+    pair = data.StructLayout({"cos": unsigned(32), "sin": unsigned(32)})
+    return read_port(config.max_head_blocks * BLOCK // 2, data.ArrayLayout(pair, config.lanes))
+
+
+class VectorUnit(wiring.Component):
+    """Takes the beats of a vector and stores them, or hands them on word by word.
+
+    BIAS, NORM and ROPE beats are written whole, one a cycle, from word 0 of their memory on; beats past its end are
+    dropped. TABLE takes the first 16 bytes. EMBED turns the row into a stream of FP32 words, one a cycle (BF16 is
+    widened by 16 zero bits, exactly), and drops the padding. The read ports work at all times.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    command : In(stream(vector_command)), taken while the unit is idle.
+    vector : In(stream(bus_bits)), the beats.
+    embed : Out(stream(32)), the words of an embedding row.
+    table_en, table_data : one pulse with the 16 signed bytes of the code table.
+    bias, norm, rope : read ports, see `read_port`.
+    busy : a command is running, or a word waits in `embed`.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "command": In(stream.Signature(vector_command(config))),
+            "vector": In(stream.Signature(config.bus_bits)),
+            "embed": Out(stream.Signature(32)),
+            "table_en": Out(1),
+            "table_data": Out(128),
+            "bias": In(bias_port(config)),
+            "norm": In(norm_port(config)),
+            "rope": In(rope_port(config)),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        command = Signal(vector_command(config))
+        active = Signal()
+        beat = Signal(24)
+        take = Signal()  # a beat is taken in this cycle
+        stores = Signal()  # the command's beats go to a memory or to the table
+        m.d.comb += [
+            self.command.ready.eq(~active),
+            stores.eq(command.dest != VectorDest.EMBED),
+            take.eq(self.vector.valid & self.vector.ready),
+            self.busy.eq(active | self.embed.valid),
+        ]
+        with m.If(self.command.valid & ~active):
+            m.d.sync += [command.eq(self.command.payload), beat.eq(0), active.eq(self.command.payload.beats != 0)]
+        with m.If(take):
+            m.d.sync += beat.eq(beat + 1)
+            with m.If(beat == command.beats - 1):
+                m.d.sync += active.eq(0)
+
+        self._memory(m, "bias", self.bias, 32, take & (command.dest == VectorDest.BIAS), beat)
+        self._memory(m, "norm", self.norm, 32, take & (command.dest == VectorDest.NORM), beat)
+        for lane in range(config.lanes):
+            chosen = take & (command.dest == VectorDest.ROPE) & (command.lane == lane)
+            self._memory(m, f"rope{lane}", self.rope, 64, chosen, beat, lane)
+        self._table(m, take & (command.dest == VectorDest.TABLE), beat)
+        drain = self._embed(m, active & ~stores, command)
+        m.d.comb += self.vector.ready.eq(active & (stores | drain))
+        return m
+
+    def _memory(self, m, name, port, width, write, beat, lane=None):
+        """A memory of whole beats, with the word select behind its read port."""
+        config = self.config
+        words = config.bus_bits // width
+        depth = ceil(2 ** len(port.address) / words)
+        m.submodules[name] = memory = Memory(shape=config.bus_bits, depth=depth, init=[])
+        writer, reader = memory.write_port(), memory.read_port()
+        select_bits = int(log2(words))
+        word = Signal(config.bus_bits // words, name=f"{name}_word", reset_less=True)
+        m.d.comb += [
+            writer.addr.eq(beat[:len(writer.addr)]),
+            writer.data.eq(self.vector.payload),
+            writer.en.eq(write & (beat < depth)),
+            reader.addr.eq(port.address[select_bits:]),
+            reader.en.eq(port.enable),
+        ]
+        select = Signal(max(select_bits, 1), name=f"{name}_select", reset_less=True)
+        with m.If(port.enable):
+            m.d.sync += [
+                select.eq(port.address[:select_bits]),
+                word.eq(reader.data.word_select(select, width) if words > 1 else reader.data),
+            ]
+        m.d.comb += (port.data if lane is None else port.data[lane]).eq(word)
+
+    def _table(self, m, write, beat):
+        """The code table is 16 bytes: one beat, or two of 8 bytes."""
+        payload = self.vector.payload
+        if self.config.bus_bits >= 128:
+            m.d.comb += [self.table_en.eq(write & (beat == 0)), self.table_data.eq(payload[:128])]
+            return
+        low = Signal(64, reset_less=True)
+        with m.If(write & (beat == 0)):
+            m.d.sync += low.eq(payload)
+        m.d.comb += [self.table_en.eq(write & (beat == 1)), self.table_data.eq(Cat(low, payload))]
+
+    def _embed(self, m, running, command):
+        """Words out of the waiting beat; returns when that beat is used up."""
+        config = self.config
+        payload = self.vector.payload
+        halves = config.bus_bytes // 2
+        bf16 = command.element == Element.BF16.value
+        position = Signal(range(halves))  # of the word in the beat
+        count = Signal(24)  # words sent
+        words_left = count != command.words
+        move = ~self.embed.valid | self.embed.ready
+        last = position == Mux(bf16, halves - 1, halves // 2 - 1)
+        with m.If(move):
+            m.d.sync += self.embed.valid.eq(running & self.vector.valid & words_left)
+        with m.If(running & self.vector.valid & words_left & move):
+            word = payload.word_select(position[:-1], 32)
+            half = payload.word_select(position, 16)
+            m.d.sync += [
+                self.embed.payload.eq(Mux(bf16, half << 16, word)),
+                count.eq(count + 1),
+                position.eq(Mux(last, 0, position + 1)),
+            ]
+        with m.If(~running):
+            m.d.sync += [count.eq(0), position.eq(0)]
+        return ~words_left | (last & move)
+
+    @staticmethod
+    def model_embed(beats, words, element):
+        """The float32 words that EMBED sends for the bytes of a row.
+
+        Parameters
+        ----------
+        beats : bytes
+        words : int
+        element : Element
+        """
+        if element == Element.FP32:
+            return np.frombuffer(beats, "<u4")[:words].view(np.float32)
+        return (np.frombuffer(beats, "<u2")[:words].astype(np.uint32) << 16).view(np.float32)

@@ -1,0 +1,174 @@
+"""The golden model's side of the memory: weight streams, KV pages and page tables, read as the chip reads them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .config import BLOCK, PAGE_TOKENS, TILE_ROWS
+from .golden_linear import Weights
+from .isa import ScaleFormat
+from .numerics import block
+
+__all__ = ["GoldenMemory", "KvPages", "PageFault", "unpack_weights"]
+
+
+def _align(value, step):
+    return -(-value // step) * step
+
+
+def unpack_weights(data, instruction, table, config):
+    """Decode a weight stream (docs/design.md, memory layouts).
+
+    Parameters
+    ----------
+    data : uint8, the whole matrix
+    instruction : fields of a LINEAR instruction
+    table : int8 ``[16]``, the values of 4-bit codes
+    config : ChipConfig; the stream depends on ``bus_bytes`` only
+    """
+    kblocks, bits8 = instruction["kblocks"], instruction["code_bits8"]
+    scale_bytes = {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1, ScaleFormat.FP16: 2}[instruction["scale_format"]]
+    data = data.reshape(instruction["tiles"], -1)
+    rows = TILE_ROWS * instruction["tiles"]
+    codes = np.empty((kblocks, rows, BLOCK), np.float32)
+    scales = np.empty((kblocks, rows), np.float32) if scale_bytes else None
+    minimums = np.empty((kblocks, rows), np.float32) if instruction["minimum"] else None
+    position = 0
+
+    def take(size):
+        nonlocal position
+        part = np.ascontiguousarray(data[:, position:position + size])
+        position += _align(size, config.bus_bytes)
+        return part
+
+    def by_kblock(part):
+        return np.moveaxis(part.reshape(len(part), count, TILE_ROWS, -1), 1, 0).reshape(count, rows, -1)
+
+    for first in range(0, kblocks, config.group):
+        count = min(config.group, kblocks - first)
+        here = slice(first, first + count)
+        for header, size in ((scales, scale_bytes), (minimums, 2)):
+            if header is not None:
+                raw = take(size * count * TILE_ROWS)
+                values = block.model.scale_e8m0(raw) if size == 1 else block.model.scale_fp16(raw.view(np.uint16))
+                header[here] = by_kblock(values)[..., 0]
+        packed = by_kblock(take(count * TILE_ROWS * (BLOCK if bits8 else BLOCK // 2)))
+        if bits8:
+            codes[here] = packed.view(np.int8)
+        else:
+            codes[here, :, 0::2] = table[packed & 15]
+            codes[here, :, 1::2] = table[packed >> 4]
+    if position != data.shape[1]:
+        raise ValueError(f"a tile of the matrix at {instruction['address']:#x} takes {position} bytes, not {data.shape[1]}")
+    step = 0
+    if instruction["scale_format"] == ScaleFormat.FP16 or minimums is not None:
+        step = -24
+    if instruction["scale_format"] == ScaleFormat.E8M0 and scales.any():
+        step = min(step, int(np.frexp(scales[scales > 0].min())[1]) - 1)
+    return Weights(codes, scales, minimums, step)
+
+
+@dataclass(frozen=True, eq=False)
+class KvPages:
+    """One page of each KV head: exponents uint8 ``[heads, B, 32]``, codes int8 ``[heads, B, 32, 32]``.
+
+    Axes of the codes: K (block, token, dimension), V (block, dimension, token).
+    """
+
+    k_e8: np.ndarray
+    k: np.ndarray
+    v_e8: np.ndarray
+    v: np.ndarray
+
+
+class GoldenMemory:
+    """Bytes at addresses, and what the chip takes them for.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    data : uint8 array, changed in place by KV writes and logits
+    base : address of ``data[0]``
+    kv_base, kv_pages, kv_page_bytes : the pool of KV pages, as the registers of the same names
+    """
+
+    def __init__(self, config, data, *, base=0, kv_base, kv_pages, kv_page_bytes):
+        self.config, self.data, self.base = config, data, base
+        self.kv_pages = kv_pages
+        pool = self.view(kv_base, kv_pages * kv_page_bytes)
+        self._pool = pool.reshape(kv_pages, kv_page_bytes)
+        self._weights = {}
+
+    def view(self, address, size):
+        """`size` bytes at an address, without a copy.
+
+        Raises
+        ------
+        ValueError
+            If they are not all in the memory.
+        """
+        start = address - self.base
+        if start < 0 or start + size > len(self.data):
+            raise ValueError(f"{size} bytes at {address:#x} are outside the memory")
+        return self.data[start:start + size]
+
+    def floats(self, address, count):
+        """`count` FP32 values."""
+        return np.frombuffer(self.view(address, 4 * count).tobytes(), np.float32)
+
+    def row_starts(self, address, stride, index):
+        """Rows `index` of a table of rows: their addresses, an int64 array."""
+        return address + stride * np.asarray(index, np.int64)
+
+    def weights(self, instruction, table):
+        """The matrix of a LINEAR instruction; decoded once, then from the cache."""
+        layout = ("address", "beats", "tiles", "kblocks", "code_bits8", "scale_format", "minimum")
+        key = (*(instruction[name] for name in layout), b"" if instruction["code_bits8"] else table.tobytes())
+        if key not in self._weights:
+            data = self.view(instruction["address"], instruction["beats"] * self.config.bus_bytes)
+            self._weights[key] = unpack_weights(data, instruction, table, self.config)
+        return self._weights[key]
+
+    def page_numbers(self, instruction, heads, page):
+        """Physical pages of entry `page` for each KV head of a layer: int64 ``[heads]``.
+
+        Raises
+        ------
+        PageFault
+            If one is not mapped.
+        """
+        rows = [self.view(instruction["table"] + head * instruction["table_stride"] + 4 * page, 4) for head in range(heads)]
+        numbers = np.stack(rows).view(np.uint32).reshape(-1).astype(np.int64)
+        if (numbers >= self.kv_pages).any():
+            raise PageFault(f"page {page} of the table at {instruction['table']:#x} is not mapped")
+        return numbers
+
+    def _parts(self, blocks):
+        """Slices of a page: K exponents, K codes, V exponents, V codes."""
+        header, codes = _align(PAGE_TOKENS * blocks, self.config.bus_bytes), PAGE_TOKENS * BLOCK * blocks
+        half = header + codes
+        return (slice(0, PAGE_TOKENS * blocks), slice(header, half),
+                slice(half, half + PAGE_TOKENS * blocks), slice(half + header, 2 * half))
+
+    def pages(self, instruction, page):
+        """Page `page` of every KV head, for an ATTEND instruction, as `KvPages`."""
+        heads, blocks = instruction["kv_heads"], instruction["head_blocks"]
+        pages = self._pool[self.page_numbers(instruction, heads, page)]
+        k_e8, k, v_e8, v = (pages[:, part] for part in self._parts(blocks))
+        return KvPages(k_e8.reshape(heads, blocks, -1), k.view(np.int8).reshape(heads, blocks, PAGE_TOKENS, BLOCK),
+                       v_e8.reshape(heads, blocks, -1), v.view(np.int8).reshape(heads, blocks, BLOCK, PAGE_TOKENS))
+
+    def append(self, instruction, position, codes, e8, *, value):
+        """Write one token's K (or, with `value`, V) of every KV head: codes int8 ``[heads, B, 32]``, e8 uint8 ``[heads, B]``."""
+        page, token = divmod(position, PAGE_TOKENS)
+        heads, blocks = e8.shape
+        parts = self._parts(blocks)[2:] if value else self._parts(blocks)[:2]
+        for head, number in enumerate(self.page_numbers(instruction, heads, page)):
+            exponents, values = (self._pool[number, part] for part in parts)
+            exponents.reshape(blocks, PAGE_TOKENS)[:, token] = e8[head]
+            values = values.reshape(blocks, PAGE_TOKENS, BLOCK)
+            (values[:, :, token] if value else values[:, token])[...] = codes[head].view(np.uint8)
+
+
+class PageFault(Exception):
+    """A KV page that the page table does not map."""

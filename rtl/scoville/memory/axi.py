@@ -1,0 +1,107 @@
+"""AXI4 and AXI4-Lite port shapes, named so that the Verilog has the signal names of the AMBA specification."""
+
+from amaranth.lib import enum, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["BOUNDARY", "ID_BITS", "LITE_ADDR_BITS", "LITE_DATA_BITS", "MAX_BURST", "Burst", "Resp", "lite_signature",
+           "read_signature", "signature", "write_signature"]
+
+ID_BITS = 2
+MAX_BURST = 256  # beats of one INCR burst
+BOUNDARY = 4096  # bytes; no burst may cross a multiple of it
+LITE_ADDR_BITS = 12
+LITE_DATA_BITS = 32
+
+
+class Burst(enum.Enum, shape=2):
+    """AxBURST."""
+
+    FIXED = 0
+    INCR = 1
+    WRAP = 2
+
+
+class Resp(enum.Enum, shape=2):
+    """RRESP and BRESP."""
+
+    OKAY = 0
+    EXOKAY = 1
+    SLVERR = 2
+    DECERR = 3
+
+
+def _address(prefix, addr_bits):
+    return {
+        f"{prefix}id": Out(ID_BITS),
+        f"{prefix}addr": Out(addr_bits),
+        f"{prefix}len": Out(8),
+        f"{prefix}size": Out(3),
+        f"{prefix}burst": Out(2),
+        f"{prefix}valid": Out(1),
+        f"{prefix}ready": In(1),
+    }
+
+
+def _read_members(config):
+    return _address("ar", config.addr_bits) | {
+        "rid": In(ID_BITS),
+        "rdata": In(config.bus_bits),
+        "rresp": In(2),
+        "rlast": In(1),
+        "rvalid": In(1),
+        "rready": Out(1),
+    }
+
+
+def _write_members(config):
+    return _address("aw", config.addr_bits) | {
+        "wdata": Out(config.bus_bits),
+        "wstrb": Out(config.bus_bytes),
+        "wlast": Out(1),
+        "wvalid": Out(1),
+        "wready": In(1),
+        "bid": In(ID_BITS),
+        "bresp": In(2),
+        "bvalid": In(1),
+        "bready": Out(1),
+    }
+
+
+def read_signature(config):
+    """The read channels of AXI4, as the manager sees them."""
+    return wiring.Signature(_read_members(config))
+
+
+def write_signature(config):
+    """The write channels of AXI4, as the manager sees them."""
+    return wiring.Signature(_write_members(config))
+
+
+def signature(config):
+    """All five channels of AXI4, as the manager sees them."""
+    return wiring.Signature(_read_members(config) | _write_members(config))
+
+
+def lite_signature():
+    """AXI4-Lite with 32 data bits and 12 address bits, as the manager sees it; a register port is ``In()`` of it."""
+    return wiring.Signature({
+        "awaddr": Out(LITE_ADDR_BITS),
+        "awprot": Out(3),
+        "awvalid": Out(1),
+        "awready": In(1),
+        "wdata": Out(LITE_DATA_BITS),
+        "wstrb": Out(LITE_DATA_BITS // 8),
+        "wvalid": Out(1),
+        "wready": In(1),
+        "bresp": In(2),
+        "bvalid": In(1),
+        "bready": Out(1),
+        "araddr": Out(LITE_ADDR_BITS),
+        "arprot": Out(3),
+        "arvalid": Out(1),
+        "arready": In(1),
+        "rdata": In(LITE_DATA_BITS),
+        "rresp": In(2),
+        "rvalid": In(1),
+        "rready": Out(1),
+    })

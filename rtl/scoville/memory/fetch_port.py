@@ -1,0 +1,178 @@
+"""Small reads for the control blocks, and the mux through which they share the read channels with the stream reader."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from . import axi
+from .reader import READER_ID
+
+__all__ = ["FETCH_ID", "FetchPort", "ReadMux", "fetch_layout", "response_layout"]
+
+FETCH_ID = 1
+BEATS_BITS = 8
+BURST_BEATS = 16  # longest burst; also the depth of the response FIFO
+
+
+def fetch_layout(config):
+    """A small read: 1 to 255 `beats` from `address`, a multiple of the bus width."""
+    return data.StructLayout({"address": config.addr_bits, "beats": BEATS_BITS})
+
+
+def response_layout(config):
+    """A beat that came, and whether it failed (`data` is 0 if it was outside the window)."""
+    return data.StructLayout({"data": config.bus_bits, "error": 1})
+
+
+class FetchPort(wiring.Component):
+    """Serves the small reads of `clients` clients, one burst at a time, client 0 first.
+
+    A request's beats come back in order on the stream of the same number before another request is served. A burst goes out
+    only when the response FIFO is empty, so RREADY is always high. Throughput: one burst of up to 16 beats a
+    memory latency. Bursts end at multiples of 16 beats, so none crosses 4 KB.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    clients : number of request and response streams
+
+    Members
+    -------
+    i : In(stream(fetch_layout)).array(clients)
+    o : Out(stream(response_layout)).array(clients)
+    bus : Out(axi.read_signature), always with ID `FETCH_ID`
+    window_base, window_limit : In(addr_bits)
+        Addresses from `window_base` up to, not including, `window_limit` may be read; others give beats with `error`.
+    idle : Out(1), no request in progress
+    """
+
+    def __init__(self, config, *, clients):
+        self.config = config
+        self.clients = clients
+        self.burst_beats = min(BURST_BEATS, axi.BOUNDARY // config.bus_bytes)
+        super().__init__({
+            "i": In(stream.Signature(fetch_layout(config))).array(clients),
+            "o": Out(stream.Signature(response_layout(config))).array(clients),
+            "bus": Out(axi.read_signature(config)),
+            "window_base": In(config.addr_bits),
+            "window_limit": In(config.addr_bits, init=(1 << config.addr_bits) - 1),
+            "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        config = self.config
+        bus = self.bus
+        m = Module()
+        m.submodules.fifo = queue = fifo.SyncFIFOBuffered(width=response_layout(config).size, depth=self.burst_beats)
+        size = (config.bus_bytes - 1).bit_length()
+
+        client = Signal(range(self.clients))
+        address, remaining = Signal(config.addr_bits, reset_less=True), Signal(BEATS_BITS)
+        end = Signal(config.addr_bits + 1)
+        room, beats = Signal(range(self.burst_beats + 1)), Signal(range(self.burst_beats + 1))
+        left = Signal(range(self.burst_beats + 1), reset_less=True)
+        m.d.comb += [
+            room.eq(self.burst_beats - address[size:size + (self.burst_beats - 1).bit_length()]),
+            beats.eq(Mux(remaining <= room, remaining, room)),
+            end.eq(address + (beats << size)),
+            bus.arid.eq(FETCH_ID),
+            bus.araddr.eq(address),
+            bus.arlen.eq(beats - 1),
+            bus.arsize.eq(size),
+            bus.arburst.eq(axi.Burst.INCR),
+            bus.rready.eq(1),
+        ]
+
+        # Responses go to the client being served; it changes only when the FIFO is empty.
+        response = Signal(response_layout(config))
+        arrive = Signal()
+        m.d.comb += [queue.w_data.eq(response), queue.w_en.eq(arrive)]
+        request = Signal(fetch_layout(config))
+        for number, (i, o) in enumerate(zip(self.i, self.o, strict=True)):
+            m.d.comb += o.payload.eq(queue.r_data)
+            with m.If(client == number):
+                m.d.comb += [request.eq(i.payload), o.valid.eq(queue.r_rdy), queue.r_en.eq(o.ready)]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.idle.eq(1)
+                for number, i in reversed(list(enumerate(self.i))):
+                    with m.If(i.valid):
+                        m.d.sync += client.eq(number)
+                        m.next = "ACCEPT"
+            with m.State("ACCEPT"):
+                for number, i in enumerate(self.i):
+                    m.d.comb += i.ready.eq(client == number)
+                m.d.sync += [address.eq(request.address), remaining.eq(request.beats)]
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += left.eq(beats)
+                with m.If(queue.level == 0):
+                    with m.If(remaining == 0):
+                        m.next = "IDLE"
+                    with m.Elif((address >= self.window_base) & (end <= self.window_limit)):
+                        m.next = "ADDRESS"
+                    with m.Else():
+                        m.next = "REFUSE"
+            with m.State("ADDRESS"):
+                m.d.comb += bus.arvalid.eq(1)
+                with m.If(bus.arready):
+                    m.next = "DATA"
+            with m.State("DATA"):
+                m.d.comb += [response.data.eq(bus.rdata), response.error.eq(bus.rresp[1]), arrive.eq(bus.rvalid)]
+                with m.If(arrive & (left == 1)):
+                    m.next = "CHECK"
+            with m.State("REFUSE"):
+                m.d.comb += [response.error.eq(1), arrive.eq(1)]
+                with m.If(left == 1):
+                    m.next = "CHECK"
+        with m.If(arrive):
+            m.d.sync += left.eq(left - 1)
+            with m.If(left == 1):
+                m.d.sync += [address.eq(end), remaining.eq(remaining - beats)]
+        return m
+
+
+class ReadMux(wiring.Component):
+    """Joins the read channels of the stream reader and the fetch port: addresses fetch first, data by RID.
+
+    The address channel has one register, so a grant never changes while ARVALID waits. Both managers keep RREADY high.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    reader, fetch : In(axi.read_signature), from `StreamReader.bus` and `FetchPort.bus`
+    bus : Out(axi.read_signature)
+    """
+
+    def __init__(self, config):
+        reads = axi.read_signature(config)
+        super().__init__({"reader": In(reads), "fetch": In(reads), "bus": Out(reads)})
+
+    def elaborate(self, platform):
+        m = Module()
+        reader, fetch, bus = self.reader, self.fetch, self.bus
+        free = Signal()
+        m.d.comb += [
+            free.eq(~bus.arvalid | bus.arready),
+            fetch.arready.eq(free),
+            reader.arready.eq(free & ~fetch.arvalid),
+        ]
+        with m.If(free):
+            m.d.sync += bus.arvalid.eq(fetch.arvalid | reader.arvalid)
+            for field in ("arid", "araddr", "arlen", "arsize", "arburst"):
+                m.d.sync += getattr(bus, field).eq(Mux(fetch.arvalid, getattr(fetch, field), getattr(reader, field)))
+
+        for manager, number in ((reader, READER_ID), (fetch, FETCH_ID)):
+            m.d.comb += [
+                manager.rid.eq(bus.rid),
+                manager.rdata.eq(bus.rdata),
+                manager.rresp.eq(bus.rresp),
+                manager.rlast.eq(bus.rlast),
+                manager.rvalid.eq(bus.rvalid & (bus.rid == number)),
+            ]
+        m.d.comb += bus.rready.eq(Mux(bus.rid == FETCH_ID, fetch.rready, reader.rready))
+        return m

@@ -1,0 +1,190 @@
+"""The stream reader: long descriptors in, memory beats out in order, as far ahead of the consumer as its FIFO allows."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, enum, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from . import axi
+
+__all__ = ["ErrorKind", "READER_ID", "StreamReader", "request_layout"]
+
+READER_ID = 0
+BEATS_BITS = 24
+FLIGHT = 32  # bursts in flight
+
+
+class ErrorKind(enum.Enum, shape=2):
+    """Why a read failed."""
+
+    NONE = 0
+    WINDOW = 1  # outside the address window; never reached the bus
+    RESPONSE = 2  # the memory answered SLVERR or DECERR
+
+
+def request_layout(config):
+    """A read request: `beats` bus beats from `address`, a multiple of the bus width."""
+    return data.StructLayout({"address": config.addr_bits, "beats": BEATS_BITS})
+
+
+class StreamReader(wiring.Component):
+    """Reads every requested beat in order, one a cycle, running ahead by the depth of its FIFO.
+
+    ::
+
+        i ─► split at burst boundaries ─► window and credit ─► AR
+        o ◄─ FIFO (stream_beats + one burst) ◄─ R, or zeros for a burst outside the window
+
+    A burst goes out only when the FIFO has room for all of it, so RREADY is always high and no other reader of the bus
+    waits for this one's consumer. Throughput: a beat a cycle while the memory's latency is at most
+    ``stream_beats`` cycles less the few of this unit's own pipeline. Bursts end at multiples of `burst_beats` beats, so none
+    crosses 4 KB. A failed read still delivers its beats (zeros if it was outside the window), so that nothing downstream hangs.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    i : In(stream(request_layout))
+        A request with 0 beats delivers nothing.
+    o : Out(stream(bus_bits))
+    bus : Out(axi.read_signature), always with ID `READER_ID`
+    window_base, window_limit : In(addr_bits)
+        Addresses from `window_base` up to, not including, `window_limit` may be read.
+    clear_error : In(1)
+    error : Out(1)
+        Sticky until `clear_error`. The next three describe the first failure.
+    error_address : Out(addr_bits), of the burst that failed
+    error_kind : Out(ErrorKind)
+    error_resp : Out(2), RRESP of a RESPONSE error
+    idle : Out(1), nothing requested, in flight or buffered
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.burst_beats = min(axi.MAX_BURST, axi.BOUNDARY // config.bus_bytes, max(config.stream_beats // 4, 4))
+        self.depth = config.stream_beats + self.burst_beats
+        super().__init__({
+            "i": In(stream.Signature(request_layout(config))),
+            "o": Out(stream.Signature(config.bus_bits)),
+            "bus": Out(axi.read_signature(config)),
+            "window_base": In(config.addr_bits),
+            "window_limit": In(config.addr_bits, init=(1 << config.addr_bits) - 1),
+            "clear_error": In(1),
+            "error": Out(1),
+            "error_address": Out(config.addr_bits),
+            "error_kind": Out(ErrorKind),
+            "error_resp": Out(2),
+            "idle": Out(1),
+        })
+
+    def model(self, memory, requests):
+        """Beats, as Python ints, of (byte address, beats) requests on a bytes-like memory."""
+        size = self.config.bus_bytes
+        return [int.from_bytes(bytes(memory[at:at + size]), "little")
+                for address, beats in requests for at in range(address, address + beats * size, size)]
+
+    def elaborate(self, platform):
+        config = self.config
+        m = Module()
+        m.submodules.fifo = queue = fifo.SyncFIFOBuffered(width=config.bus_bits, depth=self.depth)
+        m.submodules.flight = flight = fifo.SyncFIFOBuffered(width=config.addr_bits, depth=FLIGHT)
+        size = (config.bus_bytes - 1).bit_length()
+
+        # Split the request into bursts; the last burst of one request and the first of the next are neighbours.
+        address, remaining = Signal(config.addr_bits, reset_less=True), Signal(BEATS_BITS)
+        room = Signal(range(self.burst_beats + 1))
+        beats = Signal(range(self.burst_beats + 1))
+        offset = address[size:size + (self.burst_beats - 1).bit_length()]
+        split_ready = Signal()
+        last = Signal()
+        m.d.comb += [
+            room.eq(self.burst_beats - offset),
+            last.eq(remaining <= room),
+            beats.eq(Mux(last, remaining, room)),
+            self.i.ready.eq((remaining == 0) | (last & split_ready)),
+        ]
+        with m.If(split_ready & (remaining != 0)):
+            m.d.sync += [address.eq(address + (beats << size)), remaining.eq(remaining - beats)]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [address.eq(self.i.payload.address), remaining.eq(self.i.payload.beats)]
+
+        # One burst waits here until it may go out.
+        burst_valid = Signal()
+        burst_address, burst_end = Signal(config.addr_bits, reset_less=True), Signal(config.addr_bits + 1, reset_less=True)
+        burst_beats = Signal(range(self.burst_beats + 1), reset_less=True)
+        burst_go = Signal()
+        m.d.comb += split_ready.eq(~burst_valid | burst_go)
+        with m.If(split_ready):
+            m.d.sync += [
+                burst_valid.eq(remaining != 0),
+                burst_address.eq(address),
+                burst_end.eq(address + (beats << size)),
+                burst_beats.eq(beats),
+            ]
+
+        # Credit: room in the FIFO that no burst has claimed. `pending`: beats the memory still owes.
+        credit = Signal(range(self.depth + 1), init=self.depth)
+        pending = Signal(range(self.depth + 1))
+        zeros = Signal(range(self.burst_beats + 1))
+        inside = Signal()
+        issue = Signal()
+        ar_free = Signal()
+        bus = self.bus
+        arrive, take = Signal(), Signal()
+        m.d.comb += [
+            inside.eq((burst_address >= self.window_base) & (burst_end <= self.window_limit)),
+            ar_free.eq(~bus.arvalid | bus.arready),
+            burst_go.eq(burst_valid & (credit >= burst_beats) & (zeros == 0) & (~inside | (ar_free & flight.w_rdy))),
+            issue.eq(burst_go & inside),
+            arrive.eq(bus.rvalid & bus.rready),
+            take.eq(self.o.valid & self.o.ready),
+        ]
+        m.d.sync += [
+            credit.eq(credit - Mux(burst_go, burst_beats, 0) + take),
+            pending.eq(pending + Mux(issue, burst_beats, 0) - arrive),
+        ]
+
+        # The address channel.
+        m.d.comb += [
+            bus.arid.eq(READER_ID),
+            bus.arsize.eq(size),
+            bus.arburst.eq(axi.Burst.INCR),
+            flight.w_en.eq(issue),
+            flight.w_data.eq(burst_address),
+        ]
+        with m.If(ar_free):
+            m.d.sync += bus.arvalid.eq(issue)
+        with m.If(issue):
+            m.d.sync += [bus.araddr.eq(burst_address), bus.arlen.eq(burst_beats - 1)]
+
+        # The data channel, or zeros in the place of a burst that was outside the window.
+        fill = Signal()
+        m.d.comb += [
+            bus.rready.eq(1),
+            fill.eq((zeros != 0) & (pending == 0)),
+            queue.w_en.eq(arrive | fill),
+            queue.w_data.eq(Mux(fill, 0, bus.rdata)),
+            flight.r_en.eq(arrive & bus.rlast),
+            self.o.valid.eq(queue.r_rdy),
+            self.o.payload.eq(queue.r_data),
+            queue.r_en.eq(self.o.ready),
+        ]
+        with m.If(burst_go & ~inside):
+            m.d.sync += zeros.eq(burst_beats)
+        with m.Elif(fill):
+            m.d.sync += zeros.eq(zeros - 1)
+
+        # Errors: the first one stays.
+        failed = Signal()
+        m.d.comb += failed.eq(arrive & bus.rresp[1])
+        with m.If(~self.error | self.clear_error):
+            m.d.sync += [self.error.eq(0), self.error_kind.eq(ErrorKind.NONE), self.error_resp.eq(0)]
+            with m.If(failed):
+                m.d.sync += [self.error.eq(1), self.error_kind.eq(ErrorKind.RESPONSE), self.error_resp.eq(bus.rresp),
+                             self.error_address.eq(flight.r_data)]
+            with m.Elif(burst_go & ~inside):
+                m.d.sync += [self.error.eq(1), self.error_kind.eq(ErrorKind.WINDOW),
+                             self.error_address.eq(burst_address)]
+        m.d.comb += self.idle.eq((remaining == 0) & ~burst_valid & (credit == self.depth))
+        return m

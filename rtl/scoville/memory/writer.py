@@ -1,0 +1,140 @@
+"""AXI4 write manager: long writes in, legal bursts out."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from scoville.memory import axi
+
+__all__ = ["StreamWriter", "write_command_layout", "write_data_layout"]
+
+
+def write_command_layout(config):
+    """A write: `beats` consecutive beats from the bus-aligned `address`."""
+    return data.StructLayout({"address": config.addr_bits, "beats": 16})
+
+
+def write_data_layout(config):
+    """One beat with its byte strobes."""
+    return data.StructLayout({"data": config.bus_bits, "strobe": config.bus_bytes})
+
+
+class StreamWriter(wiring.Component):
+    """Writes runs of beats to memory as INCR bursts of at most 256 beats that do not cross 4 KB.
+
+    Bursts are issued as soon as `OUTSTANDING` allows, before their data is there; the data of a burst follows its
+    address.
+    All bursts have ID 0, so responses come in order.
+
+    Throughput: a beat a cycle, an address a cycle. Latency: one cycle from `command` to the address on the bus; data
+    passes without a register, from two cycles after its burst's address was taken.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    command : In(stream), `write_command_layout`; ``beats`` is at least 1.
+    data : In(stream), `write_data_layout`; the beats of all commands in order.
+    clear : In(1), forgets a recorded error.
+    idle : Out(1), no command is in progress and every burst has its response.
+    error : Out(1), a response other than OKAY has come since `clear`.
+    error_address, error_resp : Out, start of the first such burst and its response.
+    bus : Out(axi.write_signature)
+    """
+
+    OUTSTANDING = 8
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "command": In(stream.Signature(write_command_layout(config))),
+            "data": In(stream.Signature(write_data_layout(config))),
+            "clear": In(1),
+            "idle": Out(1),
+            "error": Out(1),
+            "error_address": Out(config.addr_bits),
+            "error_resp": Out(2),
+            "bus": Out(axi.write_signature(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        bus = self.bus
+        beat_bits = exact_log2(self.config.bus_bytes)
+        boundary_beats = axi.BOUNDARY // self.config.bus_bytes
+
+        m.submodules.lengths = lengths = fifo.SyncFIFOBuffered(width=8, depth=self.OUTSTANDING)
+        m.submodules.addresses = addresses = fifo.SyncFIFOBuffered(width=self.config.addr_bits, depth=self.OUTSTANDING)
+        outstanding = Signal(range(self.OUTSTANDING + 1))
+
+        # Addresses: cut the command at boundaries.
+        active = Signal()
+        address = Signal(self.config.addr_bits, reset_less=True)
+        remaining = Signal(16, reset_less=True)
+        to_boundary = Signal(range(boundary_beats + 1))
+        allowed = Signal(range(axi.MAX_BURST + 1))
+        length = Signal(range(axi.MAX_BURST + 1))
+        rest = Signal(16)
+        burst_taken = Signal()
+        last_burst = Signal()
+        next_address = Signal(self.config.addr_bits + 1)
+        m.d.comb += [
+            to_boundary.eq(boundary_beats - address[beat_bits:exact_log2(axi.BOUNDARY)]),
+            allowed.eq(Mux(to_boundary > axi.MAX_BURST, axi.MAX_BURST, to_boundary)),
+            length.eq(Mux(remaining > allowed, allowed, remaining)),
+            rest.eq(remaining - length),
+            last_burst.eq(remaining <= allowed),
+            next_address.eq(address + (length << beat_bits)),
+            bus.awaddr.eq(address),
+            bus.awlen.eq((length - 1)[:8]),
+            bus.awsize.eq(beat_bits),
+            bus.awburst.eq(axi.Burst.INCR),
+            bus.awvalid.eq(active & (outstanding != self.OUTSTANDING) & lengths.w_rdy & addresses.w_rdy),
+            burst_taken.eq(bus.awvalid & bus.awready),
+            lengths.w_data.eq(bus.awlen),
+            lengths.w_en.eq(burst_taken),
+            addresses.w_data.eq(address),
+            addresses.w_en.eq(burst_taken),
+            self.command.ready.eq(~active | burst_taken & last_burst),
+        ]
+        with m.If(burst_taken):
+            m.d.sync += [active.eq(~last_burst), address.eq(next_address), remaining.eq(rest)]
+        with m.If(self.command.valid & self.command.ready):
+            m.d.sync += [
+                active.eq(self.command.payload.beats != 0),
+                address.eq(Cat(self.command.payload.address)),
+                remaining.eq(self.command.payload.beats),
+            ]
+
+        # Data: count the beats of each burst.
+        beat = Signal(8)
+        beat_taken = Signal()
+        m.d.comb += [
+            bus.wdata.eq(self.data.payload.data),
+            bus.wstrb.eq(self.data.payload.strobe),
+            bus.wlast.eq(beat == lengths.r_data),
+            bus.wvalid.eq(self.data.valid & lengths.r_rdy),
+            self.data.ready.eq(bus.wready & lengths.r_rdy),
+            beat_taken.eq(bus.wvalid & bus.wready),
+            lengths.r_en.eq(beat_taken & bus.wlast),
+        ]
+        with m.If(beat_taken):
+            m.d.sync += beat.eq(Mux(bus.wlast, 0, beat + 1))
+
+        # Responses.
+        response = Signal()
+        m.d.comb += [
+            bus.bready.eq(1),
+            response.eq(bus.bvalid & bus.bready),
+            addresses.r_en.eq(response),
+            self.idle.eq(~active & (outstanding == 0)),
+        ]
+        m.d.sync += outstanding.eq(outstanding + burst_taken - response)
+        with m.If(response & (bus.bresp != axi.Resp.OKAY.value) & ~self.error):
+            m.d.sync += [self.error.eq(1), self.error_address.eq(addresses.r_data), self.error_resp.eq(bus.bresp)]
+        with m.If(self.clear):
+            m.d.sync += self.error.eq(0)
+        return m

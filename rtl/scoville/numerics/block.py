@@ -1,0 +1,170 @@
+"""Blocks of 32 values that share a scale: activation blocks with an exponent byte, and weight scales."""
+
+import numpy as np
+from amaranth.hdl import C, Cat, Mux, signed, unsigned
+from amaranth.lib.data import ArrayLayout, StructLayout, View
+
+from .. import config
+from . import fp32
+from .pipe import PipeUnit, width_of
+
+__all__ = ["Scale", "ScaleMul", "block_layout", "code_limit", "exponent_of", "from_e8m0", "from_fp16", "model",
+           "quantise_code", "scale_mul", "scale_one"]
+
+Scale = StructLayout({"sign": 1, "significand": unsigned(11), "exponent": signed(9)})
+"""A weight scale or minimum: (-1)^sign * significand * 2^exponent."""
+
+
+def block_layout(act_bits):
+    """An activation block: 32 codes, the exponent byte e + 127, and the sum of the codes."""
+    return StructLayout({"q": ArrayLayout(signed(act_bits), config.BLOCK), "e8": unsigned(8),
+                         "sum": signed(act_bits + 5)})
+
+
+def from_e8m0(byte):
+    """`Scale` of an E8M0 byte s, 2^(s - 127), combinational; s = 0 counts as zero."""
+    exponent = (Cat(byte[:8], C(0, 1)).as_signed() - 127)[:9]
+    return View(Scale, Cat(C(0, 1), byte[:8].any(), C(0, 10), exponent))
+
+
+def from_fp16(bits):
+    """`Scale` of an FP16 value, combinational; subnormals are honoured, and infinities and NaN must not occur."""
+    field = bits[10:15]
+    normal = field.any()
+    exponent = (Cat(field, C(0, 4)).as_signed() - 25 + ~normal)[:9]
+    return View(Scale, Cat(bits[15], bits[:10], normal, exponent))
+
+
+def scale_one():
+    """`Scale` of 1.0."""
+    return View(Scale, C(1 << 1, Scale.size))
+
+
+def scale_mul(pipe, integer, scale):
+    """FP32 of integer * scale, equal to mul(f32(integer), f32(scale)). Latency 3.
+
+    Parameters
+    ----------
+    integer : signed, up to 26 bits wide, of magnitude at most 2^24 (so that it is exact in FP32)
+    scale : `Scale`
+    """
+    at, (integer, scale) = pipe.align(integer, scale)
+    assert width_of(integer) <= 26
+    product = pipe.reg(integer * scale.significand, at).value
+    sign = pipe.wire(product[-1] ^ pipe.reg(scale.sign, at).value)
+    exponent = pipe.reg(scale.exponent + 127, at).value
+    magnitude = pipe.wire(Mux(product[-1], -product, product)[:len(product)])
+    return fp32.from_magnitude(pipe, at + 1, sign, magnitude, exponent)
+
+
+def exponent_of(max_field, bits, narrow=None):
+    """Exponent byte of a block from the largest FP32 exponent field in it, combinational: max(field - (bits - 2), 0).
+
+    Parameters
+    ----------
+    bits : Python int, bits of a code
+    narrow : None, or a 1-bit value that chooses 8 bits instead
+    """
+    drop = C(bits - 2, 4) if narrow is None else Mux(narrow, C(6, 4), C(bits - 2, 4))
+    return Mux(max_field > drop, (max_field - drop)[:8], 0)
+
+
+def code_limit(bits):
+    """Largest code: codes are -limit to limit."""
+    return (1 << bits - 1) - 1
+
+
+def quantise_code(pipe, a, e8, bits, narrow=None):
+    """The code of one value of a block: round-half-even(a * 2^-(e8 - 127)) clamped to the code limit. Latency 2.
+
+    Parameters
+    ----------
+    a : FP32
+    e8 : exponent byte of the block
+    bits : Python int, bits of a code; the result is signed(bits)
+    narrow : None, or a 1-bit value that clamps to 8 bits instead
+    """
+    at, (a, e8) = pipe.align(a, e8)
+    sign, field, significand = fp32.unpack(a)
+    # the significand above a window of bits + 1 zeros, shifted right: the code, a guard bit and the rest
+    distance = pipe.wire((e8 + (bits - 1)) - field)
+    huge = distance < 0
+    clipped = Mux(distance > bits + 1, bits + 1, distance)[:(bits + 1).bit_length()]
+    shifted = pipe.reg(Cat(C(0, bits + 1), significand) >> clipped, at).value
+    sign = pipe.reg(sign, at).value
+    huge = pipe.reg(huge & significand[23], at).value
+    code, guard, rest = shifted[25:], shifted[24], shifted[:24].any()
+    assert len(code) == bits
+    magnitude = pipe.wire(code + (guard & (rest | code[0])))
+    limit = C(code_limit(bits), bits)
+    if narrow is not None:
+        limit = Mux(pipe.delay(narrow, at + 1), C(code_limit(8), bits), limit)
+    clamped = pipe.wire(Mux(huge | (magnitude > limit), limit, magnitude[:bits]))
+    return pipe.reg(Mux(sign, -clamped, clamped)[:bits].as_signed(), at + 1)
+
+
+class model:
+    """The same on numpy arrays."""
+
+    @staticmethod
+    def exponent_of(x, bits):
+        """Exponent bytes (uint8) of blocks x[..., 32]."""
+        bits_of_x = np.ascontiguousarray(x, np.float32).view(np.uint32)
+        field = (bits_of_x & np.uint32(0x7F800000)).max(-1) >> np.uint32(23)
+        return np.maximum(field.astype(np.int32) - (bits - 2), 0).astype(np.uint8)
+
+    @staticmethod
+    def codes(x, e8, bits):
+        """Codes (int8, or int16 if bits > 8) of blocks x[..., 32] with exponent bytes e8[...]."""
+        # 2^-(e8 - 127) is a normal float for every e8 that exponent_of can give
+        factor = ((254 - np.asarray(e8).astype(np.uint32)) << np.uint32(23)).view(np.float32)
+        with np.errstate(all="ignore"):
+            scaled = np.rint(fp32.model._input(x) * factor[..., None])
+        limit = code_limit(bits)
+        return np.clip(scaled, -limit, limit).astype(np.int8 if bits <= 8 else np.int16)
+
+    @staticmethod
+    def quantise(x, bits):
+        """(q int8 or int16, e8 uint8, sum int32) of x[..., 32] float32."""
+        x = np.asarray(x, np.float32)
+        assert x.shape[-1] == config.BLOCK
+        e8 = model.exponent_of(x, bits)
+        q = model.codes(x, e8, bits)
+        return q, e8, q.sum(-1, dtype=np.int32)
+
+    @staticmethod
+    def scale_e8m0(byte):
+        """float32 of E8M0 bytes; 0 counts as zero."""
+        byte = np.asarray(byte, np.uint8).astype(np.uint32)
+        return np.where(byte == 255, np.uint32(fp32.MAX_BITS), byte << np.uint32(23)).astype(np.uint32).view(np.float32)
+
+    @staticmethod
+    def scale_fp16(bits):
+        """float32 of FP16 bit patterns (uint16)."""
+        return np.asarray(bits, np.uint16).view(np.float16).astype(np.float32)
+
+    @staticmethod
+    def scale_mul(integer, scale):
+        """float32 of integer * scale, for float32 scales."""
+        return fp32.model.mul(np.asarray(integer, np.int64).astype(np.float32), scale)
+
+
+class ScaleMul(PipeUnit):
+    """o = integer * scale as FP32. One result a cycle; latency 3.
+
+    Parameters
+    ----------
+    width : bits of the signed integer, at most 26
+
+    Members
+    -------
+    i : In(stream of {integer, scale})
+    o : Out(stream of FP32)
+    """
+
+    def __init__(self, width=26):
+        layout = StructLayout({"integer": signed(width), "scale": Scale})
+        super().__init__(
+            lambda pipe, i: scale_mul(pipe, pipe.input(i.value.integer), pipe.input(i.value.scale)), layout, 32)
+
+    model = staticmethod(model.scale_mul)

@@ -1,0 +1,132 @@
+"""A pipeline builder that counts registers, so that values which meet are always of the same age."""
+
+from amaranth.hdl import Cat, Const, Module, Shape, Signal, ValueLike
+from amaranth.hdl import Value as HdlValue
+from amaranth.lib import stream, wiring
+
+__all__ = ["Pipe", "PipeUnit", "Staged"]
+
+
+class Staged:
+    """A value `at` cycles after the pipe's input. Constants have ``at = None``: they are of every age."""
+
+    def __init__(self, value, at):
+        self.value = value
+        self.at = at
+        self._delayed = {at: value}
+
+
+class Pipe:
+    """Builds a pipeline whose registers all move when `enable` is high.
+
+    Parameters
+    ----------
+    m : Module
+    enable : 1-bit value; every register of the pipe holds while it is low.
+    flags : None, or a list to which every operation that can saturate appends its 1-bit overflow as a `Staged`.
+    """
+
+    def __init__(self, m, enable=1, flags=None):
+        self.m = m
+        self.enable = enable
+        self.flags = flags
+        self._names = 0
+
+    def input(self, value, at=0):
+        """A value that arrives with the pipe's input (or `at` cycles after it)."""
+        return Staged(value, at)
+
+    def reg(self, value, at):
+        """`value`, made combinationally of values of age `at`, behind one register."""
+        value = value if not isinstance(value, int) else Const(value)
+        plain = HdlValue.cast(value)
+        self._names += 1
+        register = Signal(value.shape() if hasattr(value, "shape") else plain.shape(), reset_less=True,
+                          name=f"pipe{self._names}")
+        with self.m.If(self.enable):
+            self.m.d.sync += register.eq(value)
+        return Staged(register, at + 1)
+
+    def wire(self, value):
+        """`value` behind a name of its own, so that an expression used often is written once."""
+        self._names += 1
+        wire = Signal(value.shape(), name=f"wire{self._names}")
+        self.m.d.comb += wire.eq(value)
+        return wire
+
+    def flag(self, overflow, at):
+        """Record an overflow bit made of values of age `at`, if the parent asked for flags."""
+        if self.flags is not None:
+            self.flags.append(self.reg(overflow, at))
+
+    def any_flag(self):
+        """The OR of all recorded flags, of the age of the youngest: qualify it with the valid bit of that age."""
+        at, values = self.align(*self.flags)
+        return Staged(Cat(*values).any(), at)
+
+    def delay(self, staged, at):
+        """The HDL value of `staged` at age `at`. Delays of one value share their registers."""
+        if not isinstance(staged, Staged):
+            return staged
+        if staged.at is None:
+            return staged.value
+        if at < staged.at:
+            raise ValueError(f"a value of age {staged.at} is asked for at age {at}")
+        for age in range(staged.at + 1, at + 1):
+            if age not in staged._delayed:
+                staged._delayed[age] = self.reg(staged._delayed[age - 1], age - 1).value
+        return staged._delayed[at]
+
+    def align(self, *staged):
+        """(age, values): the values delayed to the age of the youngest that is not a constant."""
+        ages = [s.at for s in staged if isinstance(s, Staged) and s.at is not None]
+        at = max(ages)
+        return at, [self.delay(s, at) for s in staged]
+
+    def valid(self, valid, at):
+        """A valid bit carried to age `at` through resettable registers."""
+        for _ in range(at):
+            register = Signal(name="pipe_valid")
+            with self.m.If(self.enable):
+                self.m.d.sync += register.eq(valid)
+            valid = register
+        return valid
+
+
+class PipeUnit(wiring.Component):
+    """A pipe function as a stream component, for units that stand alone and for their tests.
+
+    Parameters
+    ----------
+    function : callable ``(pipe, staged_input) -> Staged``
+    i_shape, o_shape : payload shapes
+
+    Members
+    -------
+    i : In(stream)
+    o : Out(stream)
+    latency : cycles from `i` to `o` at full throughput.
+    """
+
+    def __init__(self, function, i_shape, o_shape):
+        super().__init__({"i": wiring.In(stream.Signature(i_shape)), "o": wiring.Out(stream.Signature(o_shape))})
+        # built here and not in elaborate(), because only the building counts the registers
+        self._module = m = Module()
+        enable = Signal()
+        pipe = Pipe(m, enable)
+        result = function(pipe, pipe.input(self.i.payload))
+        self.latency = result.at
+        m.d.comb += [
+            enable.eq(self.o.ready | ~self.o.valid),
+            self.i.ready.eq(enable),
+            self.o.valid.eq(pipe.valid(self.i.valid, result.at)),
+            self.o.payload.eq(result.value),
+        ]
+
+    def elaborate(self, platform):
+        return self._module
+
+
+def width_of(value: ValueLike) -> int:
+    """Bits of a value, for assertions at narrowings."""
+    return Shape.cast(HdlValue.cast(value).shape()).width

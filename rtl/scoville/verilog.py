@@ -1,0 +1,52 @@
+"""Reproducible Verilog: the same component gives the same bytes, on any machine and in any folder."""
+
+import os
+from contextlib import contextmanager
+
+from amaranth.back import rtlil, verilog
+
+__all__ = ["emit", "emit_rtlil", "from_rtlil"]
+
+
+@contextmanager
+def _builtin_yosys():
+    """Amaranth picks its Yosys by this variable; a system Yosys would make the text depend on the machine."""
+    before = os.environ.get("AMARANTH_USE_YOSYS")
+    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["AMARANTH_USE_YOSYS"]
+        else:
+            os.environ["AMARANTH_USE_YOSYS"] = before
+
+
+def emit_rtlil(component, name="top"):
+    """The component as RTLIL text without source locations; its ports are those of its signature, and clk and rst."""
+    return rtlil.convert(component, name=name, emit_src=False)
+
+
+def from_rtlil(text, *, system_verilog=False):
+    """Verilog text of RTLIL text. See `emit`."""
+    with _builtin_yosys():
+        return verilog._convert_rtlil_text(text, strip_internal_attrs=True,
+                                           write_verilog_opts=("-sv",) if system_verilog else ())
+
+
+def emit(component, name="top", *, system_verilog=False):
+    """Verilog of a component.
+
+    Parameters
+    ----------
+    component : wiring.Component
+    name : name of the top module
+    system_verilog : write `always_comb` where plain Verilog has ``always @*``. Simulators get this form: Icarus 11 never
+        runs an ``always @*`` block whose inputs do not change after time 0, and its outputs stay X.
+
+    Returns
+    -------
+    str
+        One file with all modules; no absolute paths, no source locations, the same bytes every time.
+    """
+    return from_rtlil(emit_rtlil(component, name), system_verilog=system_verilog)

@@ -1,0 +1,183 @@
+"""Softmax against its model: pages, lanes that see different tokens, commands back to back, stalls and throughput."""
+
+import cocotb
+import harness
+import numpy as np
+import pytest
+from scoville.array.drain import drain_row
+from scoville.attention.softmax import Softmax, model, softmax_command_layout
+from scoville.config import get_config
+
+LATENCY = 40  # generous bound from the last score of a page to its first output
+
+
+def bits(x):
+    return np.asarray(x, np.float32).view(np.uint32)
+
+
+class Command:
+    """One random command and what the model makes of it."""
+
+    def __init__(self, rng, config, *, pages, head_blocks, spread=8.0, positions=None):
+        lanes = config.lanes
+        self.config, self.pages, self.head_blocks = config, pages, head_blocks
+        if positions is None:
+            # The last tokens of a chunk: one a lane, possibly over a page boundary.
+            first = max(0, 32 * pages - int(rng.integers(1, 32 if pages == 1 else 48)))
+            positions = np.minimum(first + np.arange(lanes), 32 * pages - 1)
+        self.positions = np.asarray(positions)
+        self.mask = np.array([rng.random() < 0.8 for _ in range(lanes)])
+        self.mask[0] = True
+        self.scores = rng.normal(0, spread, (pages, 32, lanes)).astype(np.float32)
+        self.ev8 = rng.integers(90, 140, (pages, head_blocks, 32)).astype(np.uint8)
+        self.scale = np.float32(rng.uniform(0.1, 1.5))
+        self.update()
+
+    def update(self):
+        self.probabilities, self.shifts, self.factor = model(self.scores, self.positions, self.ev8, self.scale)
+
+    def command(self):
+        return harness.pack(softmax_command_layout(self.config), {
+            "scale": int(bits(self.scale)), "pages": self.pages, "head_blocks": self.head_blocks,
+            "positions": [int(p) for p in self.positions], "mask": sum(int(v) << k for k, v in enumerate(self.mask))})
+
+    def rows(self):
+        layout = drain_row(self.config)
+        return [harness.pack(layout, {"row": row, "values": [int(v) for v in bits(page[row])]})
+                for page in self.scores for row in range(32)]
+
+    def beats(self):
+        beats = []
+        for page in self.ev8:
+            header = page.tobytes().ljust(-(-page.size // self.config.bus_bytes) * self.config.bus_bytes, b"\xa5")
+            beats += [int.from_bytes(header[k:k + self.config.bus_bytes], "little")
+                      for k in range(0, len(header), self.config.bus_bytes)]
+        return beats
+
+    def check(self, outputs, shifts, factor):
+        lanes, mask = self.config.lanes, self.mask
+        got = np.array([[o >> 32 * lane & 0xFFFFFFFF for lane in range(lanes)] for o in outputs], np.uint32)
+        wanted = bits(self.probabilities).reshape(-1, lanes)
+        wrong = np.argwhere((got != wanted)[:, mask])
+        assert not len(wrong), f"outputs {wrong[:4].tolist()}: {got[wrong[0][0]]}, not {wanted[wrong[0][0]]}"
+        got = np.array([[s >> 8 * lane & 255 for lane in range(lanes)] for s in shifts])
+        assert (got == self.shifts)[:, mask].all(), f"shifts {got.tolist()}, not {self.shifts.tolist()}"
+        got = np.array([factor >> 32 * lane & 0xFFFFFFFF for lane in range(lanes)], np.uint32)
+        assert (got == bits(self.factor))[mask].all(), f"factor {got}, not {bits(self.factor)}"
+
+
+async def play(dut, seed, make, stalls):
+    """Run the commands that `make(rng, config)` gives, and check all that comes out. Returns (bench, output sink)."""
+    config = get_config(harness.parameters()["config"])
+    tb = harness.Bench(dut, seed)
+    commands, rows, beats = (tb.source(name, stalls) for name in ("command", "i", "exponents"))
+    outputs, shifts, factors = (tb.sink(name, stalls) for name in ("o", "shift", "factor"))
+    await tb.reset()
+    jobs = make(tb.np_rng, config)
+    for job in jobs:
+        commands.send([job.command()])
+        rows.send(job.rows())
+        beats.send(job.beats())
+    for job in jobs:
+        took = await outputs.receive(job.pages * job.head_blocks * 32)
+        job.check(took, await shifts.receive(job.pages), (await factors.receive(1))[0])
+    await tb.wait(2)
+    assert not dut.busy.value, "busy after the last factor"
+    return tb, rows, outputs
+
+
+def random_commands(rng, config):
+    jobs = []
+    for _ in range(8):
+        jobs.append(Command(rng, config, pages=int(rng.integers(1, 5)),
+                            head_blocks=int(rng.integers(1, config.max_head_blocks + 1)),
+                            spread=float(rng.choice([0.01, 3.0, 100.0]))))
+    return jobs
+
+
+def corner_commands(rng, config):
+    """Steps of the maximum beyond 255, saturated scores, equal scores, and a single token."""
+    lanes = config.lanes
+    rising = Command(rng, config, pages=4, head_blocks=2, positions=[127] * lanes)
+    rising.scores[:] = np.array([-1e4, -3e3, 5.0, 1e4], np.float32)[:, None, None]
+    huge = Command(rng, config, pages=3, head_blocks=1, positions=[95] * lanes)
+    huge.scores[:] = rng.choice(np.array([3e38, -3e38, 1e9, 0, 1e-40], np.float32), huge.scores.shape)
+    single = Command(rng, config, pages=1, head_blocks=1, positions=[0] * lanes)
+    wide = Command(rng, config, pages=2, head_blocks=config.max_head_blocks, positions=[63] * lanes)
+    wide.ev8[:] = rng.choice(np.array([0, 1, 127, 254, 255], np.uint8), wide.ev8.shape)
+    behind = Command(rng, config, pages=3, head_blocks=1, positions=[k % 33 for k in range(lanes)])
+    behind.scores[1:] += 100
+    jobs = [rising, huge, single, wide, behind]
+    for job in jobs:
+        job.update()
+    return jobs
+
+
+@cocotb.test()
+async def random_stalls(dut):
+    await play(dut, 1, random_commands, 0.3)
+
+
+@cocotb.test()
+async def no_stalls(dut):
+    await play(dut, 2, random_commands, 0.0)
+
+
+@cocotb.test()
+async def corners(dut):
+    await play(dut, 3, corner_commands, 0.2)
+
+
+@cocotb.test()
+async def throughput(dut):
+    """A page in 32 * head_blocks + 1 cycles, also from one command to the next."""
+    def make(rng, config):
+        blocks = [1, config.max_head_blocks]
+        return [Command(rng, config, pages=4, head_blocks=b, positions=[127] * config.lanes) for b in blocks for _ in "12"]
+
+    tb, rows, outputs = await play(dut, 4, make, 0.0)
+    config = get_config(harness.parameters()["config"])
+    starts = []
+    position = 0
+    for blocks in [1] * 8 + [config.max_head_blocks] * 8:
+        starts.append((outputs.cycles[position], blocks))
+        position += 32 * blocks
+    for (start, blocks), (following, _) in zip(starts, starts[1:], strict=False):
+        assert following - start == 32 * blocks + 1, starts
+    latency = outputs.cycles[0] - rows.cycles[31]
+    tb.dut._log.info(f"latency {latency}")
+    assert latency <= LATENCY
+
+
+@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+def test_softmax(sim, config):
+    harness.run(Softmax(get_config(config)), __name__, sim=sim, parameters={"config": config})
+
+
+def test_model_is_softmax():
+    """The model against float64 arithmetic."""
+    rng = np.random.default_rng(5)
+    scores = rng.normal(0, 4, (3, 32, 7)).astype(np.float32)
+    positions = rng.integers(0, 96, 7)
+    ev8 = np.full((3, 1, 32), 127, np.uint8)
+    probabilities, shifts, factor = model(scores, positions, ev8, np.float32(1.25))
+    # Probabilities of a page are relative to its maximum; bring them to the last page's.
+    later = np.cumsum(shifts[::-1], axis=0)[::-1] - shifts
+    scaled = probabilities[:, 0].astype(np.float64) * 2.0 ** -later[:, None] * factor
+    exact = np.where(np.arange(96).reshape(3, 32, 1) <= positions, np.exp2(1.25 * scores.astype(np.float64)), 0)
+    exact /= exact.sum((0, 1))
+    assert np.abs(scaled - exact).max() < 1e-6
+
+
+def test_model_takes_heads():
+    """Lanes and heads at once give what each head gives alone."""
+    rng = np.random.default_rng(6)
+    scores = rng.normal(0, 4, (2, 32, 3, 5)).astype(np.float32)
+    positions = rng.integers(0, 64, (3, 5))
+    ev8 = rng.integers(100, 130, (2, 2, 32, 3, 1)).astype(np.uint8)
+    together = model(scores, positions, ev8, np.float32(0.3))
+    for head in range(3):
+        alone = model(scores[:, :, head], positions[head], ev8[..., head, 0], np.float32(0.3))
+        np.testing.assert_array_equal(together[0][..., head, :], alone[0])
+        np.testing.assert_array_equal(together[1][:, head], alone[1])
+        np.testing.assert_array_equal(together[2][head], alone[2])

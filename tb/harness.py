@@ -1,0 +1,251 @@
+"""What every testbench stands on: clock, reset, stream sources and sinks that stall at random and check the stream rules."""
+
+import json
+import os
+import random
+from collections import deque
+
+import cocotb
+import numpy as np
+from amaranth.hdl import Const, Shape, ShapeCastable
+from amaranth.lib import data
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, Event, RisingEdge, Timer
+from simulators import SIMULATORS, run, run_seed
+
+__all__ = ["SIMULATORS", "Bench", "Sink", "Source", "pack", "parameters", "run", "run_seed", "unpack"]
+
+PERIOD = 10  # ns
+RESET_CYCLES = 3
+TIMEOUT = 50_000  # cycles a sink may wait without a transfer before the test fails
+
+
+def parameters():
+    """The `parameters` given to `run`, inside a cocotb test."""
+    return json.loads(os.environ["SCOVILLE_TB"])["parameters"]
+
+
+def _layout(shape):
+    """The data.Layout of a shape, or None for plain numbers."""
+    while isinstance(shape, ShapeCastable) and not isinstance(shape, data.Layout):
+        shape = shape.as_shape()
+    return shape if isinstance(shape, data.Layout) else None
+
+
+def pack(shape, value):
+    """A (nested) dict or list of numbers as the Python int that a port of this shape carries; missing fields are 0."""
+    layout = _layout(shape)
+    if layout is None:
+        return Const.cast(value).value & ((1 << Shape.cast(shape).width) - 1)
+    if isinstance(value, int) and not isinstance(layout, data.ArrayLayout):
+        return value & ((1 << layout.size) - 1)
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    packed = 0
+    for key, item in items:
+        field = layout[key if isinstance(key, str) else int(key)]
+        packed |= pack(field.shape, item if isinstance(item, dict | list | tuple | np.ndarray) else int(item)
+                       ) << field.offset
+    return packed
+
+
+def unpack(shape, packed):
+    """The inverse of `pack`: dicts for structs, lists for arrays, Python ints (signed where the field is) for numbers."""
+    layout = _layout(shape)
+    if layout is None:
+        cast = Shape.cast(shape)
+        packed &= (1 << cast.width) - 1
+        return packed - (1 << cast.width) if cast.signed and packed >> (cast.width - 1) else packed
+    if isinstance(layout, data.ArrayLayout):
+        return [unpack(layout.elem_shape, packed >> field.offset) for _, field in layout]
+    return {name: unpack(field.shape, packed >> field.offset) for name, field in layout}
+
+
+class Source:
+    """Sends payloads into stream `name`; `accepted` and `cycles` are what the component took, and when."""
+
+    def __init__(self, bench, name, stalls):
+        self.bench, self.name, self.stalls = bench, name, stalls
+        self._valid = getattr(bench.dut, f"{name}__valid")
+        self._ready = getattr(bench.dut, f"{name}__ready")
+        self._payload = getattr(bench.dut, f"{name}__payload", None)
+        self.clear()
+
+    def clear(self):
+        self.queue, self.accepted, self.cycles, self._pending = deque(), [], [], None
+        self._valid.value = 0
+
+    def send(self, payloads):
+        """Queue payloads: packed Python ints."""
+        self.queue.extend(payloads)
+
+    @property
+    def idle(self):
+        return not self.queue and self._pending is None
+
+    async def drain(self):
+        """Wait until the component has accepted everything queued."""
+        while not self.idle:
+            await self.bench.wait(1)
+
+    def step(self):
+        pending = self._pending
+        if pending is not None:
+            if not int(self._ready.value):
+                return
+            self.accepted.append(pending)
+            self.cycles.append(self.bench.cycle)
+        if self.queue and not (self.stalls and self.bench.rng.random() < self.stalls):
+            self._pending = payload = int(self.queue.popleft())
+            if self._payload is not None:
+                self._payload.value = payload
+            if pending is None:
+                self._valid.value = 1
+        elif pending is not None:
+            self._pending = None
+            self._valid.value = 0
+
+
+class Sink:
+    """Takes payloads from stream `name`, and fails the test if the component breaks a stream rule.
+
+    With stalls, now and then ready stays low until valid is high: a component whose valid waits for ready then hangs.
+    """
+
+    def __init__(self, bench, name, stalls):
+        self.bench, self.name, self.stalls = bench, name, stalls
+        self._valid = getattr(bench.dut, f"{name}__valid")
+        self._ready = getattr(bench.dut, f"{name}__ready")
+        self._payload = getattr(bench.dut, f"{name}__payload", None)
+        self.timeout = TIMEOUT
+        self._event = Event()
+        self.clear()
+
+    def clear(self):
+        self.received, self.cycles = [], []
+        self._taken, self._wanted, self._progress = 0, 0, self.bench.cycle
+        self._waiting, self._is_ready, self._hold = None, False, False
+        self._ready.value = 0
+
+    async def receive(self, n):
+        """The next `n` payloads, as packed Python ints."""
+        self._wanted = self._taken + n
+        self._progress = self.bench.cycle
+        while len(self.received) < self._wanted:
+            self._event.clear()
+            await self._event.wait()
+        taken = self.received[self._taken:self._wanted]
+        self._taken, self._wanted = self._wanted, 0
+        return taken
+
+    def _fail(self, what):
+        raise AssertionError(f"stream {self.name}, cycle {self.bench.cycle}: {what} (seed {self.bench.seed})")
+
+    def step(self):
+        valid = int(self._valid.value)
+        if valid:
+            payload = 0 if self._payload is None else int(self._payload.value)
+            if self._waiting is not None and payload != self._waiting:
+                self._fail(f"payload changed from {self._waiting:#x} to {payload:#x} while waiting for ready")
+            if self._is_ready:
+                self._waiting = None
+                self.received.append(payload)
+                self._progress = self.bench.cycle
+                self.cycles.append(self.bench.cycle)
+                if len(self.received) == self._wanted:
+                    self._event.set()
+            else:
+                self._waiting = payload
+        elif self._waiting is not None:
+            self._fail("valid fell before ready")
+        if self._wanted > len(self.received) and self.bench.cycle - self._progress > self.timeout:
+            self._fail(f"{len(self.received) - self._taken} of {self._wanted - self._taken} payloads came, "
+                       f"then none for {self.timeout} cycles")
+        ready = True
+        if self.stalls:
+            draw = self.bench.rng.random()
+            self._hold = (self._hold or draw < self.stalls / 16) and not valid
+            ready = draw >= self.stalls and not self._hold
+        if ready != self._is_ready:
+            self._ready.value = int(ready)
+            self._is_ready = ready
+
+
+class Bench:
+    """Clock, reset and streams of the component under test.
+
+    Parameters
+    ----------
+    dut : the top handle; every input port is 0 until it is driven
+    seed : joined to the seed of the run
+
+    Members
+    -------
+    rng, np_rng : seeded random generators (`random.Random`, `numpy.random.Generator`) for stalls and test vectors
+    cycle : clock edges seen since the bench was made
+    """
+
+    def __init__(self, dut, seed=0):
+        self.dut = dut
+        self.seed = f"{cocotb.RANDOM_SEED}/{seed}"
+        self.rng = random.Random(self.seed)
+        self.np_rng = np.random.default_rng([int(cocotb.RANDOM_SEED) & 0xFFFFFFFF, int(seed)])
+        self.cycle = 0
+        self.sources, self.sinks = [], []
+        self._clock = getattr(dut, "clk", None)
+        self._reset = getattr(dut, "rst", None)
+        self._in_reset = True
+        self._running = False
+        for name in json.loads(os.environ["SCOVILLE_TB"])["inputs"]:
+            if (handle := getattr(dut, name, None)) is not None:
+                handle.value = 0
+
+    def source(self, name, stalls=0.0):
+        """A driver of input stream `name`; `stalls` is the probability that it waits before it offers a payload."""
+        self.sources.append(Source(self, name, stalls))
+        return self.sources[-1]
+
+    def sink(self, name, stalls=0.0):
+        """A receiver of output stream `name`; `stalls` is the probability that ready is low in a cycle."""
+        self.sinks.append(Sink(self, name, stalls))
+        return self.sinks[-1]
+
+    def _edge(self):
+        # A purely combinational component has no clock; a period of time then stands for a cycle.
+        return Timer(PERIOD, "ns") if self._clock is None else RisingEdge(self._clock)
+
+    async def wait(self, cycles=1):
+        """Wait for `cycles` clock edges."""
+        if self._clock is None:
+            await Timer(PERIOD * cycles, "ns")
+        else:
+            await ClockCycles(self._clock, cycles)
+
+    async def reset(self):
+        """Start the clock if needed and reset the component; streams start empty."""
+        self._in_reset = True
+        for agent in self.sources + self.sinks:
+            agent.clear()
+        if self._reset is not None:
+            self._reset.value = 1
+        if not self._running:
+            self._running = True
+            await Timer(1, "ns")  # the clock starts with a rising edge: reset has to be high by then
+            if self._clock is not None:
+                Clock(self._clock, PERIOD, "ns").start()
+            cocotb.start_soon(self._loop())
+        await self.wait(RESET_CYCLES)
+        if self._reset is not None:
+            self._reset.value = 0
+        await self._edge()
+        self._in_reset = False
+
+    async def _loop(self):
+        """One task steps every stream: a task each would cost a scheduler round a stream a cycle."""
+        while True:
+            await self._edge()
+            if not self._in_reset:
+                for agent in self.sources:
+                    agent.step()
+                for agent in self.sinks:
+                    agent.step()
+            self.cycle += 1

