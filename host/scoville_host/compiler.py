@@ -145,7 +145,7 @@ class _Compiler:
         """The values of 4-bit codes, when the last ones loaded were others."""
         if fmt.code_bits == 8 or fmt.name == self.code_table:
             return
-        address, size = self.map.place_once(f"codes.{fmt.name}", np.array(fmt.table, np.int8))
+        address, size = self.map.place_once(f"codes.{fmt.name.lower()}", np.array(fmt.table, np.int8))
         # Earlier matrices must have left the decoder before their codes change meaning.
         self._load(f"values of {fmt.name} codes", LoadDest.TABLE, address, size, len(fmt.table),
                    wait=int(self.code_table is not None), only_last=only_last)
@@ -162,7 +162,7 @@ class _Compiler:
 
     def _linear(self, layer, kind, blocks, **fields):
         fmt = blocks.format
-        self.formats.setdefault(kind, fmt.name)
+        self.formats.setdefault(kind, fmt.name.lower())
         self._load_table(fmt, fields.get("only_last", 0))
         tiles, kblocks = blocks.codes.shape[0] // TILE_ROWS, blocks.codes.shape[1]
         data = pack_matrix(blocks, self.config)
@@ -171,7 +171,7 @@ class _Compiler:
         name = kind if layer is None else f"{layer}.{kind}"
         address = self.map.place(f"{name}.weight", data)
         self.program.emit(name, Opcode.LINEAR, address=address, tiles=tiles, kblocks=kblocks, code_bits8=int(fmt.code_bits == 8),
-                          beats=len(data) // self.config.bus_bytes, scale_format=fmt.scale, minimum=int(fmt.minimum), **fields)
+                          beats=len(data) // self.config.bus_bytes, scale_format=fmt.scale_format, minimum=int(fmt.minimum), **fields)
         self._count(layer, kind, fmt)
 
     def _count(self, layer, kind, fmt):

@@ -2,7 +2,6 @@
 
 import numpy as np
 from scoville.config import BLOCK, PAGE_TOKENS, TILE_ROWS
-from scoville.isa import ScaleFormat
 
 from .formats import Blocks
 
@@ -50,8 +49,7 @@ def _groups(kblocks, config):
 
 def _header_bytes(fmt, count, config):
     """Bytes of the scales and of the minimums in front of a group of `count` k-blocks."""
-    scales = 0 if fmt.scale is ScaleFormat.NONE else align(TILE_ROWS * count * fmt.scale_bytes, config.bus_bytes)
-    return scales, align(2 * TILE_ROWS * count, config.bus_bytes) if fmt.minimum else 0
+    return tuple(align(TILE_ROWS * count * size, config.bus_bytes) for size in (fmt.scale_bytes, fmt.minimum_bytes))
 
 
 def matrix_bytes(fmt, tiles, kblocks, config):

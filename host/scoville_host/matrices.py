@@ -84,8 +84,8 @@ class Matrices:
             values = _take(values.T, self.head_columns).T
         pad = align(values.shape[1], BLOCK) - values.shape[1]
         blocks = quantise(np.pad(values, ((0, 0), (0, pad))), self.weights)
-        if not np.isfinite(blocks.scale_values()).all():
-            raise RequestError(f"{self.model.source}: {name} has values too large for the scales of {self.weights.name}; "
+        if not blocks.is_finite():
+            raise RequestError(f"{self.model.source}: {name} has values too large for the scales of {self.weights.name.lower()}; "
                                "use --weights mxint8")
         return blocks
 

@@ -127,8 +127,5 @@ def _check_finite(source, name, tensor):
     if tensor.blocks is None:
         if not np.isfinite(tensor.values).all():
             raise RequestError(f"{source}: tensor {name!r} holds NaN or infinity")
-        return
-    minimums = tensor.blocks.minimums
-    for part in (tensor.blocks.scale_values(), None if minimums is None else minimums.view(np.float16)):
-        if part is not None and not np.isfinite(part).all():
-            raise RequestError(f"{source}: tensor {name!r} has a block scale that is NaN or infinite")
+    elif not tensor.blocks.is_finite():
+        raise RequestError(f"{source}: tensor {name!r} has a block scale that is NaN or infinite")

@@ -9,7 +9,7 @@ from .layout import align
 __all__ = ["MemoryMap", "Program"]
 
 STEP = 256  # regions start at multiples of the widest bus
-FETCH = 256  # instructions are fetched in chunks of up to this many bytes, so the program fills whole ones
+FETCH = 256  # bytes: the fetcher reads ahead of END by up to one chunk, which is never larger than this
 
 
 class Program:
@@ -34,8 +34,8 @@ class Program:
         self.remarks.append(remark)
 
     def data(self):
-        """The program's bytes, padded with END."""
-        return b"".join(self.code).ljust(align(len(self.code) * INSTRUCTION_BYTES, FETCH), b"\0")
+        """The program's bytes; zeros (END) fill what the fetcher reads ahead."""
+        return b"".join(self.code).ljust(align(len(self.code) * INSTRUCTION_BYTES, FETCH) + FETCH, b"\0")
 
 
 class MemoryMap:

@@ -1,6 +1,6 @@
 """An independent float reference: the checkpoint's weights in Hugging Face transformers, FP32.
 
-Nothing here uses the project's own importer, compiler or golden model, so an error in those cannot hide in the reference.
+Nothing here uses the project's own importer, compiler or golden model, so that an error in those cannot hide here.
 """
 
 import functools

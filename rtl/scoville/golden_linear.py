@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .array import dot_unit
-from .numerics import fp32
 
-__all__ = ["Weights", "linear", "sum_of_rows"]
+__all__ = ["Weights", "linear"]
 
-CACHED_VALUES = 1 << 18  # values of a temporary, so that it stays in the processor's cache
+CACHED_VALUES = 1 << 17  # values of a temporary, so that it stays in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,8 @@ def linear(weights, q, e8, sums):
     Parameters
     ----------
     weights : Weights
-    q : codes ``[lanes, kblocks, 32]``; e8 : exponent bytes ``[lanes, kblocks]``; sums : sums of codes ``[lanes, kblocks]``
+    q : codes ``[lanes, kblocks, 32]``
+    e8, sums : exponent bytes and sums of the codes ``[lanes, kblocks]``
     """
     q, e8, sums = (np.ascontiguousarray(a.swapaxes(0, 1)) for a in (q, e8, sums))
     used = e8[q.any(axis=2)]
@@ -70,10 +70,3 @@ def _ieee(weights, q, e8, sums):
                 acc += term
             result[:, part] = acc
     return result.T
-
-
-def sum_of_rows(values):
-    """``add(add(add(0, v0), v1), ...)`` over the first axis of non-negative float32 values that hold no subnormals."""
-    # Sums of such values are never subnormal, and saturating at the end is saturating on the way.
-    with np.errstate(over="ignore"):
-        return fp32.model.flush(np.add.accumulate(values, axis=0)[-1])

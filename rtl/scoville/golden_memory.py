@@ -59,7 +59,7 @@ def unpack_weights(data, instruction, table, config):
             codes[here, :, 0::2] = table[packed & 15]
             codes[here, :, 1::2] = table[packed >> 4]
     if position != data.shape[1]:
-        raise ValueError(f"a tile of the matrix at {instruction['address']:#x} takes {position} bytes, not {data.shape[1]}")
+        raise ValueError(f"tiles of matrix at {instruction['address']:#x} have {data.shape[1]} bytes, not {position}")
     step = 0
     if instruction["scale_format"] == ScaleFormat.FP16 or minimums is not None:
         step = -24
@@ -70,9 +70,9 @@ def unpack_weights(data, instruction, table, config):
 
 @dataclass(frozen=True, eq=False)
 class KvPages:
-    """One page of each KV head: exponents uint8 ``[heads, B, 32]``, codes int8 ``[heads, B, 32, 32]``.
+    """Pages of each KV head: exponents uint8 ``[pages, heads, B, 32]``, codes int8 ``[pages, heads, B, 32, 32]``.
 
-    Axes of the codes: K (block, token, dimension), V (block, dimension, token).
+    Axes of the codes: K (..., block, token, dimension), V (..., block, dimension, token).
     """
 
     k_e8: np.ndarray
@@ -116,10 +116,6 @@ class GoldenMemory:
         """`count` FP32 values."""
         return np.frombuffer(self.view(address, 4 * count).tobytes(), np.float32)
 
-    def row_starts(self, address, stride, index):
-        """Rows `index` of a table of rows: their addresses, an int64 array."""
-        return address + stride * np.asarray(index, np.int64)
-
     def weights(self, instruction, table):
         """The matrix of a LINEAR instruction; decoded once, then from the cache."""
         layout = ("address", "beats", "tiles", "kblocks", "code_bits8", "scale_format", "minimum")
@@ -137,8 +133,9 @@ class GoldenMemory:
         PageFault
             If one is not mapped.
         """
-        rows = [self.view(instruction["table"] + head * instruction["table_stride"] + 4 * page, 4) for head in range(heads)]
-        numbers = np.stack(rows).view(np.uint32).reshape(-1).astype(np.int64)
+        first = instruction["table"] + 4 * page
+        entries = [self.view(first + head * instruction["table_stride"], 4) for head in range(heads)]
+        numbers = np.stack(entries).view(np.uint32).reshape(-1).astype(np.int64)
         if (numbers >= self.kv_pages).any():
             raise PageFault(f"page {page} of the table at {instruction['table']:#x} is not mapped")
         return numbers
@@ -150,16 +147,23 @@ class GoldenMemory:
         return (slice(0, PAGE_TOKENS * blocks), slice(header, half),
                 slice(half, half + PAGE_TOKENS * blocks), slice(half + header, 2 * half))
 
-    def pages(self, instruction, page):
-        """Page `page` of every KV head, for an ATTEND instruction, as `KvPages`."""
+    def pages(self, instruction, count):
+        """The first `count` pages of every KV head, for an ATTEND instruction, as `KvPages`."""
         heads, blocks = instruction["kv_heads"], instruction["head_blocks"]
-        pages = self._pool[self.page_numbers(instruction, heads, page)]
-        k_e8, k, v_e8, v = (pages[:, part] for part in self._parts(blocks))
-        return KvPages(k_e8.reshape(heads, blocks, -1), k.view(np.int8).reshape(heads, blocks, PAGE_TOKENS, BLOCK),
-                       v_e8.reshape(heads, blocks, -1), v.view(np.int8).reshape(heads, blocks, BLOCK, PAGE_TOKENS))
+        numbers = np.stack([self.page_numbers(instruction, heads, page) for page in range(count)])
+        k_e8, k, v_e8, v = (self._pool[numbers, part] for part in self._parts(blocks))
+        shape = (count, heads, blocks)
+        return KvPages(k_e8.reshape(*shape, PAGE_TOKENS), k.view(np.int8).reshape(*shape, PAGE_TOKENS, BLOCK),
+                       v_e8.reshape(*shape, PAGE_TOKENS), v.view(np.int8).reshape(*shape, BLOCK, PAGE_TOKENS))
 
     def append(self, instruction, position, codes, e8, *, value):
-        """Write one token's K (or, with `value`, V) of every KV head: codes int8 ``[heads, B, 32]``, e8 uint8 ``[heads, B]``."""
+        """Write one token's K (or, with `value`, V) of every KV head.
+
+        Parameters
+        ----------
+        codes : int8 ``[heads, B, 32]``
+        e8 : exponent bytes, uint8 ``[heads, B]``
+        """
         page, token = divmod(position, PAGE_TOKENS)
         heads, blocks = e8.shape
         parts = self._parts(blocks)[2:] if value else self._parts(blocks)[:2]

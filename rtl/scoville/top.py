@@ -35,7 +35,7 @@ __all__ = ["Top"]
 
 INSTRUCTION_QUEUE = 8
 TOKEN_QUEUE = 16
-COMMAND_UNITS = ("decoder", "vectors", "chain", "quantiser", "softmax", "kv_store", "sampler", "dump")
+FP32_MAX = 0x7F7FFFFF
 
 
 class Top(wiring.Component):
@@ -351,11 +351,14 @@ class Top(wiring.Component):
             m.d.sync += done.eq(1)
         token_in, token_out = tokens.i.valid & tokens.i.ready, tokens.o.valid & tokens.o.ready
         m.d.sync += waiting.eq(waiting + token_in - token_out)
-        with m.If(chain.saturated):
-            m.d.sync += saturated.eq(1)
+        for rows in (array.o, softmax.o, chain.o):  # the largest finite value comes only from clipping
+            values = rows.payload if rows is not array.o else rows.p.values
+            clipped = Cat(values[lane][:31] == FP32_MAX for lane in range(config.lanes))
+            with m.If(rows.valid & clipped.any()):
+                m.d.sync += saturated.eq(1)
         idle_bus = reader.idle & fetch_port.idle & writer.idle
         m.d.comb += [
-            registers.get_status.eq(Cat(sequence.running, done, faults.fault, saturated, idle_bus, 0).as_value()
+            registers.get_status.eq(Cat(sequence.running, done, faults.fault, saturated, idle_bus)
                                     | (faults.code << 8) | (waiting << 16)),
             registers.get_error_address_lo.eq(faults.address[:32]),
             registers.get_error_address_hi.eq(faults.address[32:]),

@@ -1,5 +1,6 @@
 """The dot array: T lanes of R dot units eat the weight stream, one item at a time."""
 
+import numpy as np
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -47,7 +48,8 @@ class DotArray(wiring.Component):
 
     Throughput: an item in `block_cycles` cycles, without a bubble between k-blocks, tiles and tasks. A tile that drains
     waits at its last k-block until the drain has room for it; nothing else stops the array, and the pipeline behind the
-    issue moves in every cycle. Latency: `latency` cycles from an item to its accumulators, and two more to the first row.
+    issue moves in every cycle. Latency: `latency` cycles from an item to its accumulators, and two more to
+    their first row.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ class DotArray(wiring.Component):
     @property
     def latency(self):
         """Cycles from the acceptance of an item to its new accumulators."""
-        return 1 + self.config.block_cycles - 1 + Latencies(self.config).result
+        return self.config.block_cycles + Latencies(self.config).result
 
     @staticmethod
     def model(codes, scales, minimums, q, e8, sums, acc=None, shift=None):
@@ -93,7 +95,7 @@ class DotArray(wiring.Component):
         shift : integers [T], or None for no rescaling
         """
         if acc is not None and shift is not None:
-            acc = fp32.model.scale2(acc, -np_int(shift))
+            acc = fp32.model.scale2(acc, -np.asarray(shift, np.int64))
         return linear(codes, scales, minimums, q, e8, sums, acc)
 
     def elaborate(self, platform):
@@ -108,7 +110,7 @@ class DotArray(wiring.Component):
         k = Signal(12, reset_less=True)  # k-blocks after this one
         group = Signal(range(config.interleave), reset_less=True)
         start = Signal(reset_less=True)  # this is the task's first k-block
-        slices = Signal(range(config.block_cycles))  # cycles that the item of before still needs
+        slices = Signal(range(max(2, config.block_cycles)))  # cycles that the item of before still needs
         draining, room, accept, finish = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             draining.eq(task.drain & (k == 0)),

@@ -57,7 +57,8 @@ def dot_product(pipe, config, codes, q, first):
     assert width_of(total) + exact_log2(config.block_cycles) == bits + 1
     if config.block_cycles > 1:
         running = Signal(signed(bits), reset_less=True, name="running")
-        pipe.m.d.sync += running.eq(Mux(pipe.delay(first, at), 0, running) + total)
+        with pipe.m.If(pipe.enable):
+            pipe.m.d.sync += running.eq(Mux(pipe.delay(first, at), 0, running) + total)
         return pipe.input(running, at + 1)
     return pipe.input(total[:bits].as_signed(), at)
 
@@ -119,8 +120,7 @@ class DotUnit(wiring.Component):
 
     o = (dot(codes, q) * scale + sum * minimum) * 2^(e8 - 127), FP32, roundings as in `linear`.
 
-    Throughput: a block in `block_cycles` cycles. Latency: `latency` cycles. The pipeline moves in every cycle, so `o`
-    has no ready.
+    Throughput: a block in `block_cycles` cycles. Latency: `dot_latency` + 8 cycles after the block is taken.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class DotUnit(wiring.Component):
     Members
     -------
     i : In(stream), codes, scale, minimum, block
-    o : Out(stream(32)), always ready
+    o : Out(stream(32)), FP32
     """
 
     def __init__(self, config):
@@ -138,7 +138,7 @@ class DotUnit(wiring.Component):
             "i": In(stream.Signature(data.StructLayout({
                 "codes": data.ArrayLayout(8, BLOCK), "scale": Scale, "minimum": Scale,
                 "block": block_layout(config.act_bits)}))),
-            "o": Out(stream.Signature(32, always_ready=True)),
+            "o": Out(stream.Signature(32)),
         })
 
     @staticmethod
@@ -152,11 +152,16 @@ class DotUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cycles, width = self.config.block_cycles, self.config.dot_width
-        pipe = Pipe(m)
+        enable = Signal()
+        pipe = Pipe(m, enable)
         index = Signal(range(max(2, cycles)))
         last = Signal()
-        m.d.comb += [last.eq(index == cycles - 1), self.i.ready.eq(last)]
-        with m.If(self.i.valid):
+        m.d.comb += [
+            enable.eq(self.o.ready | ~self.o.valid),
+            last.eq(index == cycles - 1),
+            self.i.ready.eq(enable & last),
+        ]
+        with m.If(enable & self.i.valid):
             m.d.sync += index.eq(Mux(last, 0, index + 1))
         item = self.i.payload
         size = 8 * width

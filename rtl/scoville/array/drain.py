@@ -48,7 +48,7 @@ class Drain(wiring.Component):
         super().__init__({
             "reserve": In(1),
             "available": Out(1),
-            "write": In(stream.Signature(drain_write(config), always_ready=True)),
+            "write": In(stream.Signature(drain_write(config))),
             "o": Out(stream.Signature(drain_row(config))),
             "busy": Out(1),
         })
@@ -73,6 +73,7 @@ class Drain(wiring.Component):
             write.addr.eq(written[:-1]),
             write.data.eq(self.write.payload),
             write.en.eq(self.write.valid),
+            self.write.ready.eq(1),
             read.addr.eq(group[:-1]),
         ]
         with m.If(self.write.valid):

@@ -137,10 +137,7 @@ class Lane(wiring.Component):
         for row in range(config.rows):
             old = Mux(forward, self.values[row], read.data[row])
             old = Mux(self.control.clear, 0, rescaled(old, self.control.shift))
-            if latency.early:
-                old = pipe.reg(old, latency.read)
-            else:
-                old = pipe.input(old, latency.read)
+            old = pipe.reg(old, latency.read) if latency.early else pipe.input(old, latency.read)
             result = fp32.add(pipe, old, terms[row])
             assert result.at == latency.result
             m.d.comb += self.values[row].eq(result.value)

@@ -24,7 +24,7 @@ def store_command_layout(config):
 def kv_block_layout(config):
     """Block `part` of the head dimension of one head, of the token in `lane`: eight-bit codes and their exponent."""
     return data.StructLayout({
-        "lane": range(config.lanes), "kv_head": 8, "part": 4, "value": 1,
+        "lane": range(max(2, config.lanes)), "kv_head": 8, "part": 4, "value": 1,
         "q": data.ArrayLayout(signed(8), BLOCK), "e8": 8})
 
 

@@ -29,7 +29,7 @@ class PageWalker(wiring.Component):
     Each port keeps the last beat of the table that it read, so the next pages of a row cost no read.
 
     Throughput: one walk at a time; a port whose response is not taken does not hold up the others.
-    Latency: 6 cycles from request to response when the beat is kept, otherwise the memory's latency more.
+    Latency: 4 cycles from request to response when the beat is kept, otherwise the memory's latency more.
 
     Parameters
     ----------

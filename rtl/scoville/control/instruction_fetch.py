@@ -20,12 +20,17 @@ class InstructionFetch(wiring.Component):
     """Streams the instructions from `base` on, until it is told to stop.
 
     A chunk of four instructions is read at once and the next chunk when it is used up: the front end runs far enough
-    ahead of the array to hide that latency. What was read behind the END is dropped.
+    ahead of the array to hide that latency. What was read behind the END is dropped, and so is a chunk that could not
+    be read; then nothing comes until the next `start`. Within a chunk, one instruction a cycle.
+
+    Parameters
+    ----------
+    config : ChipConfig
 
     Members
     -------
-    start : In(1), begin at `base`
-    stop : In(1), END was seen: drop what is left
+    start : In(1), begin at `base`; it may come while a dropped read is still under way
+    stop : In(1), END was seen: drop what is left. The only thing that withdraws an instruction already offered in `o`.
     base : In(addr_bits), aligned to a chunk
     request : Out(stream), {address, beats}
     response : In(stream), {data, error}
@@ -46,6 +51,12 @@ class InstructionFetch(wiring.Component):
             "error_address": Out(config.addr_bits),
         })
 
+    @staticmethod
+    def model(memory, base, count):
+        """(word, address) of the first `count` instructions from `base` on; `memory` is bytes."""
+        return [(int.from_bytes(memory[at:at + INSTRUCTION_BYTES], "little"), at)
+                for at in range(base, base + count * INSTRUCTION_BYTES, INSTRUCTION_BYTES)]
+
     def elaborate(self, platform):
         m = Module()
         config = self.config
@@ -58,7 +69,10 @@ class InstructionFetch(wiring.Component):
         address = Signal(config.addr_bits)
         taken = Signal(range(instructions))
         beat = Signal(range(beats + 1))
-        stopping = Signal()  # END came while a read was under way
+        dropped = Signal()  # END came while a read was under way, or the read failed
+        begin = Signal()  # `start` came before that read was over
+        with m.If(self.start):
+            m.d.sync += begin.eq(1)
 
         m.d.comb += [
             self.request.p.address.eq(address),
@@ -69,29 +83,31 @@ class InstructionFetch(wiring.Component):
         ]
         with m.FSM():
             with m.State("idle"):
-                with m.If(self.start):
-                    m.d.sync += [address.eq(self.base), stopping.eq(0)]
+                with m.If(self.start | begin):
+                    m.d.sync += [address.eq(self.base), dropped.eq(0), begin.eq(0)]
                     m.next = "request"
             with m.State("request"):
                 m.d.comb += self.request.valid.eq(1)
                 m.d.sync += [beat.eq(0), taken.eq(0)]
                 with m.If(self.stop):
-                    m.d.sync += stopping.eq(1)
+                    m.d.sync += dropped.eq(1)
                 with m.If(self.request.ready):
                     m.next = "receive"
             with m.State("receive"):
                 m.d.comb += self.response.ready.eq(1)
                 with m.If(self.stop):
-                    m.d.sync += stopping.eq(1)
+                    m.d.sync += dropped.eq(1)
                 with m.If(self.response.valid):
                     shifted = (chunk >> config.bus_bits) if beats > 1 else 0
                     m.d.sync += [
                         chunk.eq(shifted | (self.response.p.data << (8 * chunk_bytes - config.bus_bits))),
                         beat.eq(beat + 1),
                     ]
-                    m.d.comb += self.error.eq(self.response.p.error)
+                    with m.If(self.response.p.error & ~dropped):
+                        m.d.comb += self.error.eq(1)
+                        m.d.sync += dropped.eq(1)
                     with m.If(beat == beats - 1):
-                        with m.If(stopping | self.stop):
+                        with m.If(dropped | self.stop | self.response.p.error):
                             m.next = "idle"
                         with m.Else():
                             m.next = "issue"

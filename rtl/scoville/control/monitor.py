@@ -14,6 +14,8 @@ COUNTER_BITS = 48
 class PerformanceCounters(wiring.Component):
     """Counts cycles of a sequence; every cycle is either work or one of the stall reasons.
 
+    The six stalls and the work add up to the cycles.
+
     Members
     -------
     clear : In(1), a sequence starts; run : In(1), count this cycle
@@ -29,6 +31,25 @@ class PerformanceCounters(wiring.Component):
             "cycles": Out(COUNTER_BITS), "prefill_cycles": Out(COUNTER_BITS),
             "beats": Out(COUNTER_BITS), "work_cycles": Out(COUNTER_BITS),
         } | {f"stall_{name}": Out(COUNTER_BITS) for name in STALLS})
+
+    @staticmethod
+    def model(events):
+        """The counters after a run.
+
+        Parameters
+        ----------
+        events : list of dicts, one a cycle: `run`, `work`, `beat`, `prefill`, `reason` as the ports are
+        """
+        counts = dict.fromkeys(["cycles", "prefill_cycles", "beats", "work_cycles"]
+                               + [f"stall_{name}" for name in STALLS], 0)
+        for event in events:
+            if event["run"]:
+                counts["cycles"] += 1
+                counts["prefill_cycles"] += event["prefill"]
+                counts["beats"] += event["beat"]
+                charged = [name for index, name in enumerate(STALLS) if event["reason"] >> index & 1]
+                counts["work_cycles" if event["work"] else f"stall_{(charged or STALLS[-1:])[0]}"] += 1
+        return counts
 
     def elaborate(self, platform):
         m = Module()
@@ -51,12 +72,19 @@ class PerformanceCounters(wiring.Component):
 class FaultLatch(wiring.Component):
     """Keeps the first fault's code and address, and watches for a chip that makes no progress.
 
+    Of faults in one cycle the lowest code is kept. Latency: `fault` rises in the cycle after the fault, and
+    ``limit + 1`` cycles after the last one with progress.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
     Members
     -------
-    faults : dict given at construction: Status -> width of its address (0 for none)
-    raise_<status> : In(1); address_<status> : In(addr_bits)
-    progress, run : In(1); limit : In(32), the watchdog's, 0 for never
-    fault : Out(1), sticky; code : Out(8); address : Out(addr_bits)
+    raise_<status> : In(1); address_<status> : In(addr_bits), for every `Status` but OK and WATCHDOG
+    progress, run : In(1), the watchdog counts cycles with `run` and without `progress`
+    limit : In(32), the watchdog's, 0 for never
+    fault : Out(1), sticky; code : Out(8); address : Out(addr_bits), 0 for the watchdog
     """
 
     def __init__(self, config):

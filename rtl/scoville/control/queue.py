@@ -1,6 +1,6 @@
 """A small command queue between the sequencer and a unit."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Shape
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -9,12 +9,12 @@ __all__ = ["Queue"]
 
 
 class Queue(wiring.Component):
-    """`depth` payloads in order; one a cycle in, one a cycle out.
+    """`depth` payloads in order; one a cycle in, one a cycle out, two cycles from input to output.
 
     Parameters
     ----------
     shape : payload
-    depth : payloads it holds
+    depth : payloads it holds, at least 3 (with fewer it cannot take one and give one in the same cycle)
 
     Members
     -------
@@ -24,6 +24,8 @@ class Queue(wiring.Component):
     """
 
     def __init__(self, shape, depth=4):
+        if depth < 3:
+            raise ValueError(f"depth is {depth}; it must be at least 3")
         self.shape = shape
         self.depth = depth
         super().__init__({
@@ -34,7 +36,7 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=Signal(self.shape).as_value().shape().width, depth=self.depth)
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=Shape.cast(self.shape).width, depth=self.depth)
         m.d.comb += [
             fifo.w_data.eq(self.i.payload),
             fifo.w_en.eq(self.i.valid),

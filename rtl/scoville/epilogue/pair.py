@@ -111,7 +111,7 @@ class PairStage(wiring.Component):
             results.append(fp32.add(pipe, left, right))
         at = results[0].at
         valids = shift_valid(pipe, valid, at)
-        return Cat(pipe.delay(pipe.input(index), at), *(r.value for r in results)), valids[-1], valids.any()
+        return Cat(pipe.delay(pipe.input(index), at), *(r.value for r in results)), valids[-1], valid | valids.any()
 
     def _gate(self, m, pipe, x, y, index, valid):
         """As `_rotation`. The pairs wait for their sigmoid in a small memory, not in a chain of registers."""

@@ -55,6 +55,7 @@ class Curve:
         second = ((y2 - y1) / (nodes[2] - nodes[1]) - first) / (nodes[2] - nodes[0])
         c1 = first - second * (nodes[0] + nodes[1])
         c0 = y0 - first * nodes[0] + second * nodes[0] * nodes[1]
+        c0[0] = self.function(np.float64(0))  # exp2(0), 1/1, 1/sqrt(1) and log2(1) are exact
         return tuple(np.rint(c * (1 << F)).astype(np.int64) for c in (c0, c1, second))
 
     @cached_property

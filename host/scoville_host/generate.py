@@ -1,0 +1,76 @@
+"""The work behind ``scoville generate`` and ``scoville bench``."""
+
+import numpy as np
+
+from .errors import RequestError
+from .report import summary
+from .runtime import GoldenBackend, check_request, get_backend
+from .tokenizer import TextStream
+
+__all__ = ["bench", "bench_prompt", "generate", "matches"]
+
+
+def matches(result, golden):
+    """Whether tokens and logits are equal, bit for bit."""
+    return result.tokens == golden.tokens and np.array_equal(result.logits.view(np.uint32), golden.logits.view(np.uint32))
+
+
+def generate(session, ids, max_new, *, backend="golden", memory=None, temperature=0.0, seed=0, stop_ids=(), check=True,
+             write=lambda text: None, report=lambda line: None):
+    """Run a prompt on a backend, and on the golden model to compare with.
+
+    Parameters
+    ----------
+    session : `Session`.
+    ids : token ids of the prompt.
+    check : whether to run the golden model beside any other backend.
+    write : called with the text (or, without a tokenizer, the token ids) as it comes.
+    report : called with a line of text about each step.
+
+    Returns
+    -------
+    (dict for JSON, `Result`)
+    """
+    image, tokenizer = session.image, session.tokenizer
+    max_new = check_request(image, ids, max_new, temperature)
+    chosen = get_backend(backend, memory=memory, report=report)
+    stream = TextStream(tokenizer) if tokenizer else None
+    settings = {"temperature": temperature, "seed": seed, "stop_ids": tuple(stop_ids)}
+
+    def on_token(token):
+        write(stream.add(token) if stream else f"{token} ")
+
+    result = chosen.generate(image, ids, max_new, on_token=on_token, **settings)
+    if stream:
+        write(stream.finish())
+    write("\n")
+    found = summary(image, result, len(ids), backend, tokenizer.decode(result.tokens) if tokenizer else None)
+    if check and backend != "golden":
+        report("checking against the golden model")
+        golden = GoldenBackend().generate(image, ids, max_new, **settings)
+        found["golden_match"] = matches(result, golden)
+    return found, result
+
+
+def bench_prompt(vocab, count, seed=1):
+    """Random token ids: the numbers of a benchmark depend on how many there are, not on which."""
+    return np.random.default_rng(seed).integers(0, vocab, count).tolist()
+
+
+def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", batch=1, memory=None, check=False,
+          report=lambda line: None):
+    """Cycles of a workload: `prompt_tokens` in, `decode_tokens` out, no early stop.
+
+    Raises
+    ------
+    RequestError
+        If the workload does not fit the context, or asks for more than one sequence.
+    """
+    if batch != 1:
+        raise RequestError(f"--batch is {batch}; the chip runs one sequence at a time, so it must be 1")
+    if prompt_tokens < 1 or prompt_tokens + decode_tokens - 1 > session.image.context:
+        raise RequestError(f"{prompt_tokens} prompt and {decode_tokens} decode tokens do not fit a context of "
+                           f"{session.image.context} (see --context)")
+    ids = bench_prompt(session.image.vocab, prompt_tokens)
+    found, _ = generate(session, ids, decode_tokens, backend=backend, memory=memory, check=check, report=report)
+    return found | {"batch": batch, "memory": memory}

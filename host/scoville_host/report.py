@@ -1,0 +1,40 @@
+"""The numbers of a run: how close it came to the memory bus's limit, and to the multipliers'."""
+
+__all__ = ["passes", "summary"]
+
+
+def passes(prompt_tokens, generated, lanes):
+    """The passes of a sequence: list of (position, tokens, makes a token)."""
+    chunks = [(start, min(lanes, prompt_tokens - start)) for start in range(0, prompt_tokens, lanes)]
+    prefill = [(start, count, start + count == prompt_tokens) for start, count in chunks]
+    return prefill + [(prompt_tokens + index, 1, True) for index in range(generated - 1)]
+
+
+def summary(image, result, prompt_tokens, backend, text=None):
+    """The JSON of ``generate`` and ``bench``, save what only the command knows.
+
+    Decoding means all passes after the one that ends the prompt (if there are none, the prompt's). `model_bytes_per_token`,
+    `cycles_per_token` and `bus_utilisation` are about decoding, ``macs`` and `mac_utilisation` about the whole sequence.
+    """
+    config, traffic = image.config, image.traffic
+    generated = len(result.tokens)
+    every = passes(prompt_tokens, generated, config.lanes)
+    decode = every[len(every) - (generated - 1):] if generated > 1 else every
+    model_bytes = sum(traffic.pass_bytes(*each) for each in decode)
+    macs = sum(traffic.pass_macs(*each) for each in every)
+    made = max(generated - 1, 1)
+    found = {
+        "model": image.model, "config": config.name, "backend": backend, "weights": image.weights,
+        "tokens": list(result.tokens), "text": text, "prompt_tokens": prompt_tokens, "generated_tokens": generated,
+        "cycles": result.cycles, "cycles_per_token": None,
+        "prefill_cycles": result.prefill_cycles, "decode_cycles": result.decode_cycles,
+        "model_bytes_per_token": model_bytes / made, "bus_bytes_per_cycle": config.bus_bytes, "bus_utilisation": None,
+        "macs": macs, "mac_utilisation": None, "stalls": result.stalls, "work_cycles": result.work, "beats": result.beats,
+        "sim_seconds": result.seconds, "cycles_per_second": None, "golden_match": None,
+    }
+    if result.cycles:
+        cycles = result.decode_cycles if generated > 1 else result.cycles
+        found |= {"cycles_per_token": cycles / made, "bus_utilisation": model_bytes / (cycles * config.bus_bytes),
+                  "mac_utilisation": macs / (result.cycles * config.multipliers),
+                  "cycles_per_second": result.cycles / result.seconds if result.seconds else None}
+    return found

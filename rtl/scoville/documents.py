@@ -1,0 +1,61 @@
+"""Writes the generated pages of docs/, or checks that they are fresh: ``python -m scoville.documents [--check]``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from scoville import isa, registers
+from scoville.config import CONFIGS
+
+__all__ = ["main", "pages"]
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def instructions():
+    """The instruction set as a Markdown page."""
+    lines = ["# Instructions", "", "Made from `rtl/scoville/isa.py`; do not edit.", "",
+             f"An instruction is {isa.INSTRUCTION_BYTES} bytes, little-endian."]
+    for opcode, fields in isa.FIELDS.items():
+        lines += ["", f"## {opcode.value} {opcode.name}", "", "| bits | field |", "|---|---|"]
+        lines += [f"| {lsb + width - 1}:{lsb} | {name} |"
+                  for name, (lsb, width) in sorted(fields.items(), key=lambda item: item[1])]
+    for kind in (isa.LoadDest, isa.Element, isa.ScaleFormat, isa.Mode, isa.Dest):
+        lines += ["", f"## Values of {kind.__name__}", "", "| value | name |", "|---|---|"]
+        lines += [f"| {member.value} | {member.name} |" for member in kind]
+    return "\n".join([*lines, ""])
+
+
+def configurations():
+    """The named configurations as a Markdown page."""
+    names = ("bus_bytes", "rows", "lanes", "dot_width", "act_bits", "multipliers", "max_hidden", "operand_blocks",
+             "max_head_blocks", "stream_beats")
+    lines = ["# Configurations", "", "Made from `rtl/scoville/config.py`; do not edit.", "",
+             "| name | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {config.name} | " + " | ".join(str(getattr(config, name)) for name in names) + " |"
+              for config in CONFIGS.values()]
+    return "\n".join([*lines, ""])
+
+
+def pages():
+    """File name to text, for every generated page."""
+    return {"registers.md": registers.markdown(), "instructions.md": instructions(), "configurations.md": configurations()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is stale")
+    check = parser.parse_args().check
+    stale = [name for name, text in pages().items()
+             if not (DOCS / name).exists() or (DOCS / name).read_text() != text]
+    if check and stale:
+        print(f"stale: {', '.join('docs/' + name for name in stale)}; run: make docs", file=sys.stderr)
+        return 1
+    for name in stale:
+        (DOCS / name).write_text(pages()[name])
+        print(f"wrote docs/{name}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,307 @@
+"""The epilogue chain: everything that happens to an output row between the array and the quantiser."""
+
+from functools import reduce
+from operator import or_
+
+import numpy as np
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from scoville.array.drain import drain_row
+from scoville.config import BLOCK
+from scoville.isa import Mode
+from scoville.numerics import fp32
+from scoville.numerics.pipe import Pipe
+
+from . import norm, pair
+from .norm import RmsUnit
+from .pair import PairStage, shift_valid
+from .vectors import READ_LATENCY, bias_port, norm_port, rope_port
+
+__all__ = ["Chain", "ChainSource", "LaneScale", "chain_command", "model_rows"]
+
+
+class ChainSource(enum.Enum, shape=1):
+    ARRAY = 0
+    EMBED = 1
+
+
+class LaneScale(enum.Enum, shape=2):
+    NONE = 0
+    RMS = 1  # the lane's 1/rms, from the last command with `norm`
+    ATTENTION = 2  # the lane's 1/l, from the softmax unit
+
+
+def chain_command(config):
+    """Layout of a command: one instruction's rows, or one lane's embedding row."""
+    return data.StructLayout({
+        "source": ChainSource,
+        "rows": 24,  # input rows, even
+        "mask": config.lanes,  # lanes that store the residual, and whose 1/rms is computed
+        "lane_scale": LaneScale,
+        "bias": 1,
+        "mode": Mode,
+        "residual_add": 1,
+        "residual_store": 1,
+        "norm": 1,
+        "head_blocks": 4,  # ROPE: pairs repeat every head_blocks * 16
+        "logits": 1,  # the rows go to `logits`
+        "limit": 24,  # logits: rows from this one on are padding, and dropped
+        "inv_n": 32,
+        "epsilon": 32,
+    })
+
+
+class Chain(wiring.Component):
+    """Scales, biases, pairs, adds the residual and applies the norm weight, on rows of T lanes in lockstep.
+
+    ::
+
+        i ──┬─ mul ─ add ─ pair stage ─ add ─┬─ mul ─┬─ o
+        embed  scale  bias  RoPE, GLU  resid.│  w_norm└─ logits
+                                             └─ mul, add: sum of squares ─ 1/rms
+
+    In numbers, each step one FP32 rounding: see `model_rows`, and "Chain" in ``docs/design.md``. What a command does
+    not use is an identity: times 1.0, plus 0, a rotation by (1, 0).
+
+    Throughput: one row a cycle; with `norm` one row every 4 cycles, as the sum of squares is sequential.
+    Latency of a plain row: 23 cycles. Plain commands follow each other in the pipeline; one that touches the
+    residual, the norm or the logits starts when the rows before it have left. One that needs 1/rms waits for it.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    command : In(stream(chain_command))
+    i : In(stream(drain_row)), rows of the array, in order; only `values` is looked at
+    embed : In(stream(32)), words of an embedding row
+    factor : In(stream(FP32[T])), 1/l; one item for each command with ``lane_scale = ATTENTION``
+    o : Out(stream(FP32[T])), to the quantiser
+    logits : Out(stream(FP32[T])), to the sampler
+    bias, norm, rope : read ports of the vector unit
+    busy : a command runs, or its rows are in the pipeline; the computation of 1/rms does not count
+    """
+
+    def __init__(self, config):
+        self.config = config
+        values = data.ArrayLayout(32, config.lanes)
+        super().__init__({
+            "command": In(stream.Signature(chain_command(config))),
+            "i": In(stream.Signature(drain_row(config))),
+            "embed": In(stream.Signature(32)),
+            "factor": In(stream.Signature(values)),
+            "o": Out(stream.Signature(values)),
+            "logits": Out(stream.Signature(values)),
+            "bias": Out(bias_port(config)),
+            "norm": Out(norm_port(config)),
+            "rope": Out(rope_port(config)),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.pair = pairs = PairStage(self.config)
+        m.submodules.rms = rms = RmsUnit(self.config)
+
+        command = Signal(chain_command(self.config))
+        running = Signal()
+        front_busy = self._front(m, command, running, pairs, rms)
+        back_busy = self._back(m, command, pairs, rms)
+
+        # a command starts when it cannot meet rows of another that uses what the back half shares
+        new = self.command.payload
+        flowing = front_busy | pairs.busy | back_busy
+        attention = new.lane_scale == LaneScale.ATTENTION
+        start = Signal()
+        m.d.comb += [
+            self.command.ready.eq(~running & (~flowing | (is_plain(command) & is_plain(new)))
+                                  & ~((new.lane_scale == LaneScale.RMS) & rms.busy)
+                                  & ~(attention & ~self.factor.valid)),
+            start.eq(self.command.valid & self.command.ready),
+            self.factor.ready.eq(start & attention),
+            self.busy.eq(running | flowing),
+        ]
+        with m.If(start):
+            m.d.sync += [command.eq(new), running.eq(1)]
+        return m
+
+    def _front(self, m, command, running, pairs, rms):
+        """Scale and bias, up to the pair stage; returns whether rows are inside."""
+        lanes = range(self.config.lanes)
+        new = self.command.payload
+        enable, admit, from_embed = Signal(), Signal(), Signal()
+        pipe = Pipe(m, enable)
+
+        # rows and rotation pairs are counted here
+        row = Signal(24)
+        turn = Signal(range(self.config.max_head_blocks * BLOCK // 2))
+        scale = Signal(data.ArrayLayout(32, self.config.lanes), reset_less=True)
+        m.d.comb += [
+            from_embed.eq(command.source == ChainSource.EMBED),
+            admit.eq(running & enable & Mux(from_embed, self.embed.valid, self.i.valid)),
+            self.i.ready.eq(running & enable & ~from_embed),
+            self.embed.ready.eq(running & enable & from_embed),
+        ]
+        with m.If(admit):
+            m.d.sync += row.eq(row + 1)
+            with m.If(row[0]):
+                m.d.sync += turn.eq(Mux(turn == (command.head_blocks << 4) - 1, 0, turn + 1))
+            with m.If(row == command.rows - 1):
+                m.d.sync += running.eq(0)
+        with m.If(~running):
+            m.d.sync += [row.eq(0), turn.eq(0)]
+            for lane in lanes:
+                with m.Switch(new.lane_scale):
+                    with m.Case(LaneScale.RMS):
+                        m.d.sync += scale[lane].eq(rms.scale[lane])
+                    with m.Case(LaneScale.ATTENTION):
+                        m.d.sync += scale[lane].eq(self.factor.payload[lane])
+                    with m.Default():
+                        m.d.sync += scale[lane].eq(fp32.constant(1.0))
+
+        results = []
+        use_bias, mode = pipe.input(command.bias), pipe.input(command.mode)
+        for lane in lanes:
+            value = pipe.input(Mux(from_embed, self.embed.payload, self.i.payload.values[lane]))
+            value = fp32.mul(pipe, value, pipe.input(scale[lane]))
+            bias = Mux(pipe.delay(use_bias, value.at), self.bias.data, 0)
+            bias_at = value.at
+            results.append(fp32.add(pipe, value, pipe.input(bias, bias_at)))
+        at = results[0].at
+        valids = shift_valid(pipe, admit, at)
+        counted, turned = pipe.input(row), pipe.input(turn)
+        m.d.comb += [
+            self.bias.enable.eq(enable),
+            self.bias.address.eq(pipe.delay(counted, bias_at - READ_LATENCY)[:len(self.bias.address)]),
+            self.rope.enable.eq(enable),
+            self.rope.address.eq(pipe.delay(turned, at - READ_LATENCY)),
+            pairs.i.valid.eq(valids[-1]),
+            pairs.i.payload.row.eq(pipe.delay(counted, at)),
+            pairs.i.payload.mode.eq(pipe.delay(mode, at)),
+            enable.eq(pairs.i.ready | ~valids[-1]),
+        ]
+        for lane in lanes:
+            m.d.comb += [
+                pairs.i.payload.v[lane].eq(results[lane].value),
+                pairs.i.payload.cos[lane].eq(self.rope.data[lane].cos),
+                pairs.i.payload.sin[lane].eq(self.rope.data[lane].sin),
+            ]
+        return valids.any()
+
+    def _back(self, m, command, pairs, rms):
+        """Residual, sum of squares and norm weight, behind the pair stage; returns whether rows are inside."""
+        config = self.config
+        lanes = range(config.lanes)
+        enable, accept = Signal(), Signal()
+        pipe = Pipe(m, enable)
+        row = pipe.input(pairs.o.payload.row)
+        m.submodules.residual = memory = Memory(shape=data.ArrayLayout(32, config.lanes), depth=config.max_hidden,
+                                                init=[])
+        reader, writer = memory.read_port(), memory.write_port(granularity=1)
+        address = len(reader.addr)
+
+        values, outputs, squares = [], [], []
+        for lane in lanes:
+            residual = pipe.input(Mux(command.residual_add, reader.data[lane], 0), 1)
+            value = fp32.add(pipe, pipe.input(pairs.o.payload.v[lane]), residual)
+            weight = pipe.input(Mux(command.norm, self.norm.data, fp32.constant(1.0)), value.at)
+            values.append(value)
+            outputs.append(fp32.mul(pipe, value, weight))
+            squares.append(fp32.mul(pipe, value, value))
+        stored, out = values[0].at, outputs[0].at
+
+        # the sum of squares: a row's sum leaves the adder when the next row's square enters it
+        totals = data.ArrayLayout(32, config.lanes)
+        kept, current = Signal(totals, reset_less=True), Signal(totals)
+        sums = [fp32.add(pipe, square, pipe.input(current[lane], square.at)) for lane, square in enumerate(squares)]
+        done, interval = sums[0].at, sums[0].at - squares[0].at
+        valids = shift_valid(pipe, accept, done)
+        last_row = Mux(command.mode == Mode.GLU, command.rows >> 1, command.rows) - 1
+        finished = pipe.delay(pipe.input(pairs.o.payload.row == last_row), done)
+        gap = Signal(range(interval))
+        pending = Signal()
+        for lane in lanes:
+            m.d.comb += current[lane].eq(Mux(valids[done - 1], sums[lane].value, kept[lane]))
+        with m.If(enable):
+            m.d.sync += kept.eq(current)
+            with m.If(accept & command.norm):
+                m.d.sync += gap.eq(interval - 1)
+            with m.Elif(gap != 0):
+                m.d.sync += gap.eq(gap - 1)
+            with m.If(valids[done - 1] & finished & command.norm):
+                m.d.sync += pending.eq(1)
+        with m.If(rms.i.valid & rms.i.ready):
+            m.d.sync += pending.eq(0)
+        with m.If(self.command.valid & self.command.ready):
+            m.d.sync += kept.eq(0)
+
+        # outputs: the row in the last register waits for its receiver
+        within = pipe.delay(pipe.reg(pipe.delay(row, out - 1) < command.limit, out - 1), out)
+        leaving = valids[out - 1]
+        m.d.comb += [
+            rms.i.valid.eq(pending),
+            rms.i.payload.total.eq(kept),
+            rms.i.payload.mask.eq(command.mask),
+            rms.i.payload.inv_n.eq(command.inv_n),
+            rms.i.payload.epsilon.eq(command.epsilon),
+            pairs.o.ready.eq(enable & (gap == 0)),
+            accept.eq(pairs.o.valid & pairs.o.ready),
+            reader.en.eq(enable),
+            reader.addr.eq(row.value[:address]),
+            writer.addr.eq(pipe.delay(row, stored)[:address]),
+            writer.en.eq(Mux(enable & valids[stored - 1] & command.residual_store, command.mask, 0)),
+            self.norm.enable.eq(enable),
+            self.norm.address.eq(pipe.delay(row, stored - READ_LATENCY)[:len(self.norm.address)]),
+            self.o.valid.eq(leaving & ~command.logits),
+            self.logits.valid.eq(leaving & command.logits & within),
+            enable.eq((~self.o.valid | self.o.ready) & (~self.logits.valid | self.logits.ready)),
+        ]
+        for lane in lanes:
+            m.d.comb += [
+                writer.data[lane].eq(values[lane].value),
+                self.o.payload[lane].eq(outputs[lane].value),
+                self.logits.payload[lane].eq(outputs[lane].value),
+            ]
+        return valids.any() | pending
+
+
+def is_plain(command):
+    """Whether a command shares nothing but the pipeline with its neighbours."""
+    return ~reduce(or_, (command.residual_add, command.residual_store, command.norm, command.logits))
+
+
+def model_rows(v, *, scale=None, bias=None, mode=Mode.PLAIN, cos=None, sin=None, residual=None, store=False,
+               weight=None):
+    """The chain on one command.
+
+    Parameters
+    ----------
+    v : float32[rows, T], accumulators or embedding values
+    scale : float32[T] or None, the lanes' 1/rms or 1/l
+    bias : float32[rows] or None
+    mode, cos, sin : as in `pair.model`
+    residual : float32[>= output rows, T] or None, added
+    store : whether the sum is a new residual
+    weight : float32[>= output rows] or None, the norm weights
+
+    Returns
+    -------
+    out : float32[output rows, T], for the quantiser or the sampler
+    residual : float32[output rows, T], the new residual, or None without `store`
+    total : float32[T], the sums of squares, or None without `weight`
+    """
+    f = fp32.model
+    v = f.flush(v) if scale is None else f.mul(v, scale)
+    if bias is not None:
+        v = f.add(v, np.asarray(bias)[: len(v), None])
+    v = pair.model(v, mode, cos, sin)
+    if residual is not None:
+        v = f.add(v, residual[: len(v)])
+    kept = v if store else None
+    if weight is None:
+        return v, kept, None
+    return f.mul(v, np.asarray(weight)[: len(v), None]), kept, norm.sum_of_squares(v)

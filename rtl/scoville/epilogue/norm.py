@@ -1,0 +1,85 @@
+"""The deferred RMSNorm factor: one scalar a lane, computed in the shadow of the next matrix."""
+
+import numpy as np
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.numerics import fp32, table
+from scoville.numerics.pipe import Pipe
+
+__all__ = ["RmsUnit", "model", "rms_layout", "sum_of_squares"]
+
+
+def rms_layout(config):
+    """What the unit needs: the lanes' sums of squares, the lanes that count, and the constants of the norm."""
+    return data.StructLayout({"total": data.ArrayLayout(32, config.lanes), "mask": config.lanes, "inv_n": 32,
+                              "epsilon": 32})
+
+
+class RmsUnit(wiring.Component):
+    """``scale = rsqrt(add(mul(total, inv_n), epsilon))`` for every lane of the mask; the others keep theirs.
+
+    FP32, one rounding a step. The lanes take turns in one pipeline: latency 14 + T cycles.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    i : In(stream(rms_layout)), taken while the unit is idle
+    scale : Out(FP32[T]), holds until the lane is computed again
+    busy : Out(1), `scale` is not final
+    """
+
+    def __init__(self, config):
+        self.lanes = config.lanes
+        super().__init__({
+            "i": In(stream.Signature(rms_layout(config))),
+            "scale": Out(data.ArrayLayout(32, config.lanes)),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        pipe = Pipe(m)
+        job = Signal(self.i.payload.shape(), reset_less=True)
+        issued = Signal(self.lanes)  # one hot: the lane that enters the pipeline
+        m.d.sync += issued.eq(issued << 1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [job.eq(self.i.payload), issued.eq(1)]
+
+        total = Signal(32)
+        for lane in range(self.lanes):
+            with m.If(issued[lane]):
+                m.d.comb += total.eq(job.total[lane])
+        mean = fp32.mul(pipe, pipe.input(total), pipe.input(job.inv_n))
+        result = table.rsqrt(pipe, fp32.add(pipe, mean, job.epsilon))
+
+        done = [pipe.valid(issued[lane], result.at) for lane in range(self.lanes)]
+        for lane in range(self.lanes):
+            with m.If(done[lane] & job.mask[lane]):
+                m.d.sync += self.scale[lane].eq(result.value)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += self.busy.eq(1)
+        with m.Elif(done[-1]):
+            m.d.sync += self.busy.eq(0)
+        m.d.comb += self.i.ready.eq(~self.busy)
+        return m
+
+
+def sum_of_squares(v):
+    """Sum of squares of v[rows, T] along the rows, in order, float32[T].
+
+    The addends are never negative and already flushed, so no partial sum is subnormal, and one that overflows stays
+    at the largest value: `add.accumulate`, which is sequential, and one saturation at the end equal `fp32.model.add`
+    row by row.
+    """
+    with np.errstate(over="ignore"):
+        return fp32.model.flush(np.add.accumulate(fp32.model.mul(v, v), axis=0, dtype=np.float32)[-1])
+
+
+def model(total, inv_n, epsilon):
+    """1/rms, float32, of sums of squares."""
+    return table.model.rsqrt(fp32.model.add(fp32.model.mul(total, inv_n), epsilon))

@@ -1,0 +1,224 @@
+"""The block quantiser: 32 rows of T lanes become one activation block a lane."""
+
+import numpy as np
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from scoville.config import BLOCK
+from scoville.numerics import block
+from scoville.numerics.pipe import Pipe
+
+from .pair import shift_valid
+from .router import quant_info, quantised_block
+
+__all__ = ["QuantSource", "Quantiser", "model", "quantiser_command"]
+
+HALVES = 2  # one block is written while the other is read
+
+
+class QuantSource(enum.Enum, shape=1):
+    CHAIN = 0
+    SOFTMAX = 1
+
+
+def quantiser_command(config):
+    """Layout of a command: the rows of one instruction, and what the router needs to know about them."""
+    return data.StructLayout({
+        "source": QuantSource,
+        "blocks": 24,  # a lane
+        "mask": config.lanes,  # lanes whose blocks count; not 0
+        "kv8": 1,  # 8 bits instead of act_bits
+        "info": quant_info(config),
+    })
+
+
+class Quantiser(wiring.Component):
+    """Finds each lane's block exponent as the rows come, then scales and rounds the block.
+
+    ``e = floor(log2 max|x|) - (bits - 2)``, ``q = round_half_even(x * 2^-e)`` clamped to ``2^(bits-1) - 1``, see
+    `numerics.block`; bits is act_bits, or 8 for the KV cache.
+
+    Throughput: one row a cycle. The blocks of the lanes of the mask come out in the lanes' order, the first one
+    6 + 32 / P cycles after the block's last row and then one every 32 / P cycles, where P = max(8, T).
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    command : In(stream(quantiser_command)), taken with the last row of its last block
+    chain, softmax : In(stream(FP32[T])), the rows
+    o : Out(stream(quantised_block))
+    busy : rows or blocks are inside, or a command waits
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.width = min(BLOCK, max(8, config.lanes))  # values that are scaled and rounded at a time
+        self.groups = BLOCK // self.width
+        values = data.ArrayLayout(32, config.lanes)
+        super().__init__({
+            "command": In(stream.Signature(quantiser_command(config))),
+            "chain": In(stream.Signature(values)),
+            "softmax": In(stream.Signature(values)),
+            "o": Out(stream.Signature(quantised_block(config))),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        waiting = [Signal(self.config.lanes, name=f"waiting{half}") for half in range(HALVES)]  # lanes to be read
+        layout = data.StructLayout({"kv8": 1, "index": 24, "last": 1, "info": quant_info(self.config),
+                                    "field": data.ArrayLayout(8, self.config.lanes)})
+        notes = [Signal(layout, name=f"notes{half}", reset_less=True) for half in range(HALVES)]
+        readers = self._collect(m, waiting, notes)
+        busy = self._convert(m, waiting, notes, readers)
+        m.d.comb += self.busy.eq(busy | self.command.valid)
+        return m
+
+    def _collect(self, m, waiting, notes):
+        """Rows into the lanes' memories; the largest exponent field of each lane. Returns the read ports."""
+        config, command = self.config, self.command.payload
+        values = Signal(data.ArrayLayout(32, config.lanes))
+        half, row, index = Signal(), Signal(range(BLOCK)), Signal(24)
+        free, accept = Signal(), Signal()
+        from_softmax = command.source == QuantSource.SOFTMAX
+        last = index == command.blocks - 1
+        m.d.comb += [
+            values.eq(Mux(from_softmax, self.softmax.payload, self.chain.payload)),
+            free.eq(self.command.valid & ~Mux(half, waiting[1].any(), waiting[0].any())),
+            self.chain.ready.eq(free & ~from_softmax),
+            self.softmax.ready.eq(free & from_softmax),
+            accept.eq(free & Mux(from_softmax, self.softmax.valid, self.chain.valid)),
+            self.command.ready.eq(accept & last & (row == BLOCK - 1)),
+        ]
+        with m.If(accept):
+            m.d.sync += row.eq(row + 1)
+            with m.If(row == BLOCK - 1):
+                m.d.sync += [half.eq(~half), index.eq(Mux(last, 0, index + 1))]
+        for this in range(HALVES):
+            with m.If(accept & (half == this)):
+                for lane in range(config.lanes):
+                    field, largest = values[lane][23:31], notes[this].field[lane]
+                    with m.If((row == 0) | (field > largest)):
+                        m.d.sync += largest.eq(field)
+                with m.If(row == BLOCK - 1):
+                    m.d.sync += [
+                        waiting[this].eq(command.mask),
+                        notes[this].kv8.eq(command.kv8),
+                        notes[this].index.eq(index),
+                        notes[this].last.eq(last),
+                        notes[this].info.eq(command.info),
+                    ]
+
+        readers = []
+        for lane in range(config.lanes):
+            memory = Memory(shape=data.ArrayLayout(32, self.width), depth=HALVES * self.groups, init=[])
+            m.submodules[f"rows{lane}"] = memory
+            writer = memory.write_port(granularity=1)
+            readers.append(memory.read_port())
+            group_bits = self.groups.bit_length() - 1
+            m.d.comb += [
+                writer.addr.eq(Cat(row[5 - group_bits:], half)),
+                writer.en.eq(Mux(accept, 1 << row[:5 - group_bits], 0)),
+            ]
+            m.d.comb += [writer.data[slot].eq(values[lane]) for slot in range(self.width)]
+        return readers
+
+    def _convert(self, m, waiting, notes, readers):
+        """Blocks out of the memories, a group of values a cycle; returns whether any are inside."""
+        config = self.config
+        enable = Signal()
+        pipe = Pipe(m, enable)
+
+        # which group of which lane
+        half, group = Signal(), Signal(range(self.groups))
+        lanes, first, note = Signal(config.lanes), Signal(config.lanes), Signal(notes[0].shape())
+        last_group = group == self.groups - 1
+        m.d.comb += [
+            lanes.eq(Mux(half, waiting[1], waiting[0])),
+            first.eq(lanes & -lanes),
+            note.eq(Mux(half, notes[1], notes[0])),
+        ]
+        with m.If(enable & lanes.any()):
+            m.d.sync += group.eq(Mux(last_group, 0, group + 1))
+            with m.If(last_group):
+                for this in range(HALVES):
+                    with m.If(half == this):
+                        m.d.sync += waiting[this].eq(lanes & ~first)
+                with m.If(lanes == first):
+                    m.d.sync += half.eq(~half)
+        lane, field = Signal(range(max(2, config.lanes))), Signal(8)
+        for this, reader in enumerate(readers):
+            m.d.comb += [reader.en.eq(enable), reader.addr.eq(Cat(group, half) if self.groups > 1 else half)]
+            with m.If(first[this]):
+                m.d.comb += [lane.eq(this), field.eq(note.field[this])]
+
+        # the group's values, scaled and rounded
+        chosen = pipe.reg(first, 0)
+        read = Signal(readers[0].data.shape())
+        for this, reader in enumerate(readers):
+            with m.If(chosen.value[this]):
+                m.d.comb += read.eq(reader.data)
+        values = pipe.reg(read, 1)
+        bits = config.act_bits
+        e8 = pipe.reg(block.exponent_of(field, bits, note.kv8), 0)
+        kv8 = pipe.input(note.kv8)
+        codes = [block.quantise_code(pipe, pipe.input(values.value[slot], 2), e8, bits, kv8)
+                 for slot in range(self.width)]
+        done = codes[0].at
+        total = pipe.reg(tree_sum([code.value for code in codes]), done)
+        assert len(total.value) == bits + self.width.bit_length() - 1
+        done += 1
+
+        # groups gather in the output register
+        valids = shift_valid(pipe, lanes.any(), done)
+        begin, end = pipe.delay(pipe.input(group == 0), done), pipe.delay(pipe.input(last_group), done)
+        item = self.o.payload
+        with m.If(enable):
+            m.d.sync += self.o.valid.eq(valids[-1] & end)
+        with m.If(enable & valids[-1]):
+            for slot in range(BLOCK):
+                source = slot + self.width
+                m.d.sync += item.block.q[slot].eq(
+                    item.block.q[source] if source < BLOCK else pipe.delay(codes[source - BLOCK], done))
+            m.d.sync += [
+                item.block.sum.eq(Mux(begin, 0, item.block.sum) + total.value),
+                item.block.e8.eq(pipe.delay(e8, done)),
+                item.lane.eq(pipe.delay(pipe.input(lane), done)),
+                item.lane_last.eq(pipe.delay(pipe.input(lanes == first), done)),
+                item.last.eq(pipe.delay(pipe.input((lanes == first) & note.last), done)),
+                item.index.eq(pipe.delay(pipe.input(note.index), done)),
+                item.info.eq(pipe.delay(pipe.input(note.info), done)),
+            ]
+        m.d.comb += enable.eq(self.o.ready | ~self.o.valid)
+        return lanes.any() | valids.any() | self.o.valid
+
+
+def tree_sum(values):
+    """Sum of equally wide signed values, as a tree, so that it is no wider than it has to be."""
+    while len(values) > 1:
+        values = [a + b for a, b in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
+
+
+def model(x, mask, bits):
+    """The blocks of a command, in the order in which they leave.
+
+    Parameters
+    ----------
+    x : float32[32 * blocks, T]
+    mask : lanes that count, bit by bit
+    bits : of a code
+
+    Returns
+    -------
+    list of (lane, index, q int8 or int16[32], e8, sum)
+    """
+    blocks = np.ascontiguousarray(np.asarray(x, np.float32).T).reshape(x.shape[1], -1, BLOCK)
+    q, e8, total = block.model.quantise(blocks, bits)
+    return [(lane, index, q[lane, index], int(e8[lane, index]), int(total[lane, index]))
+            for index in range(blocks.shape[1]) for lane in range(x.shape[1]) if mask >> lane & 1]

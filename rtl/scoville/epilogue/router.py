@@ -1,0 +1,174 @@
+"""The block router: gives every quantised block its place in the operand buffer or in the KV cache."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.array.operand import operand_depth, operand_write
+from scoville.config import BLOCK
+from scoville.numerics.block import block_layout
+
+__all__ = ["QuantDest", "Router", "kv_block", "model", "quant_info", "quantised_block"]
+
+
+class QuantDest(enum.Enum, shape=3):
+    OPERAND = 0  # the lane's own bank
+    QUERY = 1  # the bank of the lane that will attend for this head
+    KEY = 2
+    VALUE = 3
+    PROBABILITY = 4  # as OPERAND; its last block is announced
+    ATTENTION = 5  # the bank of the token that the lane attended for
+
+
+def quant_info(config):
+    """What the quantiser passes along unread: where a command's blocks go."""
+    return data.StructLayout({
+        "dest": QuantDest,
+        "dst": 12,
+        "group": 8,  # QUERY: query heads of a KV head
+        "head_blocks": 4,
+        "lane_token": data.ArrayLayout(range(max(2, config.lanes)), config.lanes),  # ATTENTION
+        "lane_head": data.ArrayLayout(8, config.lanes),  # ATTENTION: absolute head
+    })
+
+
+def quantised_block(config):
+    """Layout of a block on its way: lane, number in the command, and whether it is the last of its number, of all."""
+    return data.StructLayout({
+        "lane": range(max(2, config.lanes)),
+        "index": 24,
+        "lane_last": 1,
+        "last": 1,
+        "block": block_layout(config.act_bits),
+        "info": quant_info(config),
+    })
+
+
+def kv_block(config):
+    """Layout of a block for the KV cache: part `part` of one token's (lane's) key or value of a head, 8 bits a code."""
+    return data.StructLayout({
+        "lane": range(max(2, config.lanes)),
+        "kv_head": 8,
+        "part": 4,
+        "value": 1,
+        "q": data.ArrayLayout(signed(8), BLOCK),
+        "e8": 8,
+    })
+
+
+class Router(wiring.Component):
+    """Sends blocks to the operand buffer or to the KV store, with the address of "Operand buffer map".
+
+    B = head_blocks, g = group, and blocks are counted head-major: index = head * B + b, head = kvh * g + hg::
+
+        OPERAND, PROBABILITY   bank = lane                     address = dst + index
+        QUERY                  bank = (lane * g + hg) mod T    address = dst + (kvh * g + (lane * g + hg) div T) * B + b
+        ATTENTION              bank = lane_token[lane]         address = dst + lane_head[lane] * B + index
+        KEY, VALUE             kv_head = index div B           part = b
+
+    Heads are counted, not divided. One block a cycle, latency 1.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    i : In(stream(quantised_block))
+    operand : Out(stream(operand_write))
+    kv : Out(stream(kv_block))
+    probability_done : pulses in the cycle in which the last block of a PROBABILITY command is written
+    busy : a block waits at the input or at an output
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(quantised_block(config))),
+            "operand": Out(stream.Signature(operand_write(config))),
+            "kv": Out(stream.Signature(kv_block(config))),
+            "probability_done": Out(1),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, item, info = self.config, self.i.payload, self.i.payload.info
+        lane_bits = (config.lanes - 1).bit_length()
+
+        # position in the command, by counting: part of the head, head, head in its group
+        part, head = Signal(4), Signal(8)
+        in_group = Signal(8)
+        offset = Signal(12)  # in_group * head_blocks
+        move = self.i.valid & self.i.ready
+        with m.If(move & item.lane_last):
+            with m.If(item.last):
+                m.d.sync += [part.eq(0), head.eq(0), in_group.eq(0), offset.eq(0)]
+            with m.Elif(part == info.head_blocks - 1):
+                m.d.sync += [part.eq(0), head.eq(head + 1), in_group.eq(in_group + 1),
+                             offset.eq(offset + info.head_blocks)]
+                with m.If(in_group == info.group - 1):
+                    m.d.sync += [in_group.eq(0), offset.eq(0)]
+            with m.Else():
+                m.d.sync += part.eq(part + 1)
+
+        bank, address = Signal(range(max(2, config.lanes))), Signal(12)
+        number = Signal(8 + lane_bits)  # QUERY: the head among those of all tokens
+        m.d.comb += number.eq(item.lane * info.group + in_group)
+        with m.Switch(info.dest):
+            with m.Case(QuantDest.QUERY):
+                m.d.comb += [
+                    bank.eq(number[:lane_bits]),
+                    address.eq(info.dst + item.index - offset + number[lane_bits:] * info.head_blocks),
+                ]
+            with m.Case(QuantDest.ATTENTION):
+                m.d.comb += [
+                    bank.eq(info.lane_token[item.lane]),
+                    address.eq(info.dst + item.index + info.lane_head[item.lane] * info.head_blocks),
+                ]
+            with m.Default():
+                m.d.comb += [bank.eq(item.lane), address.eq(info.dst + item.index)]
+
+        full, to_kv, announce = Signal(), Signal(), Signal()
+        operand, kv = self.operand.payload, self.kv.payload
+        m.d.comb += [
+            self.i.ready.eq(~full | Mux(to_kv, self.kv.ready, self.operand.ready)),
+            self.operand.valid.eq(full & ~to_kv),
+            self.kv.valid.eq(full & to_kv),
+            self.probability_done.eq(self.operand.valid & self.operand.ready & announce),
+            self.busy.eq(full | self.i.valid),
+            kv.lane.eq(operand.bank),
+            kv.e8.eq(operand.block.e8),
+        ]
+        for code in range(BLOCK):
+            m.d.comb += kv.q[code].eq(operand.block.q[code][:8].as_signed())
+        with m.If(self.i.ready):
+            m.d.sync += full.eq(self.i.valid)
+        with m.If(move):
+            # an address past the buffer cannot come from a program that the compiler checked
+            m.d.sync += [
+                operand.bank.eq(bank),
+                operand.address.eq(address[:(operand_depth(config) - 1).bit_length()]),
+                operand.block.eq(item.block),
+                to_kv.eq((info.dest == QuantDest.KEY) | (info.dest == QuantDest.VALUE)),
+                announce.eq((info.dest == QuantDest.PROBABILITY) & item.last),
+                kv.kv_head.eq(head),
+                kv.part.eq(part),
+                kv.value.eq(info.dest == QuantDest.VALUE),
+            ]
+        return m
+
+
+def model(config, info, lane, index):
+    """Where block `index` of `lane` goes: ("operand", bank, address) or ("kv", lane, kv_head, part, value)."""
+    dest, dst, blocks = QuantDest(info["dest"]), info["dst"], info["head_blocks"]
+    if dest in (QuantDest.KEY, QuantDest.VALUE):
+        return "kv", lane, index // blocks, index % blocks, int(dest == QuantDest.VALUE)
+    if dest == QuantDest.QUERY:
+        head, part = divmod(index, blocks)
+        kv_head, in_group = divmod(head, info["group"])
+        turn, bank = divmod(lane * info["group"] + in_group, config.lanes)
+        return "operand", bank, dst + (kv_head * info["group"] + turn) * blocks + part
+    if dest == QuantDest.ATTENTION:
+        return "operand", info["lane_token"][lane], dst + info["lane_head"][lane] * blocks + index
+    return "operand", lane, dst + index

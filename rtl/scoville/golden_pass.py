@@ -1,0 +1,162 @@
+"""The golden model of one pass: instructions, executed on the chip's buffers by the units' models."""
+
+import numpy as np
+
+from .attention import softmax
+from .config import BLOCK, PAGE_TOKENS
+from .epilogue import chain
+from .epilogue import norm as norms
+from .golden_linear import linear
+from .isa import Dest, Element, LoadDest
+from .numerics import block, fp32
+
+__all__ = ["Pass"]
+
+
+class Pass:
+    """The chip's buffers during one pass, a lane for each of its tokens.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    memory : GoldenMemory
+    ids : token ids, one a lane
+    position : of the first
+
+    Members
+    -------
+    logits : float32 ``[lanes, vocab]`` once a LINEAR to the sampler has run, until then None
+    """
+
+    def __init__(self, config, memory, ids, position):
+        self.config, self.memory = config, memory
+        self.ids = np.asarray(ids, np.int64)
+        self.lanes = len(self.ids)
+        self.positions = position + np.arange(self.lanes)
+        depth = (self.lanes, config.operand_blocks)
+        self.q = np.zeros((*depth, BLOCK), np.int16)
+        self.e8 = np.zeros(depth, np.uint8)
+        self.sums = np.zeros(depth, np.int32)
+        self.table = np.zeros(16, np.int8)
+        self.logits = None
+
+    def execute(self, instruction):
+        """Run one instruction."""
+        getattr(self, "_" + instruction["opcode"].name.lower())(instruction)
+
+    def _end(self, instruction):
+        pass
+
+    def _load(self, i):
+        dest = LoadDest(i["load_dest"])
+        if dest is LoadDest.TABLE:
+            self.table = self.memory.view(i["address"], 16).view(np.int8).copy()
+        elif dest is LoadDest.BIAS:
+            self.bias = self.memory.floats(i["address"], i["count"])
+        else:
+            self.norm_weights = self.memory.floats(i["address"], i["count"])
+
+    def _rope(self, i):
+        rows = [self.memory.floats(i["address"] + i["stride"] * int(p), i["bytes"] // 4) for p in self.positions]
+        self.cos, self.sin = np.stack(rows, axis=1).reshape(-1, 2, self.lanes).swapaxes(0, 1)
+
+    def _embed(self, i):
+        size = 2 if i["element"] == Element.BF16 else 4
+        starts = i["address"] + i["stride"] * self.ids
+        rows = np.stack([self.memory.view(int(start), size * i["rows"]) for start in starts])
+        bits = rows.view(np.uint16).astype(np.uint32) << 16 if size == 2 else rows.view(np.uint32)
+        self._to_operands(self._chain(bits.view(np.float32).T, i, norm=True, store=True), i["dst"])
+
+    def _linear(self, i):
+        weights = self.memory.weights(i, self.table)
+        source = slice(i["src"], i["src"] + i["kblocks"])
+        v = linear(weights, self.q[:, source], self.e8[:, source], self.sums[:, source])
+        v = self._chain(v, i, scale=self.lane_scale if i["lane_scale"] else None,
+                        bias=self.bias if i["bias"] else None, mode=i["mode"],
+                        residual=self.residual if i["residual"] else None, store=i["residual"])
+        dest = Dest(i["dest"])
+        if dest is Dest.LOGITS:
+            self.logits = np.ascontiguousarray(v[:i["limit"]].T)
+        elif dest is Dest.OPERAND:
+            self._to_operands(v, i["dst"])
+        elif dest is Dest.QUERY:
+            self._to_queries(v, i)
+        elif dest in (Dest.KEY, Dest.VALUE):
+            self._to_cache(v, i, value=dest is Dest.VALUE)
+
+    def _chain(self, v, i, *, norm=None, **stages):
+        """The epilogue; keeps the new residual, and the lane scale that a norm leaves for the next matrix."""
+        norm = i["norm"] if norm is None else norm
+        weight = self.norm_weights if norm else None
+        v, kept, total = chain.model_rows(v, cos=self.cos, sin=self.sin, weight=weight, **stages)
+        if kept is not None:
+            self.residual = kept
+        if norm:
+            self.lane_scale = norms.model(total, *np.array([i["inv_n"], i["epsilon"]], np.uint32).view(np.float32))
+        return v
+
+    def _quantise(self, v, bits):
+        """Blocks of rows ``[rows, lanes]``: (q ``[lanes, blocks, 32]``, e8, sums)."""
+        return block.model.quantise(np.ascontiguousarray(v.T).reshape(v.shape[1], -1, BLOCK), bits)
+
+    def _store(self, lanes, addresses, blocks):
+        if np.max(addresses) >= self.config.operand_blocks:
+            raise ValueError(f"operand address {np.max(addresses)}; the buffer has {self.config.operand_blocks} blocks")
+        for array, values in zip((self.q, self.e8, self.sums), blocks, strict=True):
+            array[lanes, addresses] = values
+
+    def _to_operands(self, v, dst):
+        blocks = self._quantise(v, self.config.act_bits)
+        self._store(np.arange(self.lanes)[:, None], dst + np.arange(blocks[1].shape[1]), blocks)
+
+    def _query_map(self, i, kv_heads):
+        """Where query n of KV head h lies: (bank ``[h, n, 1]``, block offset ``[h, n, B]``)."""
+        n = np.arange(self.lanes * i["group"])[None, :, None]
+        head = np.arange(kv_heads)[:, None, None] * i["group"]
+        return n % self.lanes + 0 * head, (head + n // self.lanes) * i["head_blocks"] + np.arange(i["head_blocks"])
+
+    def _by_kv_head(self, blocks, i):
+        """Arrays ``[lanes, heads * B, ...]`` as ``[kv heads, lanes * group, B, ...]``."""
+        group, size = i["group"], i["head_blocks"]
+        return [a.reshape(self.lanes, -1, group, size, *a.shape[2:]).swapaxes(0, 1)
+                .reshape(-1, self.lanes * group, size, *a.shape[2:]) for a in blocks]
+
+    def _to_queries(self, v, i):
+        blocks = self._by_kv_head(self._quantise(v, self.config.act_bits), i)
+        bank, address = self._query_map(i, len(blocks[1]))
+        self._store(bank, i["dst"] + address, blocks)
+
+    def _to_cache(self, v, i, *, value):
+        q, e8, _ = self._quantise(v, 8)
+        for lane, position in enumerate(self.positions):
+            codes, exponents = (a[lane].reshape(-1, i["head_blocks"], *a.shape[2:]) for a in (q, e8))
+            self.memory.append(i, int(position), codes.astype(np.int8), exponents, value=value)
+
+    def _attend(self, i):
+        bank, address = self._query_map(i, i["kv_heads"])
+        q, e8 = self.q[bank, i["src"] + address], self.e8[bank, i["src"] + address]
+        kv = self.memory.pages(i, int(self.positions[-1]) // PAGE_TOKENS + 1)
+        c = np.array(i["softmax_scale"], np.uint32).view(np.float32)
+        p, shifts, factor = softmax.model(
+            self._scores(q, e8, kv), np.repeat(self.positions, i["group"]), np.moveaxis(kv.v_e8, 1, 3)[..., None], c)
+        p_q, p_e8, _ = block.model.quantise(np.moveaxis(p, 2, 4), self.config.act_bits)
+        # [pages, B, heads, queries, 32]; products of a block are below 2^24, so exact in float32
+        dots = p_q.astype(np.float32) @ kv.v.astype(np.float32).transpose(0, 2, 1, 4, 3)
+        terms = fp32.model.scale2(dots, p_e8.astype(np.int64)[..., None] - 127)
+        acc = np.zeros(terms.shape[1:], np.float32)
+        for shift, term in zip(shifts, terms, strict=True):
+            acc = fp32.model.add(fp32.model.scale2(acc, -shift[..., None]), term)
+        v = fp32.model.mul(acc, factor[..., None])
+        v = v.reshape(*v.shape[:2], self.lanes, i["group"], BLOCK).transpose(2, 1, 3, 0, 4)
+        self._to_operands(v.reshape(self.lanes, -1).T, i["dst"])
+
+    @staticmethod
+    def _scores(q, e8, kv):
+        """Scores float32 ``[pages, 32, kv heads, queries]``: a linear layer whose weights are the keys."""
+        acc = np.float32(0)
+        scales = block.model.scale_e8m0(kv.k_e8)[..., None]
+        exponents = e8.astype(np.int64)[:, None] - 127
+        for b in range(e8.shape[2]):
+            dots = kv.k[:, :, b].astype(np.float32) @ q[:, :, b].astype(np.float32).swapaxes(1, 2)
+            acc = fp32.model.add(acc, fp32.model.scale2(fp32.model.mul(dots, scales[:, :, b]), exponents[..., b]))
+        return acc.swapaxes(1, 2)

@@ -1,0 +1,119 @@
+"""The sampler: chooses a token while the logits pass, and stores none of them."""
+
+import numpy as np
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.numerics import fp32
+from scoville.numerics.pipe import Pipe
+
+from . import noise
+from .noise import GumbelNoise
+
+__all__ = ["Sampler", "model", "sampler_command"]
+
+
+def sampler_command(config):
+    """Layout of a command: whose logits, and how to choose."""
+    return data.StructLayout({
+        "lane": range(max(2, config.lanes)),
+        "invt": 32,  # FP32 1 / (T ln 2); 0 for arg-max
+        "seed": 64,
+        "position": 32,
+        "rows": 24,  # logits to come; not 0
+    })
+
+
+class Sampler(wiring.Component):
+    """token = the first row of the largest ``add(mul(logit, invt), noise(row))``, or of the largest logit if invt = 0.
+
+    One row a cycle, as soon as the noise has come (38 cycles after the command). The token follows its last row by
+    9 cycles.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    command : In(stream(sampler_command)), taken when the token before has left
+    i : In(stream(FP32[T])), logits
+    dump_enable : In(1), copy the chosen lane's logits to `dump`; constant during a command
+    dump : Out(stream(32)); if it waits, so do the logits
+    o : Out(stream({token}))
+    busy : a command runs or its token waits
+    """
+
+    def __init__(self, config):
+        super().__init__({
+            "command": In(stream.Signature(sampler_command(config))),
+            "i": In(stream.Signature(data.ArrayLayout(32, config.lanes))),
+            "dump_enable": In(1),
+            "dump": Out(stream.Signature(32)),
+            "o": Out(stream.Signature(data.StructLayout({"token": 32}))),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.noise = gumbel = GumbelNoise()
+        pipe = Pipe(m)
+        command, new = Signal(self.command.payload.shape(), reset_less=True), self.command.payload
+        running, row = Signal(), Signal(24)
+        greedy = ~command.invt[23:31].any()
+        logit = self.i.payload[command.lane]
+        offered, admit = Signal(), Signal()
+        m.d.comb += [
+            offered.eq(running & self.i.valid & (greedy | gumbel.o.valid)),
+            admit.eq(offered & (~self.dump_enable | self.dump.ready)),
+            self.i.ready.eq(running & (greedy | gumbel.o.valid) & (~self.dump_enable | self.dump.ready)),
+            gumbel.o.ready.eq(admit & ~greedy),
+            self.dump.valid.eq(offered & self.dump_enable),
+            self.dump.payload.eq(logit),
+        ]
+
+        # scores; arg-max is the same path with times 1.0 and plus 0
+        scaled = fp32.mul(pipe, pipe.input(logit), pipe.input(Mux(greedy, fp32.constant(1.0), command.invt)))
+        bump = pipe.delay(pipe.input(Mux(greedy, 0, gumbel.o.payload)), scaled.at)
+        score = fp32.add(pipe, scaled, pipe.input(bump, scaled.at))
+        valid = pipe.valid(admit, score.at)
+        index = pipe.delay(pipe.input(row), score.at)
+        last = pipe.delay(pipe.input(row == command.rows - 1), score.at)
+        best = Signal(32, reset_less=True)
+        with m.If(valid & ((index == 0) | fp32.greater(score.value, best))):
+            m.d.sync += [best.eq(score.value), self.o.payload.token.eq(index)]
+
+        busy = Signal()
+        m.d.comb += [
+            self.busy.eq(busy),
+            gumbel.command.valid.eq(self.command.valid & ~busy & new.invt[23:31].any()),
+            gumbel.command.payload.eq(Cat(new.seed, new.position, new.rows)),
+            self.command.ready.eq(~busy & (gumbel.command.ready | ~new.invt[23:31].any())),
+        ]
+        with m.If(admit):
+            m.d.sync += row.eq(row + 1)
+            with m.If(row == command.rows - 1):
+                m.d.sync += running.eq(0)
+        with m.If(valid & last):
+            m.d.sync += self.o.valid.eq(1)
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += [self.o.valid.eq(0), busy.eq(0)]
+        with m.If(self.command.valid & self.command.ready):
+            m.d.sync += [command.eq(new), row.eq(0), running.eq(1), busy.eq(1)]
+        return m
+
+
+def model(logits, invt, seed, position):
+    """The token, an int.
+
+    Parameters
+    ----------
+    logits : float32[rows] of the chosen lane
+    invt : float32 1 / (T ln 2), or 0 for arg-max
+    seed, position : as in `noise.model`
+    """
+    score = fp32.model.flush(logits)
+    if invt:
+        score = fp32.model.add(fp32.model.mul(score, np.float32(invt)), noise.model(seed, position, len(score)))
+    return int(np.argmax(score))

@@ -1,0 +1,192 @@
+"""The KV store with its writer: page contents byte for byte, faults, few lookups, throughput."""
+
+import cocotb
+import harness
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from cocotbext.axi import AxiRamWrite, AxiWriteBus
+from scoville.attention.kv_store import KvStore, kv_block_layout, page_offsets, store_command_layout
+from scoville.attention.pages import page_address_layout, page_request_layout
+from scoville.config import get_config
+from scoville.memory import axi
+from scoville.memory.writer import StreamWriter
+
+TABLE, STRIDE, PAGES = 0x1_2345_6000, 0x800, 12
+
+
+class Store(wiring.Component):
+    """A KV store and the writer that it fills."""
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "command": In(stream.Signature(store_command_layout(config))),
+            "i": In(stream.Signature(kv_block_layout(config))),
+            "lookup": Out(stream.Signature(page_request_layout(config))),
+            "found": In(stream.Signature(page_address_layout(config))),
+            "bus": Out(axi.write_signature(config)),
+            "clear": In(1), "busy": Out(1), "fault": Out(1), "fault_page": Out(24)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.store = store = KvStore(self.config)
+        m.submodules.writer = writer = StreamWriter(self.config)
+        for name in ("command", "i", "found"):
+            connect(m, flipped(getattr(self, name)), getattr(store, name))
+        connect(m, store.lookup, flipped(self.lookup))
+        connect(m, store.write_command, writer.command)
+        connect(m, store.write_data, writer.data)
+        connect(m, writer.bus, flipped(self.bus))
+        m.d.comb += [
+            store.writes_done.eq(writer.idle), store.clear.eq(self.clear),
+            self.busy.eq(store.busy), self.fault.eq(store.fault), self.fault_page.eq(store.fault_page)]
+        return m
+
+
+class System:
+    """Pages of a few KV heads in memory; `mapped` gives each (head, page number) its physical page."""
+
+    def __init__(self, dut, seed, stalls, head_blocks, heads=2, missing=()):
+        self.dut, self.head_blocks, self.heads = dut, head_blocks, heads
+        self.config = config = get_config(harness.parameters()["config"])
+        self.tb = tb = harness.Bench(dut, seed)
+        _, self.page_bytes = page_offsets(config, head_blocks)
+        self.base = 3 * config.bus_bytes
+        self.ram = AxiRamWrite(AxiWriteBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, size=1 << 19)
+        self.ram.log.setLevel("ERROR")
+        if stalls:
+            for channel in (self.ram.aw_channel, self.ram.w_channel, self.ram.b_channel):
+                channel.set_pause_generator(tb.rng.random() < stalls for _ in iter(int, 1))
+        size = self.page_bytes * PAGES * heads
+        self.before = tb.np_rng.integers(0, 256, size, dtype=np.uint8)
+        self.ram.write(self.base, self.before.tobytes())
+        self.wanted = self.before.copy().reshape(PAGES * heads, self.page_bytes)
+        physical = list(range(PAGES * heads))
+        tb.rng.shuffle(physical)
+        self.mapped = {(head, page): physical.pop() for head in range(heads) for page in range(PAGES)}
+        self.missing = set(missing)
+        self.commands, self.blocks = tb.source("command", stalls), tb.source("i", stalls)
+        self.lookups, self.found = tb.sink("lookup", stalls), tb.source("found", stalls)
+
+    async def start(self):
+        await self.tb.reset()
+        cocotb.start_soon(self.serve())
+
+    async def serve(self):
+        while True:
+            [packed] = await self.lookups.receive(1)
+            request = harness.unpack(page_request_layout(self.config), packed)
+            head, rest = divmod(request["row"] - TABLE, STRIDE)
+            assert rest == 0
+            key = (head, request["page"])
+            self.found.send([harness.pack(page_address_layout(self.config), {
+                "address": self.base + self.page_bytes * self.mapped[key], "fault": int(key in self.missing)})])
+
+    def append(self, value, position, tokens, shuffle=False):
+        """Queue the output of one matrix: head by head, block by block, lane by lane."""
+        config, rng = self.config, self.tb.np_rng
+        order = [(head, part, lane) for head in range(self.heads) for part in range(self.head_blocks)
+                 for lane in range(tokens)]
+        if shuffle:
+            self.tb.rng.shuffle(order)
+        self.commands.send([harness.pack(store_command_layout(config), {
+            "value": value, "table": TABLE, "table_stride": STRIDE, "position": position,
+            "head_blocks": self.head_blocks, "blocks": len(order)})])
+        for head, part, lane in order:
+            q, e8 = rng.integers(-127, 128, 32), int(rng.integers(0, 256))
+            self.blocks.send([harness.pack(kv_block_layout(config), {
+                "lane": lane, "kv_head": head, "part": part, "value": value, "q": q, "e8": e8})])
+            page, slot = divmod(position + lane, 32)
+            if (head, page) not in self.missing:
+                KvStore.model(config, self.wanted[self.mapped[head, page]], q.astype(np.int8), e8, value=value,
+                              slot=slot, part=part, head_blocks=self.head_blocks)
+
+    async def settle(self):
+        await self.commands.drain()
+        await self.blocks.drain()
+        await self.tb.wait(2)
+        while int(self.dut.busy.value):
+            await self.tb.wait(1)
+
+    def check(self):
+        got = np.frombuffer(self.ram.read(self.base, self.wanted.size), np.uint8)
+        wrong = np.flatnonzero(got != self.wanted.ravel())
+        assert not len(wrong), [divmod(int(k), self.page_bytes) for k in wrong[:8]]
+
+
+async def appends(dut, seed, stalls):
+    config = get_config(harness.parameters()["config"])
+    system = System(dut, seed, stalls, head_blocks=1 + seed % config.max_head_blocks)
+    await system.start()
+    rng = system.tb.rng
+    for trial in range(8):
+        tokens = rng.randint(1, config.lanes)
+        position = rng.choice([0, 31, 32 * PAGES - tokens, rng.randrange(32 * PAGES - tokens)])
+        for value in (0, 1):
+            system.append(value, position, tokens, shuffle=trial % 2 == 1)
+    await system.settle()
+    system.check()
+    assert not dut.fault.value
+
+
+@cocotb.test()
+async def appends_under_stalls(dut):
+    await appends(dut, 1, 0.3)
+
+
+@cocotb.test()
+async def appends_without_stalls(dut):
+    await appends(dut, 2, 0.0)
+
+
+@cocotb.test()
+async def largest_head(dut):
+    await appends(dut, 3, 0.1)
+
+
+@cocotb.test()
+async def page_fault(dut):
+    """Blocks of a missing page are dropped, the others are written, the first missing page is reported."""
+    system = System(dut, 4, 0.2, head_blocks=2, missing={(1, 5), (0, 6)})
+    await system.start()
+    for position in (5 * 32 + 3, 7 * 32, 6 * 32 + 9):
+        for value in (0, 1):
+            system.append(value, position, 1)
+    await system.settle()
+    system.check()
+    assert dut.fault.value and int(dut.fault_page.value) == 5
+    dut.clear.value = 1
+    await system.tb.wait(1)
+    dut.clear.value = 0
+    await system.tb.wait(2)
+    assert not dut.fault.value
+
+
+@cocotb.test()
+async def throughput(dut):
+    """One lookup a head, and the cycles of a block that the docstring gives (or the bus model's own pace)."""
+    system = System(dut, 5, 0.0, head_blocks=2)
+    await system.start()
+    config = system.config
+    for value in (0, 1):
+        system.append(value, 40, 1)
+    await system.settle()
+    system.check()
+    assert len(system.lookups.received) == 2 * system.heads
+    for value, beats in ((0, max(1, 32 // config.bus_bytes)), (1, 1024 // config.bus_bytes)):
+        cycles = system.blocks.cycles[2 * system.heads * value:]
+        # The memory model takes one burst at a time and pauses between them.
+        assert beats + 6 <= cycles[1] - cycles[0] <= beats + 16, (value, cycles)
+
+
+@pytest.mark.parametrize("config", ["nano", "slim", "wide", "kria"])
+def test_kv_store(sim, config):
+    harness.run(Store(get_config(config)), __name__, sim=sim, parameters={"config": config})
+
+
+def test_page_offsets():
+    assert page_offsets(get_config("nano"), 2) == ((0, 64, 2112, 2176), 4224)
+    assert page_offsets(get_config("kria"), 1) == ((0, 64, 1088, 1152), 2176)

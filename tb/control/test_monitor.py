@@ -1,0 +1,117 @@
+"""Performance counters that sum to the cycles, and the fault latch: codes, addresses, first fault, watchdog."""
+
+import cocotb
+import harness
+from cocotb.triggers import RisingEdge
+from scoville.config import get_config
+from scoville.control.monitor import FaultLatch, PerformanceCounters
+from scoville.registers import STALLS, Status
+
+COUNTERS = ["cycles", "prefill_cycles", "beats", "work_cycles"] + [f"stall_{name}" for name in STALLS]
+FAULTS = [status for status in Status if status not in (Status.OK, Status.WATCHDOG)]
+
+
+@cocotb.test(skip=harness.parameters() != "counters")
+async def counters(dut):
+    tb = harness.Bench(dut, 1)
+    await tb.reset()
+    for density in (0.1, 0.5, 0.9):
+        dut.run.value = 0
+        dut.clear.value = 1
+        await RisingEdge(dut.clk)
+        dut.clear.value = 0
+        events = [{name: int(tb.rng.random() < (0.9 if name == "run" else density))
+                   for name in ("run", "work", "beat", "prefill")}
+                  | {"reason": sum((tb.rng.random() < density) << bit for bit in range(len(STALLS)))}
+                  for _ in range(1000)]
+        for event in events:
+            for name, value in event.items():
+                getattr(dut, name).value = value
+            await RisingEdge(dut.clk)
+        dut.run.value = 0
+        await RisingEdge(dut.clk)
+        got = {name: int(getattr(dut, name).value) for name in COUNTERS}
+        assert got == PerformanceCounters.model(events)
+        assert got["cycles"] == got["work_cycles"] + sum(got[f"stall_{name}"] for name in STALLS)
+        await RisingEdge(dut.clk)
+        assert got == {name: int(getattr(dut, name).value) for name in COUNTERS}, "counts while it does not run"
+
+
+async def fault_bench(dut, seed):
+    tb = harness.Bench(dut, seed)
+    await tb.reset()
+    return tb
+
+
+async def raised(dut, tb, statuses):
+    """Raise some faults for one cycle; returns their addresses."""
+    addresses = {status: tb.rng.getrandbits(40) for status in FAULTS}
+    for status in FAULTS:
+        getattr(dut, f"raise_{status.name.lower()}").value = int(status in statuses)
+        getattr(dut, f"address_{status.name.lower()}").value = addresses[status]
+    await RisingEdge(dut.clk)
+    for status in statuses:
+        getattr(dut, f"raise_{status.name.lower()}").value = 0
+    await RisingEdge(dut.clk)
+    return addresses
+
+
+def shown(dut):
+    return int(dut.fault.value), int(dut.code.value), int(dut.address.value)
+
+
+@cocotb.test(skip=harness.parameters() != "faults")
+async def first_fault(dut):
+    """Each fault alone, then pairs in one cycle (the lower code wins), then later ones, which change nothing."""
+    tb = await fault_bench(dut, 1)
+    cases = [[status] for status in FAULTS] + [tb.rng.sample(FAULTS, 2) for _ in range(20)]
+    for case in cases:
+        await tb.reset()
+        assert shown(dut) == (0, 0, 0)
+        addresses = await raised(dut, tb, case)
+        first = min(case)
+        expected = (1, first, addresses[first])
+        assert shown(dut) == expected
+        for _ in range(3):
+            await raised(dut, tb, tb.rng.sample(FAULTS, 2))
+            assert shown(dut) == expected
+
+
+@cocotb.test(skip=harness.parameters() != "faults")
+async def watchdog(dut):
+    tb = await fault_bench(dut, 2)
+    for limit in (1, 2, 7, 40):
+        await tb.reset()
+        dut.limit.value = limit
+        dut.run.value = dut.progress.value = 0
+        await tb.wait(limit + 5)
+        assert shown(dut)[0] == 0, "it watches only while running"
+        dut.run.value = 1
+        for _ in range(5):  # progress comes just in time
+            dut.progress.value = 0
+            await tb.wait(limit - 1)
+            dut.progress.value = 1
+            await tb.wait(1)
+        dut.progress.value = 0
+        await tb.wait(limit + 1)
+        assert shown(dut)[0] == 0
+        await tb.wait(1)
+        assert shown(dut) == (1, Status.WATCHDOG, 0)
+        await raised(dut, tb, [Status.PAGE_FAULT])
+        assert shown(dut) == (1, Status.WATCHDOG, 0)
+
+
+@cocotb.test(skip=harness.parameters() != "faults")
+async def watchdog_off(dut):
+    tb = await fault_bench(dut, 3)
+    dut.run.value = 1
+    await tb.wait(300)
+    assert shown(dut) == (0, 0, 0)
+
+
+def test_counters(sim):
+    harness.run(PerformanceCounters(), __name__, sim=sim, parameters="counters")
+
+
+def test_faults(sim):
+    harness.run(FaultLatch(get_config("nano")), __name__, sim=sim, parameters="faults")

@@ -1,0 +1,57 @@
+"""The command queue: order, depth, `empty`, and one payload a cycle."""
+
+import cocotb
+import harness
+import pytest
+from amaranth.lib import data
+from scoville.control.queue import Queue
+
+SHAPES = {"word": 37, "struct": data.StructLayout({"a": 5, "b": data.ArrayLayout(9, 3)})}
+
+
+async def exercise(dut, seed, stalls, count=300):
+    tb = harness.Bench(dut, seed)
+    source, sink = tb.source("i", stalls), tb.sink("o", stalls)
+    await tb.reset()
+    assert int(dut.empty.value)
+    payloads = [tb.rng.getrandbits(len(dut.i__payload)) for _ in range(count)]
+    source.send(payloads)
+    assert await sink.receive(count) == payloads == source.accepted
+    await tb.wait(2)
+    assert int(dut.empty.value)
+    return source, sink
+
+
+@cocotb.test()
+async def random_stalls(dut):
+    await exercise(dut, 1, 0.4)
+
+
+@cocotb.test()
+async def full_speed(dut):
+    source, sink = await exercise(dut, 2, 0.0)
+    for cycles in (source.cycles, sink.cycles):
+        assert cycles[-1] - cycles[0] == len(cycles) - 1
+    assert sink.cycles[0] - source.cycles[0] == 2
+
+
+@cocotb.test()
+async def capacity(dut):
+    """With nobody at the output it takes exactly `depth` payloads, and is not empty while one is inside."""
+    depth = harness.parameters()["depth"]
+    tb = harness.Bench(dut, 3)
+    source = tb.source("i")
+    await tb.reset()
+    source.send(range(depth + 3))
+    await tb.wait(depth + 10)
+    assert source.accepted == list(range(depth))
+    assert not int(dut.empty.value)
+    dut.o__ready.value = 1
+    await tb.wait(depth + 10)
+    assert source.accepted == list(range(depth + 3))
+    assert int(dut.empty.value) and not int(dut.o__valid.value)
+
+
+@pytest.mark.parametrize(("shape", "depth"), [("word", 4), ("struct", 3), ("word", 8)])
+def test_queue(sim, shape, depth):
+    harness.run(Queue(SHAPES[shape], depth), __name__, sim=sim, parameters={"depth": depth})

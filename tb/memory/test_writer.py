@@ -1,0 +1,238 @@
+"""The writer, its arbiter and the logits dump against cocotbext-axi's memory: contents, bursts, errors, throughput."""
+
+import cocotb
+import harness
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from cocotb.triggers import RisingEdge
+from cocotbext.axi import AddressSpace, AxiSlaveWrite, AxiWriteBus, MemoryRegion, Region
+from scoville.config import get_config
+from scoville.memory import axi
+from scoville.memory.arbiter import WriteArbiter
+from scoville.memory.dump import LogitsDump
+from scoville.memory.writer import StreamWriter, write_command_layout, write_data_layout
+
+MEMORY = 1 << 17
+BROKEN = 1 << 20  # from here writes fail
+
+
+class Broken(Region):
+    """Fails every write: the slave answers SLVERR."""
+
+    async def _write(self, address, data, **kwargs):
+        raise RuntimeError("broken memory")
+
+
+class System:
+    """A component with a write bus, its memory, and what the memory should hold."""
+
+    def __init__(self, dut, seed, stalls):
+        self.config = get_config(harness.parameters()["config"])
+        self.tb = tb = harness.Bench(dut, seed)
+        self.dut = dut
+        self.memory = MemoryRegion(MEMORY)
+        self.memory.mem[:] = tb.np_rng.bytes(MEMORY)
+        self.wanted = bytearray(self.memory.mem)
+        space = AddressSpace(1 << self.config.addr_bits)
+        space.register_region(self.memory, 0)
+        space.register_region(Broken(MEMORY), BROKEN)
+        self.slave = AxiSlaveWrite(AxiWriteBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, target=space)
+        self.slave.log.setLevel("ERROR")
+        if stalls:
+            for channel in (self.slave.aw_channel, self.slave.w_channel, self.slave.b_channel):
+                channel.set_pause_generator(tb.rng.random() < stalls for _ in iter(int, 1))
+
+    def burst(self, address, beats):
+        """A random write: (packed command, packed beats), entered into what the memory should hold."""
+        size = self.config.bus_bytes
+        packed = []
+        for k in range(beats):
+            content = self.tb.rng.randbytes(size)
+            strobe = self.tb.rng.choice([(1 << size) - 1, 0, self.tb.rng.getrandbits(size)])
+            for byte in range(size):
+                if strobe >> byte & 1 and address < MEMORY:
+                    self.wanted[address + k * size + byte] = content[byte]
+            packed.append(harness.pack(write_data_layout(self.config), {
+                "data": int.from_bytes(content, "little"), "strobe": strobe}))
+        return harness.pack(write_command_layout(self.config), {"address": address, "beats": beats}), packed
+
+    def random_burst(self, base, size, longest=300):
+        step = self.config.bus_bytes
+        beats = min(self.tb.rng.choice([1, 1, 2, 8, longest]), size // step)
+        return self.burst(base + step * self.tb.rng.randrange(size // step - beats + 1), beats)
+
+    async def settle(self):
+        while not int(self.dut.idle.value):
+            await self.tb.wait(1)
+
+    def check(self):
+        assert bytes(self.memory.mem) == bytes(self.wanted)
+
+
+async def random_writes(dut, seed, stalls, count):
+    system = System(dut, seed, stalls)
+    tb = system.tb
+    commands, beats = tb.source("command", stalls), tb.source("data", stalls)
+    await tb.reset()
+    for _ in range(count):
+        command, packed = system.random_burst(0, MEMORY, 600)
+        commands.send([command])
+        beats.send(packed)
+    await commands.drain()
+    await beats.drain()
+    await system.settle()
+    system.check()
+    assert not dut.error.value
+
+
+@cocotb.test()
+async def writes_under_stalls(dut):
+    await random_writes(dut, 1, 0.3, 30)
+
+
+@cocotb.test()
+async def writes_without_stalls(dut):
+    await random_writes(dut, 2, 0.0, 30)
+
+
+@cocotb.test()
+async def errors(dut):
+    system = System(dut, 3, 0.2)
+    tb = system.tb
+    commands, beats = tb.source("command", 0.2), tb.source("data", 0.2)
+    await tb.reset()
+    for address in (0x100, BROKEN + 0x2000, 0x300, BROKEN + 0x4000, 0x500):
+        command, packed = system.burst(address, 3)
+        if address >= BROKEN:
+            packed = [packed[0] | (1 << 8 * system.config.bus_bytes)] + packed[1:]  # some byte is written
+        commands.send([command])
+        beats.send(packed)
+    await commands.drain()
+    await beats.drain()
+    await system.settle()
+    system.check()
+    assert (int(dut.error.value), int(dut.error_address.value), int(dut.error_resp.value)) == (
+        1, BROKEN + 0x2000, axi.Resp.SLVERR.value)
+    dut.clear.value = 1
+    await tb.wait(1)
+    dut.clear.value = 0
+    await tb.wait(2)
+    assert not dut.error.value
+
+
+@cocotb.test()
+async def full_throughput(dut):
+    """A beat a cycle over burst boundaries and commands, with responses 20 cycles late."""
+    config = get_config(harness.parameters()["config"])
+    tb = harness.Bench(dut, 4)
+    commands, beats = tb.source("command"), tb.source("data")
+    await tb.reset()
+    dut.bus__awready.value = 1
+    dut.bus__wready.value = 1
+    lengths, done, cycle = [], [], 0
+
+    async def memory():
+        nonlocal cycle
+        while True:
+            await RisingEdge(dut.clk)
+            cycle += 1
+            if int(dut.bus__awvalid.value):
+                address, length = int(dut.bus__awaddr.value), int(dut.bus__awlen.value) + 1
+                assert address % 4096 + length * config.bus_bytes <= 4096
+                lengths.append(length)
+            if int(dut.bus__wvalid.value) and int(dut.bus__wlast.value):
+                done.append(cycle + 20)
+            ready = bool(done) and done[0] <= cycle
+            if ready:
+                done.pop(0)
+            dut.bus__bvalid.value = int(ready)
+
+    cocotb.start_soon(memory())
+    for address, count in ((4096 - 4 * config.bus_bytes, 1000), (0, 700), (64 * 4096, 300)):
+        commands.send([harness.pack(write_command_layout(config), {"address": address, "beats": count})])
+    beats.send(range(2000))
+    await beats.drain()
+    assert beats.cycles[-1] - beats.cycles[0] == 1999
+    await tb.wait(30)
+    assert sum(lengths) == 2000 and dut.idle.value
+
+
+class Shared(wiring.Component):
+    """A logits dump and a user from outside, on one writer."""
+
+    def __init__(self, config):
+        self.config = config
+        self.dump = LogitsDump(config)
+        self.writer = StreamWriter(config)
+        super().__init__({
+            "start": In(self.dump.start.signature.flip()), "i": In(stream.Signature(32)),
+            "command": In(stream.Signature(write_command_layout(config))),
+            "data": In(stream.Signature(write_data_layout(config))),
+            "bus": Out(axi.write_signature(config)), "idle": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dump = dump = self.dump
+        m.submodules.writer = writer = self.writer
+        m.submodules.arbiter = arbiter = WriteArbiter(self.config)
+        connect(m, flipped(self.start), dump.start)
+        connect(m, flipped(self.i), dump.i)
+        connect(m, flipped(self.command), arbiter.command0)
+        connect(m, flipped(self.data), arbiter.data0)
+        connect(m, dump.command, arbiter.command1)
+        connect(m, dump.data, arbiter.data1)
+        connect(m, arbiter.command, writer.command)
+        connect(m, arbiter.data, writer.data)
+        connect(m, writer.bus, flipped(self.bus))
+        m.d.comb += [self.idle.eq(writer.idle & ~dump.busy), self.busy.eq(dump.busy)]
+        return m
+
+
+async def dumps(dut, seed, stalls):
+    system = System(dut, seed, stalls)
+    tb, config = system.tb, system.config
+    commands, beats = tb.source("command", stalls), tb.source("data", stalls)
+    starts, words = tb.source("start", stalls), tb.source("i", stalls)
+    await tb.reset()
+    address = MEMORY // 2
+    for count in (1, 2, 3, 64, 65, 333, 1000):
+        values = tb.np_rng.integers(0, 1 << 32, count, dtype=np.uint32)
+        system.wanted[address:address + 4 * count] = values.tobytes()
+        starts.send([address | count << config.addr_bits])
+        words.send(values.tolist())
+        address += -(-4 * count // config.bus_bytes) * config.bus_bytes
+    for _ in range(20):
+        command, packed = system.random_burst(0, MEMORY // 2, 50)
+        commands.send([command])
+        beats.send(packed)
+    for source in (starts, words, commands, beats):
+        await source.drain()
+    await tb.wait(2)
+    await system.settle()
+    system.check()
+    return words
+
+
+@cocotb.test()
+async def shared_under_stalls(dut):
+    await dumps(dut, 5, 0.3)
+
+
+@cocotb.test()
+async def shared_without_stalls(dut):
+    await dumps(dut, 6, 0.0)
+
+
+@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+def test_writer(sim, config):
+    harness.run(StreamWriter(get_config(config)), __name__, sim=sim, parameters={"config": config},
+                testcase=["writes_under_stalls", "writes_without_stalls", "errors", "full_throughput"])
+
+
+@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+def test_shared(sim, config):
+    harness.run(Shared(get_config(config)), __name__, sim=sim, parameters={"config": config},
+                testcase=["shared_under_stalls", "shared_without_stalls"])

@@ -1,0 +1,94 @@
+"""The sampler: first maximum, sampling with noise, the copy of the logits, throughput, and the distribution of tokens."""
+
+import cocotb
+import harness
+import numpy as np
+import pytest
+from scoville.config import get_config
+from scoville.sampler import sampler
+from scoville.sampler.sampler import Sampler, sampler_command
+
+
+class System:
+    """A sampler with its streams."""
+
+    def __init__(self, dut, seed, stalls):
+        self.config = get_config(harness.parameters())
+        self.tb = tb = harness.Bench(dut, seed)
+        self.dut = dut
+        self.command, self.rows = tb.source("command", stalls), tb.source("i", stalls)
+        self.token, self.dump = tb.sink("o", stalls), tb.sink("dump", stalls)
+
+    def send(self, logits, **fields):
+        layout = sampler_command(self.config)
+        fields["invt"] = int(np.float32(fields["invt"]).view(np.uint32))
+        self.command.send([harness.pack(layout, fields | {"rows": len(logits)})])
+        self.rows.send(int.from_bytes(row.astype("<f4").tobytes(), "little") for row in logits)
+
+    def job(self, rows, invt):
+        """Random logits and settings; few levels, so that equal maxima are common."""
+        rng, lanes = self.tb.np_rng, self.config.lanes
+        logits = (rng.integers(-40, 9, (rows, lanes)) / 4).astype(np.float32)
+        fields = {"lane": int(rng.integers(lanes)), "invt": invt, "seed": int(rng.integers(1 << 63)),
+                  "position": int(rng.integers(1 << 20))}
+        return logits, fields
+
+
+def expected(logits, lane, invt, seed, position):
+    return sampler.model(logits[:, lane], invt, seed, position)
+
+
+@cocotb.test()
+async def under_stalls(dut):
+    system = System(dut, 1, 0.3)
+    rng = system.tb.rng
+    await system.tb.reset()
+    jobs = [system.job(rng.randint(1, 80), rng.choice([0, 0.3, 1, 4])) for _ in range(24)]
+    for logits, fields in jobs:
+        system.send(logits, **fields)
+    tokens = await system.token.receive(len(jobs))
+    assert tokens == [expected(logits, **fields) for logits, fields in jobs]
+    assert not system.dump.received
+
+
+@cocotb.test()
+async def dump_copies_the_lane(dut):
+    system = System(dut, 2, 0.3)
+    dut.dump_enable.value = 1
+    await system.tb.reset()
+    jobs = [system.job(50, invt) for invt in (0, 1, 0, 2)]
+    for logits, fields in jobs:
+        system.send(logits, **fields)
+    tokens = await system.token.receive(len(jobs))
+    assert tokens == [expected(logits, **fields) for logits, fields in jobs]
+    copied = np.concatenate([logits[:, fields["lane"]] for logits, fields in jobs])
+    assert (np.array(await system.dump.receive(len(copied)), np.uint32) == copied.view(np.uint32)).all()
+
+
+@cocotb.test()
+async def full_throughput(dut):
+    system = System(dut, 3, 0.0)
+    await system.tb.reset()
+    for invt, wait in ((0, 2), (1, 40)):
+        logits, fields = system.job(300, invt)
+        start, first = system.tb.cycle, len(system.rows.cycles)
+        system.send(logits, **fields)
+        assert await system.token.receive(1) == [expected(logits, **fields)]
+        cycles = system.rows.cycles[first:]
+        assert cycles[-1] - cycles[0] == 299
+        assert cycles[0] - start <= wait + 2
+        assert system.token.cycles[-1] - cycles[-1] == 9
+
+
+@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+def test_sampler(sim, config):
+    harness.run(Sampler(get_config(config)), __name__, sim=sim, parameters=config)
+
+
+def test_tokens_follow_the_softmax():
+    logits, temperature, draws = np.array([2, 0, 1, -3, 1.5, 0.25], np.float32), 0.7, 4000
+    invt = np.float32(1 / (temperature * np.log(2)))
+    counts = np.bincount([sampler.model(logits, invt, 11, position) for position in range(draws)], minlength=6)
+    wanted = np.exp(logits / temperature)
+    wanted *= draws / wanted.sum()
+    assert ((counts - wanted) ** 2 / wanted).sum() < 20.5  # chi squared, 5 degrees of freedom, 0.1 %

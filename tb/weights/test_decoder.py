@@ -1,0 +1,159 @@
+"""rtl/scoville/weights/decoder.py: random commands against the model, every way of cutting beats, and a beat a cycle."""
+
+import cocotb
+import harness
+import numpy as np
+import pytest
+from cocotb.triggers import RisingEdge
+from scoville.config import ChipConfig, get_config
+from scoville.isa import ScaleFormat
+from scoville.weights.decoder import WeightCommand, WeightDecoder, WeightKind, weight_block
+
+# Beats of several items, and a group of four k-blocks; and items of 32 beats with R = 8
+CUT = ChipConfig(name="cut", bus_bytes=128, rows=1, lanes=1)
+JOIN = ChipConfig(name="join", bus_bytes=16, rows=8, lanes=1, max_head_blocks=2)
+CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), CUT, JOIN)}
+TABLE = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.int8)  # E2M1, doubled
+
+
+def align(size, bus):
+    return -(-size // bus) * bus
+
+
+def command_bytes(config, command):
+    """Bytes of a command's part of the stream, from the layouts in docs/design.md."""
+    bus, kblocks = config.bus_bytes, command["kblocks"]
+    if command["kind"] == WeightKind.VECTOR:
+        return bus * command["tiles"]
+    if command["kind"] == WeightKind.KEY:
+        return align(32 * kblocks, bus) + 1024 * kblocks
+    if command["kind"] == WeightKind.VALUE:
+        return align(32 * command["tiles"], bus) + 1024 * command["tiles"]
+    size = 0
+    for first in range(0, kblocks, config.group):
+        n = min(config.group, kblocks - first)
+        size += align(32 * n * {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1, ScaleFormat.FP16: 2}[command["scale_format"]],
+                      bus) + align(64 * n * command["minimum"], bus) + n * 32 * (32 if command["code_bits8"] else 16)
+    return size * command["tiles"]
+
+
+def random_command(rng, config):
+    kind = WeightKind(rng.choice([0, 1, 1, 1, 2, 3]))
+    linear = kind == WeightKind.LINEAR
+    heads = rng.randint(1, config.max_head_blocks)
+    return {
+        "kind": kind.value,
+        "tiles": {WeightKind.VECTOR: rng.randint(1, 9), WeightKind.LINEAR: rng.randint(1, 3),
+                  WeightKind.KEY: 1, WeightKind.VALUE: heads}[kind],
+        "kblocks": rng.randint(1, 2 * config.group + 1) if linear else heads,
+        "code_bits8": rng.getrandbits(1), "scale_format": rng.randrange(3), "minimum": rng.getrandbits(1),
+    }
+
+
+def random_beats(rng, np_rng, config, command):
+    """Random bytes, but no FP16 infinities."""
+    command = command | {"kind": WeightKind(command["kind"])}
+    data = np_rng.integers(0, 256, command_bytes(config, command), dtype=np.uint8)
+    if command["scale_format"] == ScaleFormat.FP16 or command["minimum"]:
+        data[1::2] &= 0xBF
+    data[data == 255] = 254
+    return data.reshape(-1, config.bus_bytes)
+
+
+def value_of(scale):
+    return (-1) ** scale["sign"] * scale["significand"] * 2.0 ** scale["exponent"]
+
+
+def check_items(config, packed, expected, minimum):
+    layout = weight_block(config)
+    for index, item in enumerate(packed):
+        item = harness.unpack(layout, item)
+        np.testing.assert_array_equal(np.reshape(item["codes"], (config.rows, 32)), expected["codes"][index])
+        assert [value_of(s) for s in item["scale"]] == expected["scale"][index].tolist()
+        assert item["has_minimum"] == minimum
+        if minimum:
+            assert [value_of(s) for s in item["minimum"]] == expected["minimum"][index].tolist()
+
+
+async def start(dut, seed, stalls):
+    config = CONFIGS[harness.parameters()]
+    tb = harness.Bench(dut, seed)
+    ports = {name: tb.source(name, stalls) for name in ("command", "i")}
+    ports |= {name: tb.sink(name, stalls) for name in ("vector", "exponents", "o")}
+    await tb.reset()
+    dut.table_data.value = int.from_bytes(TABLE.tobytes(), "little")
+    dut.table_en.value = 1
+    await RisingEdge(dut.clk)
+    dut.table_en.value = 0
+    return config, tb, ports
+
+
+def send(ports, config, command, beats):
+    ports["command"].send([harness.pack(WeightCommand, command)])
+    ports["i"].send([int.from_bytes(beat.tobytes(), "little") for beat in beats])
+
+
+@cocotb.test()
+async def random_commands(dut):
+    config, tb, ports = await start(dut, 1, 0.25)
+    table = [random_command(tb.rng, config) for _ in range(25)]
+    streams = [random_beats(tb.rng, tb.np_rng, config, command) for command in table]
+    for command, beats in zip(table, streams, strict=True):
+        send(ports, config, command, beats)
+    headers = 0
+    for command, beats in zip(table, streams, strict=True):
+        expected = WeightDecoder.model(config, command, beats, TABLE)
+        for name in ("vector", "exponents"):
+            got = await ports[name].receive(len(expected[name]))
+            assert got == [int.from_bytes(beat.tobytes(), "little") for beat in expected[name]]
+        linear = WeightKind(command["kind"]) == WeightKind.LINEAR
+        items = await ports["o"].receive(len(expected["codes"]))
+        check_items(config, items, expected, command["minimum"] if linear else 0)
+        headers += len(expected["vector"]) + len(expected["exponents"])
+    assert ports["i"].idle and headers
+
+
+@cocotb.test()
+async def full_throughput(dut):
+    config, tb, ports = await start(dut, 2, 0.0)
+    linear = {"kind": WeightKind.LINEAR.value, "kblocks": 2 * config.group + 1}
+    q4_1 = linear | {"tiles": 2, "code_bits8": 0, "scale_format": ScaleFormat.FP16.value, "minimum": 1}
+    mx8 = linear | {"tiles": 2, "code_bits8": 1, "scale_format": ScaleFormat.E8M0.value, "minimum": 0}
+    key = {"kind": WeightKind.KEY.value, "tiles": 1, "kblocks": config.max_head_blocks}
+    value = {"kind": WeightKind.VALUE.value, "tiles": config.max_head_blocks, "kblocks": 1}
+    rest = {"code_bits8": 0, "scale_format": 0, "minimum": 0}
+    vector = {"kind": WeightKind.VECTOR.value, "tiles": 5, "kblocks": 0}
+    table = [q4_1, mx8, key | rest, vector | rest, value | rest, q4_1]
+    total, done = 0, 0
+    for command in table:
+        beats = random_beats(tb.rng, tb.np_rng, config, command)
+        total += len(beats)
+        send(ports, config, command, beats)
+        done += len(WeightDecoder.model(config, command, beats, TABLE)["codes"])
+    taken = waited = 0
+    while len(ports["o"].received) < done:
+        await RisingEdge(dut.clk)
+        taken += int(dut.header.value)
+        waited += int(dut.waiting.value)
+    cycles = ports["i"].cycles
+    assert len(cycles) == total
+    if config.bus_bytes <= 16 * config.rows:
+        assert cycles[-1] - cycles[0] == total - 1  # every beat at once: no bubble anywhere
+    else:
+        # Items are what limits; only headers longer than the items of a beat can hold them up.
+        out = ports["o"].cycles
+        assert out[-1] - out[0] < done + taken
+    items = [command_bytes(config, command | {"kind": WeightKind(command["kind"])}) for command in table]
+    assert sum(items) == total * config.bus_bytes
+    assert 0 < taken < total
+    assert waited <= 6  # before the first beat and after the last only
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_decoder(sim, name):
+    harness.run(lambda: WeightDecoder(CONFIGS[name]), __name__, sim=sim, parameters=name)
+
+
+def test_bus_too_narrow():
+    with pytest.raises(ValueError, match="bus_bytes is 8; it must hold"):
+        WeightDecoder(ChipConfig(name="narrow", bus_bytes=8, rows=8, lanes=1))
