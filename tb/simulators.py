@@ -24,6 +24,9 @@ SIMULATORS = ("verilator", "icarus")
 BUILD = Path(__file__).resolve().parent.parent / "build" / "tb"
 TIMESCALE = ("1ns", "1ps")
 VERILATOR_ARGS = ["-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--no-timing", "--assert", "--x-assign", "fast"]
+# Icarus 11 oscillates for ever on some always_comb blocks that assign a vector in parts, and never starts an ``always @*``
+# whose inputs are constant from time 0 on if it reads SystemVerilog: so it gets plain Verilog, as Verilog.
+ICARUS_ARGS = ["-g2005"]
 # The wheel's verilated.mk leaves CFG_CXXFLAGS_PCH_I empty, and a design big enough to be split then fails to link.
 MAKE_VARIABLES = {"CFG_CXXFLAGS_PCH_I": "-include", "OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"}
 LOG_TAIL = 60  # lines shown when a run fails
@@ -82,21 +85,23 @@ def _inputs(component):
             if member.flow == wiring.In]
 
 
-def _verilog(component):
-    """SystemVerilog of the component, through a cache by the hash of its RTLIL: Yosys takes seconds."""
+def _verilog(component, sim):
+    """Verilog of the component in the simulator's dialect, through a cache by the hash of its RTLIL: Yosys takes seconds."""
     rtlil = emit_rtlil(component)
-    path = BUILD / "verilog" / f"{hashlib.sha256(rtlil.encode()).hexdigest()[:20]}.sv"
-    with _lock(path.with_suffix(".lock")):
+    path = BUILD / "verilog" / (hashlib.sha256(rtlil.encode()).hexdigest()[:20] + (".sv" if sim == "verilator" else ".v"))
+    with _lock(path.with_suffix(path.suffix + ".lock")):
         if not path.exists():
-            text = from_rtlil(rtlil, system_verilog=True)
-            partial = path.with_suffix(".partial")
+            text = from_rtlil(rtlil, system_verilog=sim == "verilator")
+            if sim == "icarus":  # Verilog-2005 has no assert
+                text = re.sub(r"\bassert (\(.*\));", r'if (!\1) $display("ERROR: assertion failed in %m");', text)
+            partial = path.with_suffix(path.suffix + ".partial")
             partial.write_text(text)
             partial.rename(path)
     return path
 
 
 def _build(source, sim, waves):
-    args = VERILATOR_ARGS if sim == "verilator" else []
+    args = VERILATOR_ARGS if sim == "verilator" else ICARUS_ARGS
     key = json.dumps([source.name, sim, args, MAKE_VARIABLES, waves, sys.version])
     folder = BUILD / f"{sim}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     with _lock(folder.with_suffix(".lock")):
@@ -139,7 +144,7 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
     waves = os.environ.get("WAVES", "0") not in ("", "0")
     logging.getLogger("cocotb_tools").setLevel(logging.ERROR)
     inputs = _inputs(component)
-    source = _verilog(component)
+    source = _verilog(component, sim)
     current = os.environ.get("PYTEST_CURRENT_TEST", test_module).split(" ")[0].rsplit("/", 1)[-1]
     test_dir = BUILD / "runs" / re.sub(r"[^\w.=-]+", "_", f"{current}-{sim}")
     log = test_dir / "run.log"

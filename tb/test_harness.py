@@ -3,7 +3,7 @@
 import cocotb
 import harness
 import pytest
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Assert, Module, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -33,6 +33,20 @@ class Restless(wiring.Component):
         m = Module()
         m.d.sync += self.o.payload.eq(self.o.payload + 1)
         m.d.comb += self.o.valid.eq(1)
+        return m
+
+
+class Counted(wiring.Component):
+    """Its assertion fails at the fifth transfer."""
+
+    o: Out(stream.Signature(8))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.valid.eq(1)
+        with m.If(self.o.ready):
+            m.d.sync += self.o.payload.eq(self.o.payload + 1)
+        m.d.sync += Assert(self.o.payload < 5)
         return m
 
 
@@ -84,6 +98,14 @@ async def doubles(dut):
 
 
 @cocotb.test()
+async def counts(dut):
+    tb = harness.Bench(dut)
+    sink = tb.sink("o")
+    await tb.reset()
+    assert await sink.receive(10) == list(range(10))
+
+
+@cocotb.test()
 async def restless(dut):
     tb = harness.Bench(dut)
     sink = tb.sink("o", stalls=0.5)
@@ -102,6 +124,11 @@ def test_combinational(sim):
 def test_broken_stream_is_caught(sim):
     with pytest.raises(pytest.fail.Exception, match="payload changed"):
         harness.run(Restless, __name__, sim=sim, testcase="restless")
+
+
+def test_failed_assertion_is_caught(sim):
+    with pytest.raises(pytest.fail.Exception, match="(?i)assertion failed"):
+        harness.run(Counted, __name__, sim=sim, testcase="counts")
 
 
 def test_pack():

@@ -40,6 +40,7 @@ def write_artefacts(config, folder):
         write_text(folder / name, content)
     write_json(folder / "scoville.json", {
         "name": "scoville", "version": __version__, "amaranth": amaranth.__version__, "parameters": asdict(config),
-        "ports": ports(top), "sha256": {name: hashlib.sha256(content.encode()).hexdigest() for name, content in texts.items()},
+        "ports": ports(top),
+        "sha256": {name: hashlib.sha256(content.encode()).hexdigest() for name, content in texts.items()},
     })
     return [folder / name for name in (*texts, "scoville.json")]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import RequestError
+from .errors import ChipError, RequestError
 
 __all__ = ["app", "main"]
 
@@ -19,12 +19,12 @@ app = typer.Typer(name="scoville", no_args_is_help=True, add_completion=False, r
                        "Exit status: 0 done; 1 the run failed (a bit mismatch, say); 2 the request was wrong.")
 
 Model = Annotated[str, typer.Option(help="A name (see `scoville models`), a Hugging Face directory, or a .gguf file.")]
-Config = Annotated[str | None, typer.Option(help="A configuration (see `scoville configs`). Default: nano if the model "
-                                                 "fits, else kria.")]
+Config = Annotated[str | None, typer.Option(help="A configuration (see `scoville configs`). Default: nano if the "
+                                                 "model fits, else kria.")]
 Backend = Annotated[str, typer.Option(help="golden (the numpy model) or rtl (the Verilated chip).")]
 Memory = Annotated[str | None, typer.Option(help="Memory model of the simulation.")]
-Weights = Annotated[str | None, typer.Option(help="Bring all weights to this format: mxint8, q8_0, q4_0, q4_1 or mxfp4. "
-                                                  "Default: as stored; floats become mxint8.")]
+Weights = Annotated[str | None, typer.Option(help="Bring all weights to this format: mxint8, q8_0, q4_0, q4_1 or "
+                                                  "mxfp4. Default: as stored; floats become mxint8.")]
 Context = Annotated[int | None, typer.Option(help="Positions to make room for. Default: the model's own, at most 512.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers of the run to this file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
@@ -61,7 +61,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="Of the sampler.")] = 0,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on after the end of the text.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Do not put the prompt into the model's chat template.")] = False,
-    logits_out: Annotated[Path | None, typer.Option(help="Write float32 [tokens, vocabulary] to this .npy file.")] = None,
+    logits_out: Annotated[Path | None, typer.Option(help="Write float32 [tokens, vocabulary] to this .npy.")] = None,
     json_out: Json = None,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Compare with the golden model (rtl only).")] = True,
     weights: Weights = None,
@@ -100,8 +100,9 @@ def generate(
 
 def _say_numbers(found, report):
     if found["cycles"]:
-        report(f"{found['cycles']:,} cycles, {found['cycles_per_token']:,.0f} a token; bus {found['bus_utilisation']:.1%}, "
-               f"multipliers {found['mac_utilisation']:.1%}; {found['cycles_per_second']:,.0f} cycles a second")
+        report(f"{found['cycles']:,} cycles, {found['cycles_per_token']:,.0f} a token; "
+               f"bus {found['bus_utilisation']:.1%}, multipliers {found['mac_utilisation']:.1%}; "
+               f"{found['cycles_per_second']:,.0f} cycles a second")
     if found["golden_match"]:
         report("tokens and logits equal the golden model's, bit for bit")
     elif found["golden_match"] is False:
@@ -162,14 +163,48 @@ def bench(
     report = _reporter(quiet)
     check_backend(backend)
     session = open_session(model, config, weights=weights, context=context, report=report, text=False)
-    found = work.bench(session, prompt_tokens, decode_tokens, backend=backend, batch=batch, memory=memory, check=check,
-                       report=report)
+    found = work.bench(session, prompt_tokens, decode_tokens, backend=backend, batch=batch, memory=memory,
+                       check=check, report=report)
     if json_out:
         write_json(json_out, found)
     for key in ("cycles", "cycles_per_token", "prefill_cycles", "decode_cycles", "model_bytes_per_token",
                 "bus_utilisation", "mac_utilisation", "stalls"):
         print(f"{key}: {found[key]}")
     _say_numbers(found, report)
+
+
+@app.command("eval")
+def eval_(
+    text: Annotated[Path, typer.Option(help="A text file.")],
+    model: Model = "tiny",
+    backend: Annotated[str, typer.Option(help="golden, rtl, or float (transformers, FP32).")] = "golden",
+    against: Annotated[str | None, typer.Option(help="float: compare with the float reference.")] = None,
+    config: Annotated[str, typer.Option(help="A configuration (see `scoville configs`).")] = "nano",
+    act_bits: Annotated[int | None, typer.Option(help="Bits of an activation; default: the configuration's.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Tokens of the text to use. Default: 512.")] = None,
+    weights: Weights = None,
+    json_out: Json = None,
+    quiet: Quiet = False,
+):
+    """Measure what quantisation costs: perplexity, mean KL divergence, agreement on the likeliest token.
+
+    \b
+    scoville eval --model tiny --text story.txt --against float
+    """
+    from .evaluate import evaluate
+    from .files import write_json
+
+    report = _reporter(quiet)
+
+    def progress(done, total):
+        report(f"{done} of {total} tokens")
+
+    found = evaluate(model, text, backend=backend, against=against, config_name=config, act_bits=act_bits,
+                     tokens=tokens, weights=weights, progress=progress)
+    if json_out:
+        write_json(json_out, found)
+    for key, value in found.items():
+        print(f"{key}: {value}")
 
 
 @app.command()
@@ -225,11 +260,9 @@ def models():
 
 def main(arguments=None):
     """Run the command; never returns."""
-    from .driver import ChipError
-
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        sys.exit(app(arguments or ["--help"], standalone_mode=False) or 0)
+        sys.exit(app(arguments or ["--help"], prog_name="scoville", standalone_mode=False) or 0)
     except UsageError as error:
         command = error.ctx.command_path if error.ctx else "scoville"
         _fail(2, f"error: {error.format_message().rstrip('.')}; see {command} --help")

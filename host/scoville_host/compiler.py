@@ -27,7 +27,7 @@ def compile_model(model, config, *, weights=None, context=None, base=0, page_see
     ----------
     model : `Model`, already checked.
     config : `ChipConfig`.
-    weights : name of a weight format for every matrix. None: blocks stay as the checkpoint has them, floats become MXINT8.
+    weights : name of a weight format for every matrix. None: blocks stay as they are stored, floats become MXINT8.
     context : positions to make room for; None means the model's own, at most 512.
     base : address of the image's first byte.
     page_seed : physical KV pages are dealt out in a random order, so that the page table is really used.
@@ -76,8 +76,8 @@ class _Compiler:
         ):
             have = getattr(config, field)
             if need > have:
-                raise RequestError(f"{model.name} does not fit configuration {config.name}: {what} needs {field} = {need}, "
-                                   f"and it has {have}")
+                raise RequestError(f"{model.name} does not fit configuration {config.name}: {what} needs "
+                                   f"{field} = {need}, and it has {have}")
 
     def build(self, page_seed, progress):
         model, emit = self.model, self.program.emit
@@ -90,8 +90,8 @@ class _Compiler:
             self._layer(layer)
             if progress:
                 progress(layer + 1, model.layers)
-        self._linear(None, "lm_head", self.matrices.lm_head(), only_last=1, wait=1, src=self.x, dest=Dest.LOGITS, lane_scale=1,
-                     limit=model.vocab)
+        self._linear(None, "lm_head", self.matrices.lm_head(), only_last=1, wait=1, src=self.x, dest=Dest.LOGITS,
+                     lane_scale=1, limit=model.vocab)
         emit("end of the pass", Opcode.END)
         return self._finish(page_seed)
 
@@ -100,7 +100,8 @@ class _Compiler:
         table = rope_table(model, self.context).reshape(self.context, -1)
         stride = align(4 * table.shape[1], config.bus_bytes)
         address = self.map.place("rope", _padded(table, stride))
-        self.program.emit("cosines and sines of each lane's position", Opcode.ROPE, address=address, bytes=stride, stride=stride)
+        self.program.emit("cosines and sines of each lane's position", Opcode.ROPE, address=address, bytes=stride,
+                          stride=stride)
         self._load_norm("0.attention_norm")
         tensor = model.tensors["embedding"]
         values = np.pad(tensor.floats(), ((0, 0), (0, self.hidden - model.hidden)))
@@ -109,26 +110,29 @@ class _Compiler:
             values = (values.view(np.uint32) >> 16).astype(np.uint16)
         stride = align(values.itemsize * self.hidden, config.bus_bytes)
         address = self.map.place("embedding", _padded(values, stride))
-        self.program.emit("token embeddings", Opcode.EMBED, address=address, bytes=stride, stride=stride, rows=self.hidden,
-                          dst=self.x, element=element, inv_n=self.inv_n, epsilon=self.epsilon)
+        self.program.emit("token embeddings", Opcode.EMBED, address=address, bytes=stride, stride=stride,
+                          rows=self.hidden, dst=self.x, element=element, inv_n=self.inv_n, epsilon=self.epsilon)
         self.token_bytes = values.itemsize * model.hidden + 4 * model.head_dim
 
     def _layer(self, n):
         model, group = self.model, self.model.group
         table = self.tables + n * model.kv_heads * self.page_stride
         pages = {"table": table, "table_stride": self.page_stride, "group": group, "head_blocks": self.blocks}
-        norm = {"residual": 1, "norm": 1, "inv_n": self.inv_n, "epsilon": self.epsilon, "dst": self.x, "dest": Dest.OPERAND}
+        norm = {"residual": 1, "norm": 1, "inv_n": self.inv_n, "epsilon": self.epsilon,
+                "dst": self.x, "dest": Dest.OPERAND}
         after = f"{n + 1}.attention_norm" if n + 1 < model.layers else "norm"
 
         self._layer_linear(n, "k", wait=1, src=self.x, dest=Dest.KEY, mode=Mode.ROPE, lane_scale=1, **pages)
         self._layer_linear(n, "v", src=self.x, dest=Dest.VALUE, lane_scale=1, **pages)
-        self._layer_linear(n, "q", src=self.x, dst=self.query, dest=Dest.QUERY, mode=Mode.ROPE, lane_scale=1, group=group,
-                           head_blocks=self.blocks)
+        self._layer_linear(n, "q", src=self.x, dst=self.query, dest=Dest.QUERY, mode=Mode.ROPE, lane_scale=1,
+                           group=group, head_blocks=self.blocks)
         self.program.emit(f"layer {n} attention", Opcode.ATTEND, wait=1, src=self.query, dst=self.attended,
-                          kv_heads=model.kv_heads, softmax_scale=_bits(math.log2(math.e) / math.sqrt(model.head_dim)), **pages)
+                          kv_heads=model.kv_heads, **pages,
+                          softmax_scale=_bits(math.log2(math.e) / math.sqrt(model.head_dim)))
         self._load_norm(f"{n}.ffn_norm")
         self._layer_linear(n, "o", wait=1, src=self.attended, **norm)
-        self._layer_linear(n, "gate_up", wait=1, src=self.x, dst=self.ffn, dest=Dest.OPERAND, mode=Mode.GLU, lane_scale=1)
+        self._layer_linear(n, "gate_up", wait=1, src=self.x, dst=self.ffn, dest=Dest.OPERAND, mode=Mode.GLU,
+                           lane_scale=1)
         self._load_norm(after)
         self._layer_linear(n, "down", wait=1, src=self.ffn, **norm)
 
@@ -170,8 +174,9 @@ class _Compiler:
             raise AssertionError(f"layer {layer} {kind}: {len(data)} bytes are not the layout's")
         name = kind if layer is None else f"{layer}.{kind}"
         address = self.map.place(f"{name}.weight", data)
-        self.program.emit(name, Opcode.LINEAR, address=address, tiles=tiles, kblocks=kblocks, code_bits8=int(fmt.code_bits == 8),
-                          beats=len(data) // self.config.bus_bytes, scale_format=fmt.scale_format, minimum=int(fmt.minimum), **fields)
+        self.program.emit(name, Opcode.LINEAR, address=address, tiles=tiles, kblocks=kblocks,
+                          beats=len(data) // self.config.bus_bytes, code_bits8=int(fmt.code_bits == 8),
+                          scale_format=fmt.scale_format, minimum=int(fmt.minimum), **fields)
         self._count(layer, kind, fmt)
 
     def _count(self, layer, kind, fmt):

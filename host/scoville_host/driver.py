@@ -5,9 +5,9 @@ from typing import Protocol
 import numpy as np
 from scoville.registers import STALLS, Status, address_of
 
-from .errors import RequestError
+from .errors import ChipError, RequestError
 
-__all__ = ["Bus", "ChipError", "Driver", "temperature_bits"]
+__all__ = ["Bus", "Driver", "temperature_bits"]
 
 RUNNING, DONE, ERROR = 1, 2, 4  # STATUS bits
 STOPS = 4  # stop-token registers
@@ -20,10 +20,6 @@ class Bus(Protocol):
     def read(self, address: int) -> int: ...
 
     def write(self, address: int, value: int) -> None: ...
-
-
-class ChipError(Exception):
-    """The chip stopped with an error status."""
 
 
 def temperature_bits(temperature):

@@ -132,7 +132,7 @@ def _float_logits(path, ids):
 
     try:
         return load_reference(path).logits(ids)
-    except (RuntimeError, ValueError) as error:
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
         raise RequestError(str(error)) from None
 
 

@@ -89,7 +89,8 @@ def quantise(values, fmt):
     MXINT8 and MXFP4 follow OCP MX (the block's largest power of two, round half even, saturate); Q8_0, Q4_0 and
     Q4_1 follow GGUF.
     """
-    return stack([_quantise_rows(values[start:start + ROWS_AT_ONCE], fmt) for start in range(0, len(values), ROWS_AT_ONCE)])
+    starts = range(0, len(values), ROWS_AT_ONCE)
+    return stack([_quantise_rows(values[start:start + ROWS_AT_ONCE], fmt) for start in starts])
 
 
 def _quantise_rows(values, fmt):

@@ -12,7 +12,8 @@ __all__ = ["bench", "bench_prompt", "generate", "matches"]
 
 def matches(result, golden):
     """Whether tokens and logits are equal, bit for bit."""
-    return result.tokens == golden.tokens and np.array_equal(result.logits.view(np.uint32), golden.logits.view(np.uint32))
+    bits, expected = result.logits.view(np.uint32), golden.logits.view(np.uint32)
+    return result.tokens == golden.tokens and np.array_equal(bits, expected)
 
 
 def generate(session, ids, max_new, *, backend="golden", memory=None, temperature=0.0, seed=0, stop_ids=(), check=True,

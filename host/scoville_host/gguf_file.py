@@ -11,7 +11,8 @@ __all__ = ["load_gguf", "open_gguf", "metadata"]
 SUPPORTED = {"llama": "interleaved", "qwen2": "half"}  # architecture: how the rows of q and k lie
 _FLOATS = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 _LAYER = {"attention_norm": "attn_norm", "ffn_norm": "ffn_norm"}
-_LAYER |= dict(zip(LINEARS, ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"), strict=True))
+_LAYER |= dict(zip(
+    LINEARS, ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"), strict=True))
 _TOP = {"embedding": "token_embd", "norm": "output_norm", "lm_head": "output"}
 
 
@@ -47,7 +48,8 @@ def _tensor(path, entry):
         values = (raw.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else raw.astype(np.float32)
         return Tensor(kind, values=values)
     if kind.lower() not in FORMATS or kind.startswith("MX"):
-        raise RequestError(f"{path}: tensor {entry.name!r} has type {kind}; supported are F32, F16, BF16, Q8_0, Q4_0, Q4_1")
+        raise RequestError(f"{path}: tensor {entry.name!r} has type {kind}; "
+                           "supported are F32, F16, BF16, Q8_0, Q4_0, Q4_1")
     return Tensor(kind, blocks=unpack_gguf(np.array(entry.data).reshape(shape[0], -1), FORMATS[kind.lower()]))
 
 
@@ -85,8 +87,8 @@ def load_gguf(path):
     eos = metadata(reader, "tokenizer.ggml.eos_token_id")
     model = Model(
         name=path.stem, source=str(path), hidden=hidden, layers=value("block_count"), heads=heads,
-        kv_heads=value("attention.head_count_kv", heads), head_dim=head_dim, ffn=value("feed_forward_length"), vocab=vocab,
-        context=value("context_length"), epsilon=float(value("attention.layer_norm_rms_epsilon")),
+        kv_heads=value("attention.head_count_kv", heads), head_dim=head_dim, ffn=value("feed_forward_length"),
+        vocab=vocab, context=value("context_length"), epsilon=float(value("attention.layer_norm_rms_epsilon")),
         rope_theta=float(value("rope.freq_base", 10000.0)), rope_layout=SUPPORTED[kind],
         tied="output.weight" not in entries, eos_ids=[] if eos is None else [eos])
     _read_tensors(model, path, entries)

@@ -103,6 +103,7 @@ class Image:
 
     def save(self, path):
         """Write a safetensors file: the initialised memory, and everything else as JSON in the metadata."""
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         info = {key: value for key, value in vars(self).items() if key != "memory"}
@@ -111,10 +112,11 @@ class Image:
         path = Path(path)
         part = path.with_name(path.name + ".part")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             save_file({"memory": self.memory}, part, metadata={"scoville": json.dumps(info)})
             part.replace(path)
-        except OSError as error:
-            raise RequestError(f"{path}: {error.strerror or error}") from None
+        except (OSError, SafetensorError) as error:
+            raise RequestError(f"{path}: {error}") from None
 
     @classmethod
     def load(cls, path):

@@ -35,7 +35,8 @@ def instruction_text(data):
 def listing(image):
     """The whole image as text: what it is, the memory map, and the program with a remark for each instruction."""
     lines = [f"model    {image.model}", f"config   {image.config.name}", f"context  {image.context}",
-             f"memory   {image.size} bytes from {image.base:#x}, {len(image.memory)} of them initialised", "", "registers"]
+             f"memory   {image.size} bytes from {image.base:#x}, {len(image.memory)} of them initialised", "",
+             "registers"]
     lines += [f"  {name:<14} {value:#x}" for name, value in image.registers.items()]
     lines += ["", "memory map"]
     lines += [f"  {region.address:#012x} {region.size:>12}  {name}" for name, region in image.regions.items()]

@@ -68,8 +68,8 @@ class Matrices:
     def _finish(self, names, tensors, kind):
         blocks = [self._blocks(name, tensor, kind) for name, tensor in zip(names, tensors, strict=True)]
         if len({part.format for part in blocks}) > 1:
-            raise RequestError(f"{self.model.source}: {' and '.join(names)} have different weight formats, but share a pass; "
-                               "bring all weights to one format with --weights")
+            raise RequestError(f"{self.model.source}: {' and '.join(names)} have different weight formats, but share a "
+                               "pass; bring all weights to one format with --weights")
         return stack(blocks).take(self.rows[kind])
 
     def _blocks(self, name, tensor, kind):
@@ -85,8 +85,8 @@ class Matrices:
         pad = align(values.shape[1], BLOCK) - values.shape[1]
         blocks = quantise(np.pad(values, ((0, 0), (0, pad))), self.weights)
         if not blocks.is_finite():
-            raise RequestError(f"{self.model.source}: {name} has values too large for the scales of {self.weights.name.lower()}; "
-                               "use --weights mxint8")
+            raise RequestError(f"{self.model.source}: {name} has values too large for the scales of "
+                               f"{self.weights.name.lower()}; use --weights mxint8")
         return blocks
 
     def bias(self, layer, kind):

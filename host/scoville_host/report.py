@@ -13,8 +13,9 @@ def passes(prompt_tokens, generated, lanes):
 def summary(image, result, prompt_tokens, backend, text=None):
     """The JSON of ``generate`` and ``bench``, save what only the command knows.
 
-    Decoding means all passes after the one that ends the prompt (if there are none, the prompt's). `model_bytes_per_token`,
-    `cycles_per_token` and `bus_utilisation` are about decoding, ``macs`` and `mac_utilisation` about the whole sequence.
+    Decoding means all passes after the one that ends the prompt (if there are none, the prompt's).
+    `model_bytes_per_token`, `cycles_per_token` and `bus_utilisation` are about decoding, ``macs`` and `mac_utilisation`
+    about the whole sequence.
     """
     config, traffic = image.config, image.traffic
     generated = len(result.tokens)
@@ -29,7 +30,8 @@ def summary(image, result, prompt_tokens, backend, text=None):
         "cycles": result.cycles, "cycles_per_token": None,
         "prefill_cycles": result.prefill_cycles, "decode_cycles": result.decode_cycles,
         "model_bytes_per_token": model_bytes / made, "bus_bytes_per_cycle": config.bus_bytes, "bus_utilisation": None,
-        "macs": macs, "mac_utilisation": None, "stalls": result.stalls, "work_cycles": result.work, "beats": result.beats,
+        "macs": macs, "mac_utilisation": None,
+        "stalls": result.stalls, "work_cycles": result.work, "beats": result.beats,
         "sim_seconds": result.seconds, "cycles_per_second": None, "golden_match": None,
     }
     if result.cycles:

@@ -29,7 +29,7 @@ def frequencies(model):
 
 
 def rope_table(model, context):
-    """Float32 ``[context, pairs of a padded head, 2]``: cosine and sine, rounded once from float64; padding is (1, 0)."""
+    """Float32 ``[context, pairs of a padded head, 2]``: cosine and sine, rounded from float64; padding is (1, 0)."""
     angle = np.arange(context)[:, None] * frequencies(model)[None, :]
     table = np.zeros((context, head_blocks(model.head_dim) * BLOCK // 2, 2), np.float32)
     table[:, :, 0] = 1

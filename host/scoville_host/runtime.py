@@ -20,7 +20,7 @@ class Result:
     tokens : generated ids; a stop token counts and is the last.
     logits : float32 ``[len(tokens), vocab]``, those that each token was chosen from.
     seconds : wall-clock time.
-    cycles, prefill_cycles, decode_cycles : clock cycles: in all, up to the first token, and after it; None without a clock.
+    cycles, prefill_cycles, decode_cycles : clock cycles: in all, up to the first token, after it; None without a clock.
     beats, work, stalls : bus beats read, cycles in which the array worked, and cycles in which it did not, by reason.
     """
 

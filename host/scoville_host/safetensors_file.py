@@ -1,7 +1,7 @@
 """Reading safetensors files: lazily, with the checks that turn a broken download into one clear line.
 
-The safetensors package's numpy interface knows no BF16, and most checkpoints are BF16; the format is a length, a JSON header
-and the data, so it is read here. (https://github.com/huggingface/safetensors#format)
+The safetensors package's numpy interface knows no BF16, and most checkpoints are BF16; the format is a length, a JSON
+header and the data, so it is read here. (https://github.com/huggingface/safetensors#format)
 """
 
 import json

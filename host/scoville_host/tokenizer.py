@@ -147,8 +147,9 @@ def _byte_level_bpe(path, tokens, merges, types, pre):
     elif pre in ("default", "gpt-2"):
         core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     elif pre in _REGEXES:
-        core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(_REGEXES[pre]), "isolated"),
-                                                      pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        core.pre_tokenizer = pre_tokenizers.Sequence([
+            pre_tokenizers.Split(Regex(_REGEXES[pre]), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     else:
         known = ", ".join(["smollm", "default", "gpt-2", *_REGEXES])
         raise RequestError(f"{path}: pre-tokenizer {pre!r} is not supported (there are: {known}); use --prompt-ids")

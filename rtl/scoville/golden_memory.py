@@ -90,13 +90,17 @@ class GoldenMemory:
     data : uint8 array, changed in place by KV writes and logits
     base : address of ``data[0]``
     kv_base, kv_pages, kv_page_bytes : the pool of KV pages, as the registers of the same names
+
+    Members
+    -------
+    kv_pool : uint8 ``[kv_pages, kv_page_bytes]``, a view of the pages
     """
 
     def __init__(self, config, data, *, base=0, kv_base, kv_pages, kv_page_bytes):
         self.config, self.data, self.base = config, data, base
         self.kv_pages = kv_pages
         pool = self.view(kv_base, kv_pages * kv_page_bytes)
-        self._pool = pool.reshape(kv_pages, kv_page_bytes)
+        self.kv_pool = pool.reshape(kv_pages, kv_page_bytes)
         self._weights = {}
 
     def view(self, address, size):
@@ -151,7 +155,7 @@ class GoldenMemory:
         """The first `count` pages of every KV head, for an ATTEND instruction, as `KvPages`."""
         heads, blocks = instruction["kv_heads"], instruction["head_blocks"]
         numbers = np.stack([self.page_numbers(instruction, heads, page) for page in range(count)])
-        k_e8, k, v_e8, v = (self._pool[numbers, part] for part in self._parts(blocks))
+        k_e8, k, v_e8, v = (self.kv_pool[numbers, part] for part in self._parts(blocks))
         shape = (count, heads, blocks)
         return KvPages(k_e8.reshape(*shape, PAGE_TOKENS), k.view(np.int8).reshape(*shape, PAGE_TOKENS, BLOCK),
                        v_e8.reshape(*shape, PAGE_TOKENS), v.view(np.int8).reshape(*shape, BLOCK, PAGE_TOKENS))
@@ -168,7 +172,7 @@ class GoldenMemory:
         heads, blocks = e8.shape
         parts = self._parts(blocks)[2:] if value else self._parts(blocks)[:2]
         for head, number in enumerate(self.page_numbers(instruction, heads, page)):
-            exponents, values = (self._pool[number, part] for part in parts)
+            exponents, values = (self.kv_pool[number, part] for part in parts)
             exponents.reshape(blocks, PAGE_TOKENS)[:, token] = e8[head]
             values = values.reshape(blocks, PAGE_TOKENS, BLOCK)
             (values[:, :, token] if value else values[:, token])[...] = codes[head].view(np.uint8)

@@ -41,8 +41,8 @@ def emit(component, name="top", *, system_verilog=False):
     ----------
     component : wiring.Component
     name : name of the top module
-    system_verilog : write `always_comb` where plain Verilog has ``always @*``. Simulators get this form: Icarus 11 never
-        runs an ``always @*`` block whose inputs do not change after time 0, and its outputs stay X.
+    system_verilog : write `always_comb`, `always_ff` and assertions, for Verilator; else Verilog-2005, which every tool reads
+        (Icarus 11 oscillates on some of the `always_comb` blocks)
 
     Returns
     -------

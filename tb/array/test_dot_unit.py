@@ -1,4 +1,4 @@
-"""rtl/scoville/array/dot_unit.py: a dot unit against its model, and the model of a whole linear layer against float64."""
+"""rtl/scoville/array/dot_unit.py: a dot unit against its model, and the model of a linear layer against float64."""
 
 import cocotb
 import harness
@@ -21,8 +21,9 @@ def random_scales(rng, shape):
 
 def scale_fields(bits):
     """Fields of `Scale` of an FP16 bit pattern."""
-    field = int(bits) >> 10 & 31
-    return {"sign": int(bits) >> 15, "significand": (field != 0) << 10 | int(bits) & 1023, "exponent": max(field, 1) - 25}
+    bits = int(bits)
+    field = bits >> 10 & 31
+    return {"sign": bits >> 15, "significand": (field != 0) << 10 | bits & 1023, "exponent": max(field, 1) - 25}
 
 
 def random_items(rng, n, act_bits):

@@ -11,7 +11,7 @@ COUNTERS = ["cycles", "prefill_cycles", "beats", "work_cycles"] + [f"stall_{name
 FAULTS = [status for status in Status if status not in (Status.OK, Status.WATCHDOG)]
 
 
-@cocotb.test(skip=harness.parameters() != "counters")
+@cocotb.test()
 async def counters(dut):
     tb = harness.Bench(dut, 1)
     await tb.reset()
@@ -60,7 +60,7 @@ def shown(dut):
     return int(dut.fault.value), int(dut.code.value), int(dut.address.value)
 
 
-@cocotb.test(skip=harness.parameters() != "faults")
+@cocotb.test()
 async def first_fault(dut):
     """Each fault alone, then pairs in one cycle (the lower code wins), then later ones, which change nothing."""
     tb = await fault_bench(dut, 1)
@@ -77,7 +77,7 @@ async def first_fault(dut):
             assert shown(dut) == expected
 
 
-@cocotb.test(skip=harness.parameters() != "faults")
+@cocotb.test()
 async def watchdog(dut):
     tb = await fault_bench(dut, 2)
     for limit in (1, 2, 7, 40):
@@ -101,7 +101,7 @@ async def watchdog(dut):
         assert shown(dut) == (1, Status.WATCHDOG, 0)
 
 
-@cocotb.test(skip=harness.parameters() != "faults")
+@cocotb.test()
 async def watchdog_off(dut):
     tb = await fault_bench(dut, 3)
     dut.run.value = 1
@@ -110,8 +110,9 @@ async def watchdog_off(dut):
 
 
 def test_counters(sim):
-    harness.run(PerformanceCounters(), __name__, sim=sim, parameters="counters")
+    harness.run(PerformanceCounters(), __name__, sim=sim, testcase="counters")
 
 
 def test_faults(sim):
-    harness.run(FaultLatch(get_config("nano")), __name__, sim=sim, parameters="faults")
+    harness.run(FaultLatch(get_config("nano")), __name__, sim=sim,
+                testcase=["first_fault", "watchdog", "watchdog_off"])

@@ -1,4 +1,4 @@
-"""The register file against cocotbext-axi's AXI4-Lite manager, and at a transfer a cycle: every register, bit and strobe."""
+"""The register file against cocotbext-axi's AXI4-Lite manager, and at a transfer a cycle: every bit and strobe."""
 
 import cocotb
 import harness

@@ -1,11 +1,11 @@
 """The AXI port shapes: names and widths of the AMBA specification, and no channel missing."""
 
-from scoville.config import get_config
-from scoville.memory import axi
-from scoville.verilog import emit
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from scoville.config import get_config
+from scoville.memory import axi
+from scoville.verilog import emit
 
 
 class Ports(wiring.Component):

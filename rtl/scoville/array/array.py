@@ -5,12 +5,12 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from scoville.array.drain import Drain, drain_row
 from scoville.array.dot_unit import linear
-from scoville.array.lane import Accumulate, Lane, Latencies
+from scoville.array.drain import Drain, drain_row
+from scoville.array.lane import Lane, Latencies
 from scoville.array.operand import operand_depth
 from scoville.numerics import fp32
-from scoville.numerics.block import Scale, block_layout
+from scoville.numerics.block import block_layout
 from scoville.numerics.pipe import Pipe
 from scoville.weights.decoder import weight_block
 

@@ -68,7 +68,7 @@ class Softmax(wiring.Component):
     The first V block's output leaves as the exponentials are computed, the others come from the p memory. The scores of
     the next page (or command) are taken meanwhile.
 
-    Throughput: a page in ``32 * head_blocks + 1`` cycles, but two pages of one block in 73: the slots of the z memory are
+    Throughput: a page in ``32 * head_blocks + 1`` cycles, but two pages of one block in 73: z memory slots are
     free too late. Latency: 19 cycles from the last score of a page to its first output.
 
     Parameters

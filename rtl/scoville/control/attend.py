@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from scoville.array.array import array_task
 from scoville.attention.softmax import softmax_command_layout
-from scoville.config import TILE_ROWS
+from scoville.config import PAGE_TOKENS, TILE_ROWS
 from scoville.control.front_end import PAGE_SHIFT, PassState
 from scoville.epilogue.chain import LaneScale, chain_command
 from scoville.epilogue.quantiser import quantiser_command
@@ -22,6 +22,12 @@ class AttendWalker(wiring.Component):
 
     The keys of page n + 1 go to the array before the values of page n, so that the softmax unit works on a page while
     the array is busy with another: K0, K1 V0, K2 V1, …, V(last). The front end reads in the same order.
+
+    Throughput: T + 6 cycles a pass, and 3 or 4 a page and a block of the head, all in the shadow of the array's work.
+
+    Parameters
+    ----------
+    config : ChipConfig
 
     Members
     -------
@@ -48,6 +54,61 @@ class AttendWalker(wiring.Component):
             "probability_done": In(1),
             "waiting_softmax": Out(1),
         })
+
+    @staticmethod
+    def model(config, fields, state, shifts):
+        """The commands and tasks of one ATTEND: lists of dicts by port name.
+
+        Parameters
+        ----------
+        fields : dict of the instruction, as `isa.decode` returns it
+        state : dict of `PassState`
+        shifts : iterator of what the softmax unit says, a list [T] a page
+
+        The fields of a lane outside the mask are not meaningful.
+        """
+        blocks, group, tokens = fields["head_blocks"], fields["group"], state["tokens"]
+        pages = (state["position"] + tokens - 1) // PAGE_TOKENS + 1
+        out = {name: [] for name in ("softmax", "decoder", "quantiser", "chain", "task")}
+        for kv_head in range(fields["kv_heads"]):
+            for number in range(-(-tokens * group // config.lanes)):
+                pairs = range(number * config.lanes, (number + 1) * config.lanes)
+                token = [min(n // group, tokens) for n in pairs]
+                mask = sum((t < tokens) << lane for lane, t in enumerate(token))
+                info = {"head_blocks": blocks, "lane_token": [t % config.lanes for t in token],
+                        "lane_head": [(kv_head * group + n % group) % 256 for n in pairs]}
+                out["softmax"].append({
+                    "scale": fields["softmax_scale"], "pages": pages, "head_blocks": blocks, "mask": mask,
+                    "positions": [state["position"] + t for t in token]})
+                for page in range(pages + 1):  # keys of a page, then values of the page before
+                    if page < pages:
+                        probability = config.operand_blocks + page % 2 * config.max_head_blocks
+                        out["decoder"].append({
+                            "kind": WeightKind.KEY.value, "tiles": 1, "kblocks": blocks, "code_bits8": 1,
+                            "scale_format": ScaleFormat.E8M0.value, "minimum": 0})
+                        out["quantiser"].append({
+                            "source": 1, "blocks": blocks, "mask": mask, "kv8": 0,
+                            "info": info | {"dest": QuantDest.PROBABILITY.value, "dst": probability}})
+                        out["task"].append({
+                            "address": fields["src"] + (kv_head * group + number) * blocks, "kblocks": blocks, "tile": 0,
+                            "clear": 1, "rescale": 0, "drain": 1, "tag": 1})
+                    if page:
+                        last, probability = page == pages, config.operand_blocks + (page - 1) % 2 * config.max_head_blocks
+                        out["decoder"].append({"kind": WeightKind.VALUE.value, "tiles": blocks, "kblocks": 1})
+                        if last:
+                            out["quantiser"].append({
+                                "source": 0, "blocks": blocks, "mask": mask, "kv8": 0,
+                                "info": info | {"dest": QuantDest.ATTENTION.value, "dst": fields["dst"]}})
+                            out["chain"].append({
+                                "source": 0, "rows": blocks * TILE_ROWS, "mask": mask, "bias": 0, "mode": 0,
+                                "lane_scale": LaneScale.ATTENTION.value, "residual_add": 0, "residual_store": 0,
+                                "norm": 0, "logits": 0})
+                        shift = next(shifts)
+                        out["task"] += [{
+                            "address": probability + part, "kblocks": 1, "tile": part, "clear": int(page == 1),
+                            "rescale": int(page > 1), "drain": int(last), "tag": 0, "shift": shift}
+                            for part in range(blocks)]
+        return out
 
     def elaborate(self, platform):
         m = Module()
@@ -105,7 +166,6 @@ class AttendWalker(wiring.Component):
             self.quantiser.p.info.head_blocks.eq(blocks),
             self.quantiser.p.info.lane_token.eq(lane_token),
             self.quantiser.p.info.lane_head.eq(lane_head),
-            self.decoder.p.code_bits8.eq(1),
         ]
 
         with m.FSM():
@@ -138,6 +198,8 @@ class AttendWalker(wiring.Component):
                 m.d.comb += [
                     self.decoder.valid.eq(1),
                     self.decoder.p.kind.eq(WeightKind.KEY),
+                    self.decoder.p.code_bits8.eq(1),
+                    self.decoder.p.minimum.eq(0),
                     self.decoder.p.tiles.eq(1),
                     self.decoder.p.kblocks.eq(blocks),
                     self.decoder.p.scale_format.eq(ScaleFormat.E8M0.value),
@@ -172,6 +234,7 @@ class AttendWalker(wiring.Component):
                 m.d.comb += [
                     self.decoder.valid.eq(1),
                     self.decoder.p.kind.eq(WeightKind.VALUE),
+                    self.decoder.p.code_bits8.eq(1),
                     self.decoder.p.tiles.eq(blocks),
                     self.decoder.p.kblocks.eq(1),
                 ]
@@ -183,6 +246,8 @@ class AttendWalker(wiring.Component):
             with m.State("output"):
                 m.d.comb += [
                     self.quantiser.valid.eq(1),
+                    self.quantiser.p.kv8.eq(0),
+                    self.quantiser.p.info.group.eq(0),
                     self.quantiser.p.info.dest.eq(QuantDest.ATTENTION),
                     self.quantiser.p.info.dst.eq(dst),
                 ]

@@ -1,12 +1,13 @@
 """The front end: walks the program ahead of the array and tells the stream reader what to read."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.config import BLOCK, PAGE_TOKENS
 from scoville.control.instruction_fetch import instruction_layout
-from scoville.isa import INSTRUCTION_BYTES, Dest, Mode, Opcode, ScaleFormat, field
+from scoville.control.legality import is_legal, legal_signal
+from scoville.isa import INSTRUCTION_BYTES, Dest, Opcode, decode, field
 
 __all__ = ["FrontEnd", "PassState", "page_part_beats"]
 
@@ -34,7 +35,14 @@ class FrontEnd(wiring.Component):
     """Turns instructions into read descriptors, in the order in which the back end will want the data.
 
     It runs ahead of the array as far as the stream FIFO and the instruction queue allow. It waits at one place: before
-    it reads KV pages, the KV store must have written all that earlier instructions append to them.
+    it reads KV pages, the KV store must have written all that earlier instructions append to them. An illegal
+    instruction or an unmapped page halts it until reset; neither is passed on.
+
+    Throughput: 4 cycles an instruction, 2 more a lane's row, 4 and the walk more a page.
+
+    Parameters
+    ----------
+    config : ChipConfig
 
     Members
     -------
@@ -69,37 +77,64 @@ class FrontEnd(wiring.Component):
             "waiting_kv": Out(1),
         })
 
-    def _is_legal(self, m, word):
-        """A signal that says whether `word` is an instruction this chip can run."""
-        config = self.config
-        linear = {name: field(word, Opcode.LINEAR, name) for name in
-                  ("tiles", "kblocks", "scale_format", "src", "dest", "mode", "head_blocks", "group", "beats")}
-        attend = {name: field(word, Opcode.ATTEND, name) for name in ("kv_heads", "group", "head_blocks")}
-        legal = Signal()
-        with m.Switch(field(word, Opcode.END, "opcode")):
-            with m.Case(Opcode.END, Opcode.ROPE):
-                m.d.comb += legal.eq(1)
-            with m.Case(Opcode.LOAD):
-                m.d.comb += legal.eq(field(word, Opcode.LOAD, "load_dest") != 3)
-            with m.Case(Opcode.EMBED):
-                rows = field(word, Opcode.EMBED, "rows")
-                m.d.comb += legal.eq((rows != 0) & (rows <= config.max_hidden) & (rows[:5] == 0))
-            with m.Case(Opcode.LINEAR):
-                heads_needed = (linear["dest"] == Dest.QUERY) | (linear["dest"] == Dest.KEY) | (
-                    linear["dest"] == Dest.VALUE) | (linear["mode"] == Mode.ROPE)
-                m.d.comb += legal.eq(
-                    (linear["tiles"] != 0) & (linear["kblocks"] != 0) & (linear["beats"] != 0)
-                    & (linear["scale_format"] <= ScaleFormat.FP16.value)
-                    & (linear["src"] + linear["kblocks"] <= config.operand_blocks)
-                    & (linear["dest"] <= Dest.LOGITS.value) & (linear["mode"] <= Mode.GLU.value)
-                    & (~heads_needed | ((linear["head_blocks"] != 0)
-                                        & (linear["head_blocks"] <= config.max_head_blocks)))
-                    & ((linear["dest"] != Dest.QUERY) | (linear["group"] != 0)))
-            with m.Case(Opcode.ATTEND):
-                m.d.comb += legal.eq(
-                    (attend["kv_heads"] != 0) & (attend["group"] != 0) & (attend["head_blocks"] != 0)
-                    & (attend["head_blocks"] <= config.max_head_blocks))
-        return legal
+    @staticmethod
+    def model(config, program, state, found):
+        """What the front end passes on and asks for.
+
+        Parameters
+        ----------
+        program : list of (word, address), to the END or further
+        state : dict of `PassState`
+        found : function (row, page) -> (address, fault)
+
+        Returns
+        -------
+        forwarded : list of words
+        descriptors : list of (address, beats)
+        lookups : list of (row, page)
+        stop : ("end", None), ("illegal", address of the instruction) or ("fault", address of the page-table row)
+        """
+        forwarded, descriptors, lookups = [], [], []
+        for word, origin in program:
+            try:
+                f = decode(word.to_bytes(INSTRUCTION_BYTES, "little"))
+            except ValueError:
+                return forwarded, descriptors, lookups, ("illegal", origin)
+            if not is_legal(config, f):
+                return forwarded, descriptors, lookups, ("illegal", origin)
+            if f["only_last"] and not state["last"]:
+                continue
+            forwarded.append(word)
+            opcode = f["opcode"]
+            if opcode is Opcode.END:
+                break
+            if opcode is Opcode.LOAD:
+                descriptors.append((f["address"], f["bytes"] // config.bus_bytes))
+            elif opcode is Opcode.LINEAR:
+                descriptors.append((f["address"], f["beats"]))
+            elif opcode in (Opcode.ROPE, Opcode.EMBED):
+                for lane in range(state["tokens"]):
+                    row = state["position"] + lane if opcode is Opcode.ROPE else state["ids"][lane]
+                    address = (f["address"] + row * f["stride"]) % (1 << config.addr_bits)
+                    descriptors.append((address, f["bytes"] // config.bus_bytes))
+            else:
+                beats = page_part_beats(config, f["head_blocks"])
+                pages = (state["position"] + state["tokens"] - 1) // PAGE_TOKENS + 1
+                for head in range(f["kv_heads"]):
+                    row = f["table"] + head * f["table_stride"]
+                    for _ in range(-(-state["tokens"] * f["group"] // config.lanes)):
+                        values = []  # keys are read a page ahead of values
+                        for page in range(pages):
+                            lookups.append((row, page))
+                            address, fault = found(row, page)
+                            if fault:
+                                return forwarded, descriptors, lookups, ("fault", row)
+                            descriptors.append((address, beats))
+                            values.append((address + beats * config.bus_bytes, beats))
+                            if page:
+                                descriptors.append(values[page - 1])
+                        descriptors.append(values[-1])
+        return forwarded, descriptors, lookups, ("end", None)
 
     def elaborate(self, platform):
         m = Module()
@@ -111,7 +146,7 @@ class FrontEnd(wiring.Component):
         origin = Signal(config.addr_bits, reset_less=True)
         opcode = field(word, Opcode.END, "opcode")
         address = field(word, Opcode.LOAD, "address")
-        legal = self._is_legal(m, word)
+        legal = legal_signal(m, config, word)
 
         # KV appends on their way to the KV store: ATTEND waits until it has taken and done them.
         appends = Signal(8)
@@ -127,7 +162,8 @@ class FrontEnd(wiring.Component):
         stride = field(word, Opcode.ROPE, "stride")
         offset = Signal(config.addr_bits, reset_less=True)
         row_bytes = field(word, Opcode.ROPE, "bytes")
-        m.d.comb += row.eq(Mux(opcode == Opcode.ROPE, state.position + lane, state.ids[lane[:max(1, (config.lanes - 1).bit_length())]]))
+        m.d.comb += row.eq(Mux(opcode == Opcode.ROPE, state.position + lane,
+                             state.ids[lane[:max(1, (config.lanes - 1).bit_length())]]))
 
         # Attention loops: KV heads, passes of T lanes over (token, query head) pairs, pages.
         group = field(word, Opcode.ATTEND, "group")
@@ -149,9 +185,8 @@ class FrontEnd(wiring.Component):
         ]
 
         with m.FSM():
-            with m.State("idle"):
-                with m.If(self.start):
-                    m.next = "take"
+            with m.State("idle"), m.If(self.start):
+                m.next = "take"
             with m.State("take"):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [word.eq(self.i.p.word), origin.eq(self.i.p.address)]
@@ -169,21 +204,20 @@ class FrontEnd(wiring.Component):
                 m.d.comb += self.o.valid.eq(1)
                 m.d.sync += [lane.eq(0), head.eq(0), table_row.eq(field(word, Opcode.ATTEND, "table")),
                              pairs.eq(state.tokens * group)]
-                with m.If(self.o.ready):
-                    with m.Switch(opcode):
-                        with m.Case(Opcode.END):
-                            m.d.comb += self.end.eq(1)
-                            m.next = "idle"
-                        with m.Case(Opcode.LOAD):
-                            m.next = "vector"
-                        with m.Case(Opcode.ROPE, Opcode.EMBED):
-                            m.next = "lane"
-                        with m.Case(Opcode.LINEAR):
-                            dest = field(word, Opcode.LINEAR, "dest")
-                            m.d.comb += append.eq((dest == Dest.KEY) | (dest == Dest.VALUE))
-                            m.next = "matrix"
-                        with m.Case(Opcode.ATTEND):
-                            m.next = "appended"
+                with m.If(self.o.ready), m.Switch(opcode):
+                    with m.Case(Opcode.END):
+                        m.d.comb += self.end.eq(1)
+                        m.next = "idle"
+                    with m.Case(Opcode.LOAD):
+                        m.next = "vector"
+                    with m.Case(Opcode.ROPE, Opcode.EMBED):
+                        m.next = "lane"
+                    with m.Case(Opcode.LINEAR):
+                        dest = field(word, Opcode.LINEAR, "dest")
+                        m.d.comb += append.eq((dest == Dest.KEY) | (dest == Dest.VALUE))
+                        m.next = "matrix"
+                    with m.Case(Opcode.ATTEND):
+                        m.next = "appended"
             with m.State("vector"):
                 m.d.comb += [
                     self.descriptor.valid.eq(1),
@@ -276,5 +310,5 @@ class FrontEnd(wiring.Component):
                             m.next = "take"
             with m.State("halted"):
                 pass
-        assert Cat(self.descriptor.p.beats).shape().width >= part_beats.shape().width
+        assert len(self.descriptor.p.beats) >= len(part_beats)
         return m

@@ -82,10 +82,9 @@ class InstructionFetch(wiring.Component):
             self.o.p.address.eq(address + (taken << 5)),
         ]
         with m.FSM():
-            with m.State("idle"):
-                with m.If(self.start | begin):
-                    m.d.sync += [address.eq(self.base), dropped.eq(0), begin.eq(0)]
-                    m.next = "request"
+            with m.State("idle"), m.If(self.start | begin):
+                m.d.sync += [address.eq(self.base), dropped.eq(0), begin.eq(0)]
+                m.next = "request"
             with m.State("request"):
                 m.d.comb += self.request.valid.eq(1)
                 m.d.sync += [beat.eq(0), taken.eq(0)]

@@ -16,7 +16,12 @@ class SequenceController(wiring.Component):
     """Makes passes out of one sequence.
 
     A pass takes up to T tokens of the prompt; the one that takes the last of them, and each pass after it, produces a
-    token. Token ids of the prompt are read from memory, one a read: a few hundred cycles a pass.
+    token. Token ids of the prompt are read from memory, one a read: a few hundred cycles a pass. A pass begins 3
+    cycles after the token before it was taken.
+
+    Parameters
+    ----------
+    config : ChipConfig
 
     Members
     -------
@@ -27,11 +32,11 @@ class SequenceController(wiring.Component):
     pass_done : In(1), the back end has reached END
     sampled : In(stream), {token}, one for each pass with ``state.last``
     token : Out(stream(32)), the generated tokens
-    halt : In(1), an error elsewhere: no further pass
+    halt : In(1), an error elsewhere: the sequence ends, whatever it waits for (an open request is withdrawn)
     running : Out(1); finished : Out(1), for one cycle
     generated : Out(32), tokens so far
     overrun : Out(1), sticky: the next pass would not fit `context`, or the prompt is empty
-    read_error : Out(1), for one cycle, at `error_address`
+    read_error : Out(1), for one cycle, at `error_address`: a prompt token could not be read, and the sequence ends
     """
 
     def __init__(self, config):
@@ -60,6 +65,34 @@ class SequenceController(wiring.Component):
             "error_address": Out(config.addr_bits),
         })
 
+    @staticmethod
+    def model(config, prompt, sampled, *, max_new, context, stops=()):
+        """(passes, tokens, overrun): dicts of `PassState`, the generated tokens, and whether the context was too short.
+
+        Parameters
+        ----------
+        prompt : list of int
+        sampled : iterator of int, what the sampler will say
+        max_new, context : int
+        stops : tokens that end the sequence
+        """
+        passes, tokens, position = [], [], 0
+        chunks = [prompt[at:at + config.lanes] for at in range(0, len(prompt), config.lanes)]
+        for index, chunk in enumerate(chunks):
+            while True:
+                if position + len(chunk) > context:
+                    return passes, tokens, True
+                last = index == len(chunks) - 1
+                passes.append({"tokens": len(chunk), "position": position, "last": int(last), "ids": chunk})
+                position += len(chunk)
+                if not last:
+                    break
+                tokens.append(next(sampled))
+                if tokens[-1] in stops or len(tokens) >= max_new:
+                    return passes, tokens, False
+                chunk = tokens[-1:]
+        return passes, tokens, True  # an empty prompt
+
     def elaborate(self, platform):
         m = Module()
         config, state = self.config, self.state
@@ -83,13 +116,12 @@ class SequenceController(wiring.Component):
                 m.d.comb += stop.eq(1)
 
         with m.FSM() as fsm:
-            with m.State("idle"):
-                with m.If(self.start):
-                    m.d.sync += [
-                        left.eq(self.prompt_length), address.eq(self.prompt), self.generated.eq(0),
-                        state.position.eq(0), state.tokens.eq(0),
-                    ]
-                    m.next = "plan"
+            with m.State("idle"), m.If(self.start):
+                m.d.sync += [
+                    left.eq(self.prompt_length), address.eq(self.prompt), self.generated.eq(0),
+                    state.position.eq(0), state.tokens.eq(0),
+                ]
+                m.next = "plan"
             with m.State("plan"):
                 m.d.sync += [
                     lane.eq(0),
@@ -108,17 +140,23 @@ class SequenceController(wiring.Component):
                     m.next = "request"
             with m.State("request"):
                 m.d.comb += self.request.valid.eq(1)
-                with m.If(self.request.ready):
+                with m.If(self.halt):
+                    m.next = "idle"
+                with m.Elif(self.request.ready):
                     m.next = "response"
             with m.State("response"):
                 m.d.comb += self.response.ready.eq(1)
                 word = address[2:bus_shift]
                 m.d.sync += state.ids[lane[:max(1, (config.lanes - 1).bit_length())]].eq(
                     self.response.p.data.word_select(word, 32))
-                with m.If(self.response.valid):
+                with m.If(self.halt):
+                    m.next = "idle"
+                with m.Elif(self.response.valid):
                     m.d.comb += self.read_error.eq(self.response.p.error)
                     m.d.sync += [lane.eq(lane + 1), address.eq(address + 4)]
-                    with m.If(lane + 1 == state.tokens):
+                    with m.If(self.response.p.error):
+                        m.next = "idle"
+                    with m.Elif(lane + 1 == state.tokens):
                         m.next = "admit"
                     with m.Else():
                         m.next = "request"
@@ -142,7 +180,9 @@ class SequenceController(wiring.Component):
             with m.State("sampled"):
                 m.d.comb += self.sampled.ready.eq(1)
                 m.d.sync += token.eq(self.sampled.p.token)
-                with m.If(self.sampled.valid):
+                with m.If(self.halt):
+                    m.next = "idle"
+                with m.Elif(self.sampled.valid):
                     m.d.sync += self.generated.eq(self.generated + 1)
                     m.next = "emit"
             with m.State("emit"):

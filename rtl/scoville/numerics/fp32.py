@@ -238,13 +238,16 @@ class model:
 
     @staticmethod
     def scale2(a, e):
-        bits = np.asarray(a, np.float32).view(np.uint32)
-        field = (bits >> np.uint32(23) & np.uint32(255)).astype(np.int32)
-        moved = field + np.clip(np.asarray(e), -1024, 1024).astype(np.int32)
-        sign = bits & np.uint32(0x80000000)
-        result = sign | bits & np.uint32(0x7FFFFF) | (moved & 255).astype(np.uint32) << np.uint32(23)
-        result = np.where(moved >= 255, sign | np.uint32(MAX_BITS), result)
-        return np.where((field == 0) | (moved <= 0), np.uint32(0), result).astype(np.uint32).view(np.float32)
+        bits = np.asarray(a, np.float32).view(np.int32)
+        e = np.clip(np.asarray(e), -512, 512).astype(np.int32)
+        field = bits >> np.int32(23) & np.int32(255)
+        moved = field + e
+        result = bits + (e << np.int32(23))  # right wherever both fields are in range, as they nearly always are
+        unusual = ((moved - np.int32(1)).view(np.uint32) >= 254) | (field == 0)
+        if unusual.any():
+            result = np.where(moved >= 255, bits & np.int32(-1 << 31) | np.int32(MAX_BITS), result)
+            result = np.where((field == 0) | (moved <= 0), np.int32(0), result)
+        return result.view(np.float32)
 
     @staticmethod
     def neg(a):

@@ -1,0 +1,185 @@
+"""rtl/scoville/array/array.py: random tasks against the model bit for bit, and an item every `block_cycles` cycles."""
+
+import cocotb
+import harness
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from cocotb.triggers import ReadOnly, RisingEdge
+from scoville.array.array import DotArray, array_task
+from scoville.array.drain import drain_row
+from scoville.array.lane import Latencies
+from scoville.array.operand import OperandBuffer, operand_depth, operand_write
+from scoville.config import ChipConfig, get_config
+from scoville.numerics import block
+from scoville.weights.decoder import weight_block
+from test_dot_unit import random_scales, scale_fields
+
+# rows = 8 with whole blocks: the accumulator is forwarded; and slices of eight with wide activations
+TIGHT = ChipConfig(name="tight", bus_bytes=16, rows=8, lanes=1, operand_blocks=16, max_head_blocks=2)
+ODD = ChipConfig(name="odd", bus_bytes=16, rows=1, lanes=2, dot_width=8, act_bits=12, operand_blocks=16,
+                 max_head_blocks=1)
+CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), TIGHT, ODD)}
+STATUS = ("issue", "no_task", "no_weights", "drain_full")
+
+
+class Top(wiring.Component):
+    """The array with its operand buffer."""
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "write": In(stream.Signature(operand_write(config))),
+            "task": In(stream.Signature(array_task(config))),
+            "weights": In(stream.Signature(weight_block(config))),
+            "o": Out(stream.Signature(drain_row(config))),
+            "busy": Out(1), "issue": Out(1), "no_task": Out(1), "no_weights": Out(1), "drain_full": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.operands = operands = OperandBuffer(self.config)
+        m.submodules.array = array = DotArray(self.config)
+        for name in ("task", "weights"):
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(array, name))
+        wiring.connect(m, array.o, wiring.flipped(self.o))
+        m.d.comb += [
+            self.write.ready.eq(1),
+            operands.write.valid.eq(self.write.valid),
+            operands.write.payload.eq(self.write.payload),
+            operands.address.eq(array.operand_address),
+            array.operand_blocks.eq(operands.blocks),
+        ]
+        m.d.comb += [getattr(self, name).eq(getattr(array, name)) for name in (*STATUS, "busy")]
+        return m
+
+
+class Run:
+    """An array under test with operands in its buffer, and the accumulators that it should have."""
+
+    def __init__(self, dut, seed, stalls):
+        self.config = CONFIGS[harness.parameters()]
+        self.dut, self.tb, self.stalls = dut, harness.Bench(dut, seed), stalls
+        self.rng = self.tb.np_rng
+        self.write, self.task, self.weights = (self.tb.source(name) for name in ("write", "task", "weights"))
+        self.sink = self.tb.sink("o")
+        self.acc = np.zeros((self.config.max_head_blocks, 32, self.config.lanes), np.float32)
+        self.expected = []
+        self.counts = dict.fromkeys(STATUS, 0)
+
+    async def start(self):
+        config = self.config
+        await self.tb.reset()
+        depth, lanes = operand_depth(config), config.lanes
+        x = self.rng.standard_normal((depth, lanes, 32)) * 2.0 ** self.rng.integers(-6, 6, (depth, lanes, 1))
+        self.q, self.e8, self.sums = block.model.quantise(x.astype(np.float32), config.act_bits)
+        self.write.send([harness.pack(operand_write(config), {
+            "bank": lane, "address": address,
+            "block": {"q": self.q[address, lane], "e8": self.e8[address, lane], "sum": self.sums[address, lane]}})
+            for address in range(depth) for lane in range(lanes)])
+        await self.write.drain()
+        for agent in (self.task, self.weights, self.sink):
+            agent.stalls = self.stalls
+        cocotb.start_soon(self.watch())
+
+    async def watch(self):
+        """Exactly one status a cycle."""
+        while True:
+            await RisingEdge(self.dut.clk)
+            high = [name for name in STATUS if int(getattr(self.dut, name).value)]
+            assert len(high) == 1, high
+            self.counts[high[0]] += 1
+
+    def add(self, *, kblocks, tile, clear, rescale=0, drain=1, tag=0):
+        """Queue a task with random weights and shifts, and work out what it gives."""
+        config, rng = self.config, self.rng
+        address = int(rng.integers(0, operand_depth(config) - kblocks + 1))
+        shift = np.where(rng.random(config.lanes) < 0.2, 255, rng.integers(0, 30, config.lanes))
+        codes = rng.integers(-128, 128, (kblocks, 32, 32), dtype=np.int8)
+        scales, minimums = random_scales(rng, (kblocks, 32)), random_scales(rng, (kblocks, 32))
+        has_minimum = rng.integers(0, 2)
+        self.task.send([harness.pack(array_task(config), {
+            "address": address, "kblocks": kblocks, "tile": tile, "clear": clear, "rescale": rescale, "drain": drain,
+            "tag": tag, "shift": shift})])
+        rows = config.rows
+        self.weights.send([harness.pack(weight_block(config), {
+            "codes": codes[k, row:row + rows].reshape(-1), "has_minimum": has_minimum,
+            "scale": [scale_fields(bits) for bits in scales[k, row:row + rows]],
+            "minimum": [scale_fields(bits) for bits in minimums[k, row:row + rows]]})
+            for k in range(kblocks) for row in range(0, 32, rows)])
+        span = slice(address, address + kblocks)
+        self.acc[tile] = DotArray.model(
+            codes, block.model.scale_fp16(scales), block.model.scale_fp16(minimums) if has_minimum else None,
+            self.q[span], self.e8[span], self.sums[span], None if clear else self.acc[tile], shift if rescale else None)
+        if drain:
+            self.expected += [(row, tag, values.tolist()) for row, values in
+                              enumerate(self.acc[tile].view(np.uint32))]
+
+    async def check(self):
+        received = [harness.unpack(drain_row(self.config), packed)
+                    for packed in await self.sink.receive(len(self.expected))]
+        for got, want in zip(received, self.expected, strict=True):
+            assert (got["row"], got["tag"], got["values"]) == want
+        await RisingEdge(self.dut.clk)
+        await ReadOnly()
+        assert self.weights.idle and self.task.idle and not int(self.dut.busy.value)
+
+
+@cocotb.test()
+async def random_tasks(dut):
+    run = Run(dut, 1, 0.3)
+    await run.start()
+    rng, tiles = run.tb.rng, run.config.max_head_blocks
+    for tile in range(tiles):
+        run.add(kblocks=rng.randint(1, 3), tile=tile, clear=1)
+    for _ in range(12):
+        run.add(kblocks=rng.choice([1, 1, 2, 5]), tile=rng.randrange(tiles), clear=rng.getrandbits(1),
+                rescale=rng.getrandbits(1), drain=rng.getrandbits(1), tag=rng.getrandbits(1))
+    run.add(kblocks=1, tile=0, clear=0, rescale=1)
+    assert run.tb.cycle and not int(dut.issue.value)
+    await run.check()
+
+
+@cocotb.test()
+async def full_throughput(dut):
+    run = Run(dut, 2, 0.0)
+    await run.start()
+    config = run.config
+    blocks = max(1, -(-32 // (config.interleave * config.block_cycles)))  # a tile takes as long as its rows to leave
+    for _ in range(4):
+        run.add(kblocks=blocks, tile=0, clear=1)
+    for _ in range(2):  # the accumulators come round as soon as they can
+        run.add(kblocks=1, tile=0, clear=0, rescale=1, drain=0)
+    run.add(kblocks=blocks, tile=0, clear=0)
+    await run.check()
+    items = (5 * blocks + 2) * config.interleave
+    cycles = run.weights.cycles
+    assert len(cycles) == items
+    assert cycles[-1] - cycles[0] == (items - 1) * config.block_cycles
+    assert run.counts["issue"] == items * config.block_cycles
+    assert run.counts["drain_full"] == run.counts["no_weights"] == 0
+    # The first row of the last tile leaves a latency after its item; then a row a cycle, but none before it is there.
+    first = cycles[-config.interleave] + Latencies(config).result + config.block_cycles + 2
+    last = max(first + 31, first + (config.interleave - 1) * config.block_cycles + config.rows - 1)
+    assert run.sink.cycles[-1] == last
+
+
+@cocotb.test()
+async def blocked_drain(dut):
+    run = Run(dut, 3, 0.0)
+    await run.start()
+    for _ in range(4):
+        run.add(kblocks=1, tile=0, clear=1)
+    run.sink.stalls = 1.0
+    await run.tb.wait(300 * run.config.block_cycles)
+    assert run.counts["issue"] == 2 * run.config.interleave * run.config.block_cycles
+    assert run.counts["drain_full"] > 100 and int(dut.busy.value)
+    run.sink.stalls = 0.0
+    await run.check()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_array(sim, name):
+    harness.run(lambda: Top(CONFIGS[name]), __name__, sim=sim, parameters=name)

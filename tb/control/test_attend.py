@@ -1,0 +1,170 @@
+"""The attention walker: its commands for every GQA ratio, chunk and number of pages, and the operand map."""
+
+import cocotb
+import harness
+import pytest
+from cocotb.triggers import RisingEdge
+from programs import encoded, random_instruction
+from scoville.array.array import array_task
+from scoville.attention.softmax import softmax_command_layout
+from scoville.config import get_config
+from scoville.control.attend import AttendWalker
+from scoville.control.front_end import PassState
+from scoville.epilogue.chain import chain_command
+from scoville.epilogue.quantiser import quantiser_command
+from scoville.epilogue.router import QuantDest
+from scoville.epilogue.router import model as route
+from scoville.isa import Opcode
+from scoville.weights.decoder import WeightCommand
+
+GROUPS = (1, 3, 4)
+LAYOUTS = {"decoder": lambda config: WeightCommand, "chain": chain_command, "quantiser": quantiser_command,
+           "softmax": softmax_command_layout, "task": array_task}
+
+
+def subset(got, wanted, mask):
+    """Whether `got` has all fields of `wanted`; of what is given lane by lane, only the lanes of `mask` count."""
+    for name, value in wanted.items():
+        if isinstance(value, dict):
+            if not subset(got[name], value, mask):
+                return False
+        elif isinstance(value, list):
+            if any(mask >> lane & 1 and got[name][lane] != item for lane, item in enumerate(value)):
+                return False
+        elif got[name] != value:
+            return False
+    return True
+
+
+class System:
+    """The walker between queues and a softmax unit that answers each page of scores some time later."""
+
+    def __init__(self, dut, seed, stalls):
+        self.dut, self.stalls = dut, stalls
+        self.config = get_config(harness.parameters())
+        self.tb = tb = harness.Bench(dut, seed)
+        self.rng = tb.rng
+        self.source, self.shift = tb.source("i", stalls), tb.source("shift", stalls)
+        self.sinks = {name: tb.sink(name, stalls) for name in LAYOUTS}
+        self.shifts = []
+        self.waited = 0
+
+    async def start(self):
+        await self.tb.reset()
+        cocotb.start_soon(self._softmax())
+
+    async def _softmax(self):
+        """A page of scores gives a shift, and a while later its probability blocks; a page is used when it is there."""
+        tasks = self.sinks["task"]
+        seen = done = used = 0
+        pending = []  # cycles in which pages will be done
+        while True:
+            await RisingEdge(self.dut.clk)
+            self.waited += int(self.dut.waiting_softmax.value)
+            for packed in tasks.received[seen:]:
+                seen += 1
+                task = harness.unpack(array_task(self.config), packed)
+                if task["tag"]:
+                    self.shifts.append([self.rng.randrange(256) for _ in range(self.config.lanes)])
+                    self.shift.send([harness.pack(array_task(self.config)["shift"].shape, self.shifts[-1])])
+                    delay = self.rng.randrange(1, 60) if self.stalls else 40
+                    pending.append(max([self.tb.cycle + delay, *(cycle + 1 for cycle in pending[-1:])]))
+                else:
+                    used += task["tile"] == 0
+                    assert used <= done, "a page is used before its probability blocks are there"
+            self.dut.probability_done.value = 0
+            if pending and pending[0] <= self.tb.cycle:
+                pending.pop(0)
+                done += 1
+                self.dut.probability_done.value = 1
+
+    async def run(self, state, **given):
+        config = self.config
+        fields = random_instruction(config, self.rng, Opcode.ATTEND, **given)
+        self.dut.state.value = harness.pack(PassState(config), state)
+        marks = {name: len(sink.received) for name, sink in self.sinks.items()}
+        self.shifts.clear()
+        self.source.send([encoded(Opcode.ATTEND, fields)])
+        await self.source.drain()
+        await self.tb.wait(2)
+        expected = AttendWalker.model(config, fields, state, iter(self.shifts))
+        for name, sink in self.sinks.items():
+            got = [harness.unpack(LAYOUTS[name](config), packed) for packed in sink.received[marks[name]:]]
+            assert len(got) == len(expected[name]), name
+            for index, (item, wanted) in enumerate(zip(got, expected[name], strict=True)):
+                mask = wanted.get("mask", (1 << config.lanes) - 1)
+                assert subset(item, wanted, mask), f"{name} {index}: {item}, expected {wanted}"
+        assert self.shift.idle
+
+
+async def sweep(dut, seed, stalls):
+    """Every GQA ratio and number of tokens, on one to four pages."""
+    system = System(dut, seed, stalls)
+    config, rng = system.config, system.rng
+    await system.start()
+    for group in GROUPS:
+        for tokens in range(1, config.lanes + 1):
+            pages = rng.randint(1, 4)
+            position = rng.choice([max(0, 32 * pages - tokens), 32 * (pages - 1), rng.randrange(100)])
+            state = {"tokens": tokens, "position": position, "last": 1, "ids": []}
+            await system.run(state, group=group, kv_heads=rng.randint(1, 2), src=0, dst=0)
+    return system
+
+
+@cocotb.test()
+async def random_stalls(dut):
+    await sweep(dut, 1, 0.3)
+
+
+@cocotb.test()
+async def full_speed(dut):
+    system = await sweep(dut, 2, 0.0)
+    assert system.waited
+
+
+@cocotb.test()
+async def many_pages(dut):
+    """A long context: pages alternate between the two probability buffers."""
+    system = System(dut, 3, 0.1)
+    await system.start()
+    state = {"tokens": 1, "position": 32 * 25 + 7, "last": 1, "ids": []}
+    await system.run(state, group=1, kv_heads=1, src=5, dst=9, head_blocks=1)
+
+
+@pytest.mark.parametrize("config", ["slim", "nano", "kria"])
+def test_attend(sim, config):
+    harness.run(AttendWalker(get_config(config)), __name__, sim=sim, parameters=config)
+
+
+@pytest.mark.parametrize("config", ["slim", "nano", "kria"])
+@pytest.mark.parametrize("group", GROUPS)
+def test_operand_map(config, group):
+    """Each lane reads the query blocks that the router wrote for it, and each head's output goes to its token's bank."""
+    config = get_config(config)
+    kv_heads, blocks, src, dst = 2, 2, 3, 40
+    for tokens in range(1, config.lanes + 1):
+        fields = {"head_blocks": blocks, "group": group, "kv_heads": kv_heads, "src": src, "dst": dst,
+                  "softmax_scale": 0}
+        state = {"tokens": tokens, "position": 0}
+        commands = AttendWalker.model(config, fields, state, iter(lambda: [0] * config.lanes, None))
+        query = {"dest": QuantDest.QUERY, "dst": src, "head_blocks": blocks, "group": group}
+        written = {}  # (bank, address) -> (token, head, block)
+        for token in range(tokens):
+            for index in range(kv_heads * group * blocks):
+                _, bank, address = route(config, query, token, index)
+                assert (bank, address) not in written
+                written[bank, address] = (token, *divmod(index, blocks))
+        outputs = set()
+        scores = [task for task in commands["task"] if task["tag"]]
+        finals = [c for c in commands["quantiser"] if c["info"]["dest"] == QuantDest.ATTENTION.value]
+        for task, command in zip(scores, finals, strict=True):
+            for lane in range(config.lanes):
+                if not command["mask"] >> lane & 1:
+                    continue
+                token, head = command["info"]["lane_token"][lane], command["info"]["lane_head"][lane]
+                for block in range(blocks):
+                    assert written[lane, task["address"] + block] == (token, head, block)
+                    kind, bank, address = route(config, command["info"], lane, block)
+                    assert (kind, bank, address) == ("operand", token, dst + head * blocks + block)
+                    outputs.add((bank, address))
+        assert len(outputs) == len(written)

@@ -1,0 +1,242 @@
+"""The sequence controller: prompts of any length, stop tokens, limits, the context's end, errors and halts."""
+
+import cocotb
+import harness
+import pytest
+from cocotb.triggers import RisingEdge
+from scoville.config import get_config
+from scoville.control.front_end import PassState
+from scoville.control.sequence import STOPS, SequenceController
+from scoville.memory.fetch_port import fetch_layout, response_layout
+
+MEMORY = 1 << 12
+VOCABULARY = 1 << 32
+
+
+class System:
+    """The controller, the prompt's memory, a back end that ends passes, and a sampler with a list of tokens."""
+
+    def __init__(self, dut, seed, stalls=0.3):
+        self.dut, self.stalls = dut, stalls
+        self.config = get_config(harness.parameters())
+        self.tb = tb = harness.Bench(dut, seed)
+        self.rng = tb.rng
+        self.request, self.response = tb.sink("request", stalls), tb.source("response", stalls)
+        self.sampled, self.token = tb.source("sampled", stalls), tb.sink("token", stalls)
+        self.memory = bytearray(self.rng.randbytes(MEMORY))
+        self.broken = None  # index of the prompt token whose read fails
+        self.stuck = False  # the back end never ends a pass
+
+    async def start(self):
+        await self.tb.reset()
+        self.passes, self.events, self.error_addresses = [], {"finished": 0}, []
+        self.answers, self.left = [], iter(())
+        for task in (self._serve(), self._back_end(), self._watch()):
+            cocotb.start_soon(task)
+
+    async def _serve(self):
+        size, served = self.config.bus_bytes, 0
+        while True:
+            await RisingEdge(self.dut.clk)
+            served = min(served, len(self.request.received))  # a reset empties the list
+            if served == len(self.request.received):
+                continue
+            fetch = harness.unpack(fetch_layout(self.config), self.request.received[served])
+            served += 1
+            at = fetch["address"]
+            assert at % size == 0 and fetch["beats"] == 1
+            if self.stalls:
+                await self.tb.wait(self.rng.randrange(1, 8))
+            error = self.broken is not None and at <= self.prompt_at + 4 * self.broken < at + size
+            self.response.send([harness.pack(response_layout(self.config), {
+                "data": int.from_bytes(self.memory[at:at + size], "little"), "error": error})])
+
+    async def _watch(self):
+        while True:
+            await RisingEdge(self.dut.clk)
+            self.events["finished"] += int(self.dut.finished.value)
+            if int(self.dut.read_error.value):
+                self.error_addresses.append(int(self.dut.error_address.value))
+
+    async def _back_end(self):
+        """Takes `begin`, keeps an eye on the state, and ends the pass after a while."""
+        while True:
+            await RisingEdge(self.dut.clk)
+            if not int(self.dut.begin.value):
+                continue
+            packed = int(self.dut.state.value)
+            state = harness.unpack(PassState(self.config), packed)
+            self.passes.append(state | {"ids": state["ids"][:state["tokens"]]})
+            if self.stuck:
+                continue
+            for _ in range(self.rng.randrange(1, 20) if self.stalls else 1):
+                await RisingEdge(self.dut.clk)
+                assert int(self.dut.state.value) == packed and not int(self.dut.begin.value)
+            if state["last"]:
+                self.sampled.send([next(self.left)])
+            self.dut.pass_done.value = 1
+            await RisingEdge(self.dut.clk)
+            self.dut.pass_done.value = 0
+
+    async def begin(self, prompt, sampled, *, max_new, context, stops=(), stop_count=None):
+        dut = self.dut
+        self.prompt_at = 4 * self.rng.randrange(MEMORY // 4 - len(prompt) - 64)
+        packed = b"".join(token.to_bytes(4, "little") for token in prompt)
+        self.memory[self.prompt_at:self.prompt_at + len(packed)] = packed
+        self.passes.clear()
+        self.error_addresses.clear()
+        self.events["finished"] = 0
+        self.left = iter(sampled)
+        stops = list(stops) + [self.rng.randrange(VOCABULARY) for _ in range(STOPS - len(stops))]
+        dut.prompt.value, dut.prompt_length.value = self.prompt_at, len(prompt)
+        dut.max_new.value, dut.context.value = max_new, context
+        dut.stops.value = sum(stop << 32 * index for index, stop in enumerate(stops))
+        dut.stop_count.value = stop_count or 0
+        dut.start.value = 1
+        await RisingEdge(dut.clk)
+        dut.start.value = 0
+        await RisingEdge(dut.clk)
+
+    async def end(self):
+        for _ in range(20000):
+            await RisingEdge(self.dut.clk)
+            if not int(self.dut.running.value):
+                await self.tb.wait(2)
+                return
+        raise AssertionError("the sequence does not end")
+
+    async def check(self, prompt, sampled, *, max_new, context, stops=()):
+        before = len(self.token.received)
+        await self.begin(prompt, sampled, max_new=max_new, context=context, stops=stops, stop_count=len(stops))
+        await self.end()
+        passes, tokens, overrun = SequenceController.model(
+            self.config, prompt, iter(sampled), max_new=max_new, context=context, stops=stops)
+        assert self.passes == passes
+        assert self.token.received[before:] == tokens
+        assert int(self.dut.generated.value) == len(tokens)
+        assert int(self.dut.overrun.value) == overrun and self.events["finished"] == (not overrun)
+        assert not self.error_addresses
+
+    def tokens(self, count):
+        return [self.rng.randrange(VOCABULARY) for _ in range(count)]
+
+
+@cocotb.test()
+async def prompts(dut):
+    """Every prompt length up to three full chunks and one token."""
+    system = System(dut, 1)
+    await system.start()
+    for length in range(1, 3 * system.config.lanes + 2):
+        new = system.rng.randrange(1, 6)
+        await system.check(system.tokens(length), system.tokens(new), max_new=new, context=length + new)
+
+
+@cocotb.test()
+async def stop_tokens(dut):
+    """The first of the stop tokens ends the sequence and is the last token; stops past STOP_COUNT are not looked at."""
+    system = System(dut, 2)
+    await system.start()
+    for count in range(STOPS + 1):
+        for which in range(STOPS):
+            stops, sampled = system.tokens(STOPS), system.tokens(8)
+            at = system.rng.randrange(1, 7)
+            sampled[at] = stops[which]
+            prompt = system.tokens(system.rng.randrange(1, 6))
+            if which < count:
+                await system.check(prompt, sampled, max_new=8, context=1000, stops=stops[:count])
+                assert int(dut.generated.value) == at + 1
+            else:
+                before = len(system.token.received)
+                await system.begin(prompt, sampled, max_new=8, context=1000, stops=stops, stop_count=count)
+                await system.end()
+                assert system.token.received[before:] == sampled
+
+
+@cocotb.test()
+async def context(dut):
+    """A pass that would not fit is not begun; one that fits exactly is."""
+    system = System(dut, 3)
+    lanes = system.config.lanes
+    await system.start()
+    for length in (1, lanes, lanes + 1, 2 * lanes + 1):
+        for room in range(length + 4):
+            if int(dut.overrun.value):
+                await system.tb.reset()
+            await system.check(system.tokens(length), system.tokens(4), max_new=4, context=room)
+    await system.tb.reset()
+    await system.check([], [], max_new=4, context=100)
+
+
+@cocotb.test()
+async def read_error(dut):
+    """The error is told once, with the token's address; the halt that follows ends the sequence."""
+    system = System(dut, 4)
+    await system.start()
+    lanes = system.config.lanes
+    for length in (1, lanes, 2 * lanes):
+        for broken in range(length):
+            system.broken = broken
+            await system.begin(system.tokens(length), system.tokens(1), max_new=1, context=100)
+            while not int(dut.read_error.value):
+                await RisingEdge(dut.clk)
+            dut.halt.value = 1  # a cycle after the error, as the fault latch does
+            await system.end()
+            assert system.error_addresses[0] // system.config.bus_bytes == (
+                system.prompt_at + 4 * broken) // system.config.bus_bytes
+            assert len(system.error_addresses) == 1 and not system.events["finished"]
+            assert all(p["position"] + p["tokens"] <= broken for p in system.passes)
+            dut.halt.value = 0
+            await system.tb.reset()
+            await system.tb.wait(20)
+            await system.tb.reset()
+
+
+@cocotb.test()
+async def halt(dut):
+    """Whatever it waits for - memory, the back end, the sampler - a halt ends the sequence."""
+    tb = harness.Bench(dut, 5)
+    for case in ("request", "response", "run", "sampled"):
+        await tb.reset()
+        dut.prompt_length.value = dut.max_new.value = 1
+        dut.context.value = 10
+        dut.request__ready.value = int(case != "request")
+        for handle, wanted in ((dut.start, True), (dut.response__valid, case in ("run", "sampled")),
+                               (dut.pass_done, case == "sampled")):
+            handle.value = int(wanted)
+            await tb.wait(1)
+            if handle is dut.response__valid and wanted:
+                await tb.wait(2)
+            handle.value = 0
+            await tb.wait(5)
+        waiting = {"request": dut.request__valid, "response": dut.response__ready, "sampled": dut.sampled__ready}
+        assert int(dut.running.value)
+        assert case == "run" or int(waiting[case].value)
+        dut.halt.value = 1
+        await tb.wait(2)
+        assert not int(dut.running.value)
+        dut.halt.value = 0
+        await tb.wait(5)
+        assert not int(dut.running.value) and not int(dut.finished.value)
+
+
+@cocotb.test()
+async def full_speed(dut):
+    """A pass begins 3 cycles after the token before it was taken."""
+    system = System(dut, 6, 0.0)
+    await system.start()
+    begun = []
+
+    async def watch():
+        while True:
+            await RisingEdge(dut.clk)
+            if int(dut.begin.value):
+                begun.append(system.tb.cycle)
+
+    cocotb.start_soon(watch())
+    await system.check(system.tokens(1), system.tokens(6), max_new=6, context=10)
+    assert [b - t for b, t in zip(begun[1:], system.token.cycles, strict=False)] == [3] * 5
+
+
+@pytest.mark.parametrize("config", ["slim", "nano", "kria"])
+def test_sequence(sim, config):
+    harness.run(SequenceController(get_config(config)), __name__, sim=sim, parameters=config)

@@ -1,0 +1,94 @@
+"""The pair stage: rotation, GLU and plain rows, mixed at random, and each at full throughput."""
+
+import cocotb
+import harness
+import numpy as np
+import pytest
+from rows import assert_same, floats, to_floats, to_ints
+from scoville.config import BLOCK, get_config
+from scoville.epilogue import pair
+from scoville.epilogue.pair import PairStage
+from scoville.isa import Mode
+
+LATENCY = {Mode.PLAIN: 8, Mode.ROPE: 8, Mode.GLU: 29}  # from a row, or from the second row of a pair
+
+
+class System:
+    """A pair stage with its streams, and a shadow of what must come out."""
+
+    def __init__(self, dut, seed, stalls):
+        name = harness.parameters()
+        self.config = get_config(name)
+        self.stage = PairStage(self.config)
+        self.tb = tb = harness.Bench(dut, seed)
+        self.source, self.sink = tb.source("i", stalls), tb.sink("o", stalls)
+        self.numbers, self.values = [], []
+
+    def send(self, rows, mode):
+        rng, lanes = self.tb.np_rng, self.config.lanes
+        v = floats(rng, (rows, lanes), special=0.03)
+        cos, sin = (floats(rng, (BLOCK // 2, lanes), spread=1, special=0.02) for _ in range(2))
+        shape = self.stage.i.payload.shape()
+        for row in range(rows):
+            self.source.send([harness.pack(shape, {
+                "row": row, "mode": mode.value, "v": v[row].view(np.uint32),
+                "cos": cos[row // 2 % len(cos)].view(np.uint32), "sin": sin[row // 2 % len(sin)].view(np.uint32)})])
+        self.values.append(pair.model(v, mode, cos, sin))
+        self.numbers += range(len(self.values[-1]))
+
+    async def check(self):
+        received = await self.sink.receive(len(self.numbers))
+        assert [payload & 0xFFFFFF for payload in received] == self.numbers
+        assert_same(to_floats([payload >> 24 for payload in received], self.config.lanes), np.concatenate(self.values))
+        self.numbers, self.values = [], []
+
+
+@cocotb.test()
+async def under_stalls(dut):
+    system = System(dut, 1, 0.3)
+    await system.tb.reset()
+    for _ in range(14):
+        system.send(2 * system.tb.rng.randint(1, 24), system.tb.rng.choice(list(Mode)))
+    await system.check()
+
+
+@cocotb.test()
+async def modes_do_not_overtake(dut):
+    system = System(dut, 2, 0.0)
+    await system.tb.reset()
+    for _ in range(40):
+        system.send(2 * system.tb.rng.randint(1, 4), system.tb.rng.choice(list(Mode)))
+    await system.check()
+
+
+@cocotb.test()
+async def full_throughput(dut):
+    system = System(dut, 3, 0.0)
+    source, sink = system.source, system.sink
+    await system.tb.reset()
+    for mode in Mode:
+        system.send(128, mode)
+        start, first = len(source.cycles), len(sink.cycles)
+        await system.check()
+        assert source.cycles[-1] - source.cycles[start] == 127
+        second = source.cycles[start + (mode != Mode.PLAIN)]
+        assert sink.cycles[first] - second == LATENCY[mode]
+        assert sink.cycles[-1] - sink.cycles[first] == (126 if mode == Mode.GLU else 127)
+
+
+@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+def test_pair(sim, config):
+    harness.run(PairStage(get_config(config)), __name__, sim=sim, parameters=config)
+
+
+def test_glu_is_swish():
+    rng = np.random.default_rng(0)
+    v = rng.standard_normal((200, 3)).astype(np.float32) * 4
+    g, u = v[0::2].astype(np.float64), v[1::2].astype(np.float64)
+    assert np.allclose(pair.model(v, Mode.GLU), g / (1 + np.exp(-g)) * u, rtol=2e-6, atol=1e-9)
+
+
+def test_plain_is_the_rotation_by_zero():
+    v = floats(np.random.default_rng(1), (64, 2))
+    one = np.ones((16, 2), np.float32)
+    assert to_ints(pair.model(v, Mode.PLAIN)) == to_ints(pair.model(v, Mode.ROPE, one, 0 * one))

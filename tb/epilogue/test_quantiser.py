@@ -1,0 +1,100 @@
+"""The quantiser: blocks against the model, one row a cycle, and the latency of the first block."""
+
+import dataclasses
+
+import cocotb
+import harness
+import numpy as np
+import pytest
+from rows import floats, to_ints
+from scoville.config import BLOCK, get_config
+from scoville.epilogue import quantiser
+from scoville.epilogue.quantiser import Quantiser, QuantSource, quantiser_command
+from scoville.epilogue.router import quant_info, quantised_block
+
+
+def build_config(name, act_bits):
+    return dataclasses.replace(get_config(name), act_bits=act_bits)
+
+
+class System:
+    """A quantiser with its streams, and what must come out."""
+
+    def __init__(self, dut, seed, stalls, out_stalls=None):
+        self.config = build_config(*harness.parameters())
+        self.tb = tb = harness.Bench(dut, seed)
+        self.command = tb.source("command", stalls)
+        self.rows = {source: tb.source(source.name.lower(), stalls) for source in QuantSource}
+        self.sink = tb.sink("o", stalls if out_stalls is None else out_stalls)
+        self.expected = []
+
+    def send(self, blocks, source=QuantSource.CHAIN, mask=None, kv8=0, spread=6):
+        rng, config = self.tb.np_rng, self.config
+        x = floats(rng, (BLOCK * blocks, config.lanes), spread, special=0.01)
+        x[rng.random(len(x)) < 0.05] = 0
+        if self.tb.rng.random() < 0.2:
+            x[:BLOCK] = 0
+        mask = mask or self.tb.rng.randrange(1, 1 << config.lanes)
+        info = self.tb.rng.getrandbits(quant_info(config).size)
+        command = {"source": source.value, "blocks": blocks, "mask": mask, "kv8": kv8}
+        layout = quantiser_command(config)
+        self.command.send([harness.pack(layout, command) | info << layout["info"].offset])
+        self.rows[source].send(to_ints(x))
+        items = quantiser.model(x, mask, 8 if kv8 else config.act_bits)
+        for lane, index, q, e8, total in items:
+            self.expected.append({
+                "lane": lane, "index": index, "lane_last": lane == mask.bit_length() - 1,
+                "last": (lane, index) == (mask.bit_length() - 1, blocks - 1),
+                "block": {"q": q.tolist(), "e8": e8, "sum": total}, "info": info})
+
+    async def check(self):
+        layout = quantised_block(self.config)
+        received = await self.sink.receive(len(self.expected))
+        for payload, expected in zip(received, self.expected, strict=True):
+            item = harness.unpack(layout, payload)
+            item["info"] = payload >> layout["info"].offset
+            assert item == expected
+        self.expected = []
+
+
+@cocotb.test()
+async def under_stalls(dut):
+    system = System(dut, 1, 0.3)
+    await system.tb.reset()
+    for _ in range(14):
+        rng = system.tb.rng
+        system.send(rng.randint(1, 4), rng.choice(list(QuantSource)), kv8=rng.randrange(2), spread=rng.choice([1, 6, 60]))
+    await system.check()
+    await system.tb.wait(2)
+    assert not int(dut.busy.value)
+
+
+@cocotb.test()
+async def slow_receiver(dut):
+    system = System(dut, 2, 0.0, out_stalls=0.8)
+    await system.tb.reset()
+    system.send(12)
+    await system.check()
+
+
+@cocotb.test()
+async def full_throughput(dut):
+    system = System(dut, 3, 0.0)
+    await system.tb.reset()
+    lanes = system.config.lanes
+    for source in QuantSource:
+        start, first = len(system.rows[source].cycles), len(system.sink.cycles)
+        system.send(5, source, mask=(1 << lanes) - 1)
+        system.send(3, source, mask=(1 << lanes) - 1)
+        await system.check()
+        rows, blocks = system.rows[source].cycles[start:], system.sink.cycles[first:]
+        assert rows[-1] - rows[0] == 8 * BLOCK - 1
+        groups = BLOCK // max(8, lanes)
+        for number in range(8):
+            for lane in range(lanes):
+                assert blocks[number * lanes + lane] - rows[number * BLOCK + BLOCK - 1] == 6 + groups * (lane + 1)
+
+
+@pytest.mark.parametrize("name, act_bits", [("nano", 8), ("slim", 8), ("kria", 10)])
+def test_quantiser(sim, name, act_bits):
+    harness.run(Quantiser(build_config(name, act_bits)), __name__, sim=sim, parameters=[name, act_bits])

@@ -1,0 +1,120 @@
+"""The router: every destination's addresses against the operand buffer map."""
+
+import cocotb
+import harness
+import pytest
+from scoville.array.operand import operand_depth, operand_write
+from scoville.config import BLOCK, get_config
+from scoville.epilogue import router
+from scoville.epilogue.router import QuantDest, Router, kv_block, quantised_block
+
+
+class System:
+    """A router with its streams, and what must come out of them."""
+
+    def __init__(self, dut, seed, stalls):
+        self.config = get_config(harness.parameters())
+        self.dut = dut
+        self.tb = tb = harness.Bench(dut, seed)
+        self.source = tb.source("i", stalls)
+        self.operand, self.kv = tb.sink("operand", stalls), tb.sink("kv", stalls)
+        self.expected = {"operand": [], "kv": []}
+        self.announced = 0
+
+    def info(self, dest):
+        """A command's information whose addresses fit the buffer, and its number of blocks a lane."""
+        rng, config = self.tb.rng, self.config
+        depth, lanes = operand_depth(config), config.lanes
+        while True:
+            group, blocks, heads = rng.randint(1, 9), rng.randint(1, 4), rng.randint(1, 3)
+            rows = blocks * (heads * group if dest == QuantDest.QUERY else heads)
+            if rows < depth:
+                break
+        spare = depth - rows
+        return rows, {
+            "dest": dest.value, "group": group, "head_blocks": blocks,
+            "dst": rng.randint(0, spare // 2),
+            "lane_token": [rng.randrange(lanes) for _ in range(lanes)],
+            "lane_head": [rng.randint(0, min(255, spare // 2 // blocks)) for _ in range(lanes)],
+        }
+
+    def send(self, dest):
+        rng, config = self.tb.rng, self.config
+        rows, info = self.info(dest)
+        mask = rng.randrange(1, 1 << config.lanes)
+        lanes = [lane for lane in range(config.lanes) if mask >> lane & 1]
+        if dest == QuantDest.QUERY:
+            lanes = list(range(len(lanes)))  # tokens fill the lanes from 0
+        limit = 127 if dest in (QuantDest.KEY, QuantDest.VALUE) else (1 << config.act_bits - 1) - 1
+        for index in range(rows):
+            for lane in lanes:
+                q = [rng.randint(-limit, limit) for _ in range(BLOCK)]
+                block = {"q": q, "e8": rng.randrange(256), "sum": sum(q)}
+                last = lane == lanes[-1]
+                self.source.send([harness.pack(quantised_block(config), {
+                    "lane": lane, "index": index, "lane_last": last, "last": last and index == rows - 1,
+                    "block": block, "info": info})])
+                where, *place = router.model(config, info, lane, index)
+                if where == "kv":
+                    lane, head, part, value = place
+                    self.expected["kv"].append({"lane": lane, "kv_head": head, "part": part, "value": value,
+                                                "q": q, "e8": block["e8"]})
+                else:
+                    self.expected["operand"].append({"bank": place[0], "address": place[1], "block": block})
+
+    async def check(self):
+        for name, sink, layout in (("operand", self.operand, operand_write(self.config)),
+                                   ("kv", self.kv, kv_block(self.config))):
+            expected = self.expected[name]
+            received = await sink.receive(len(expected)) if expected else []
+            assert [harness.unpack(layout, payload) for payload in received] == expected
+            self.expected[name] = []
+
+    async def count(self):
+        while True:
+            await self.tb.wait(1)
+            self.announced += int(self.dut.probability_done.value)
+
+
+@cocotb.test()
+async def every_destination(dut):
+    system = System(dut, 1, 0.3)
+    await system.tb.reset()
+    counter = cocotb.start_soon(system.count())
+    for turn in range(24):
+        system.send(list(QuantDest)[turn % len(QuantDest)])
+    await system.check()
+    await system.tb.wait(3)
+    assert system.announced == 4
+    assert not int(dut.busy.value)
+    counter.cancel()
+
+
+@cocotb.test()
+async def full_throughput(dut):
+    system = System(dut, 2, 0.0)
+    await system.tb.reset()
+    for dest in (QuantDest.QUERY, QuantDest.ATTENTION, QuantDest.OPERAND):
+        system.send(dest)
+    await system.check()
+    cycles = system.operand.cycles
+    assert cycles[-1] - cycles[0] == len(cycles) - 1
+    assert cycles[0] - system.source.cycles[0] == 1
+
+
+@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+def test_router(sim, config):
+    harness.run(Router(get_config(config)), __name__, sim=sim, parameters=config)
+
+
+def test_queries_find_their_attending_lane():
+    """QUERY writes block b of (token, head) where ATTEND's lane and pass will read it: n = token * g + hg."""
+    config, group, blocks, heads = get_config("kria"), 3, 2, 4
+    info = {"dest": QuantDest.QUERY, "dst": 5, "group": group, "head_blocks": blocks}
+    for token in range(config.lanes):
+        for head in range(heads * group):
+            n = token * group + head % group
+            kv_head, turn = head // group, n // config.lanes
+            for part in range(blocks):
+                read = "operand", n % config.lanes, 5 + (kv_head * group + turn) * blocks + part
+                assert router.model(config, info, token, head * blocks + part) == read

@@ -1,0 +1,141 @@
+"""The vector unit: every destination, read back through its port; embedding rows; one beat and one word a cycle."""
+
+import cocotb
+import harness
+import numpy as np
+import pytest
+from rows import floats, to_ints
+from scoville.config import BLOCK, get_config
+from scoville.epilogue.vectors import READ_LATENCY, VectorDest, VectorUnit, vector_command
+from scoville.isa import Element
+
+
+class System:
+    """A vector unit with its streams and read ports."""
+
+    def __init__(self, dut, seed, stalls):
+        self.config = get_config(harness.parameters())
+        self.dut = dut
+        self.tb = tb = harness.Bench(dut, seed)
+        self.command, self.vector = tb.source("command", stalls), tb.source("vector", stalls)
+        self.embed = tb.sink("embed", stalls)
+
+    def send(self, data, dest, **fields):
+        """Bytes, padded with rubbish to whole beats."""
+        size = self.config.bus_bytes
+        data += self.tb.rng.randbytes(-len(data) % size)
+        beats = [int.from_bytes(data[at:at + size], "little") for at in range(0, len(data), size)]
+        fields |= {"dest": dest.value, "beats": len(beats)}
+        self.command.send([harness.pack(vector_command(self.config), fields)])
+        self.vector.send(beats)
+
+    async def idle(self):
+        await self.vector.drain()
+        while int(self.dut.busy.value) or not self.command.idle:
+            await self.tb.wait(1)
+
+    async def read(self, name, addresses):
+        """The port's words, one address a cycle."""
+        address, data = getattr(self.dut, f"{name}__address"), getattr(self.dut, f"{name}__data")
+        getattr(self.dut, f"{name}__enable").value = 1
+        words = []
+        for cycle in range(len(addresses) + READ_LATENCY + 1):
+            if cycle > READ_LATENCY:
+                words.append(int(data.value))
+            if cycle < len(addresses):
+                address.value = addresses[cycle]
+            await self.tb.wait(1)
+        return words
+
+
+async def load_and_read(dut, seed, stalls):
+    system = System(dut, seed, stalls)
+    config, rng = system.config, system.tb.np_rng
+    await system.tb.reset()
+    for _ in range(2):
+        bias, weight = (floats(rng, rng.integers(20, 200)) for _ in range(2))
+        pairs = config.max_head_blocks * BLOCK // 2
+        rope = [floats(rng, 2 * pairs) for _ in range(config.lanes)]
+        system.send(bias.tobytes(), VectorDest.BIAS)
+        for lane, table in enumerate(rope):
+            system.send(table.tobytes(), VectorDest.ROPE, lane=lane)
+        system.send(weight.tobytes(), VectorDest.NORM)
+        await system.idle()
+        for name, expected in (("bias", bias), ("norm", weight)):
+            order = rng.permutation(len(expected))
+            assert await system.read(name, order.tolist()) == to_ints(expected[order])
+        words = await system.read("rope", range(pairs))
+        assert words == to_ints(np.stack([table.reshape(-1, 2) for table in rope], 1).reshape(pairs, -1))
+
+
+@cocotb.test()
+async def under_stalls(dut):
+    await load_and_read(dut, 1, 0.3)
+
+
+@cocotb.test()
+async def without_stalls(dut):
+    await load_and_read(dut, 2, 0.0)
+
+
+@cocotb.test()
+async def disabled_port_holds(dut):
+    system = System(dut, 3, 0.0)
+    await system.tb.reset()
+    system.send(np.arange(1, 65, dtype=np.float32).tobytes(), VectorDest.BIAS)
+    await system.idle()
+    held, = await system.read("bias", [5])
+    dut.bias__enable.value = 0
+    dut.bias__address.value = 40
+    await system.tb.wait(4)
+    assert int(dut.bias__data.value) == held
+
+
+@cocotb.test()
+async def table(dut):
+    system = System(dut, 4, 0.3)
+    await system.tb.reset()
+    for _ in range(3):
+        codes = system.tb.rng.randbytes(16)
+        system.send(codes, VectorDest.TABLE)
+        while not int(dut.table_en.value):
+            await system.tb.wait(1)
+        assert int(dut.table_data.value).to_bytes(16, "little") == codes
+        await system.idle()
+
+
+@cocotb.test()
+async def embedding_rows(dut):
+    system = System(dut, 5, 0.3)
+    rng = system.tb.np_rng
+    await system.tb.reset()
+    expected = []
+    for element in (Element.FP32, Element.BF16, Element.BF16, Element.FP32):
+        words = int(rng.integers(1, 100))
+        row = rng.bytes(words * (4 if element == Element.FP32 else 2))
+        data = row + rng.bytes(int(rng.integers(0, 5)) * system.config.bus_bytes)  # padding is dropped
+        system.send(data, VectorDest.EMBED, words=words, element=element.value)
+        expected += VectorUnit.model_embed(row, words, element).view(np.uint32).tolist()
+    assert await system.embed.receive(len(expected)) == expected
+    await system.idle()
+    assert len(system.embed.received) == len(expected)
+
+
+@cocotb.test()
+async def full_throughput(dut):
+    system = System(dut, 6, 0.0)
+    await system.tb.reset()
+    system.send(np.zeros(128, np.float32).tobytes(), VectorDest.NORM)
+    beats = 512 // system.config.bus_bytes
+    await system.idle()
+    assert system.vector.cycles[-1] - system.vector.cycles[0] == beats - 1
+    for element, size in ((Element.FP32, 4), (Element.BF16, 2)):
+        first = len(system.embed.cycles)
+        system.send(bytes(128 * size), VectorDest.EMBED, words=128, element=element.value)
+        await system.embed.receive(128)
+        assert system.embed.cycles[-1] - system.embed.cycles[first] == 127
+
+
+@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+def test_vectors(sim, config):
+    harness.run(VectorUnit(get_config(config)), __name__, sim=sim, parameters=config)

@@ -1,0 +1,117 @@
+"""The command line: exit statuses, one-line errors, and what lands where."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from checkpoints import random_tensors, write_huggingface
+from scoville_host import cli
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command in this process: (status, standard output, standard error)."""
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return stop.value.code, out, err
+    return call
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return write_huggingface(tmp_path / "model", random_tensors())
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["bogus"], "No such command 'bogus'; see scoville --help"),
+    (["generate", "--bogus"], "No such option: --bogus; see scoville generate --help"),
+    (["generate", "--max-new-tokens", "x"], "--max-new-tokens"),
+    (["generate"], "give either --prompt TEXT or --prompt-ids 1,2,3"),
+    (["generate", "--prompt", "a", "--prompt-ids", "1"], "give either"),
+    (["generate", "--prompt", "a", "--model", "gone"], "unknown model 'gone': neither a file or directory, nor one of"),
+    (["generate", "--prompt", "a", "--config", "gone"], "unknown configuration 'gone'; there are: nano"),
+    (["generate", "--prompt", "a", "--backend", "gone"], "unknown backend 'gone'; there are: golden, rtl"),
+    (["generate", "--prompt", "a", "--model", "MODEL"], "has no tokenizer; give --prompt-ids"),
+    (["generate", "--prompt-ids", "", "--model", "MODEL"], "the prompt is empty"),
+    (["generate", "--prompt-ids", "1,x", "--model", "MODEL"], "must be numbers with commas between"),
+    (["generate", "--prompt-ids", "1,70", "--model", "MODEL"], "prompt token 70 is outside the vocabulary, 0 to 69"),
+    (["generate", "--prompt-ids", "1,2,3", "--context", "2", "--model", "MODEL"], "has 3 tokens; the context is 2"),
+    (["generate", "--prompt-ids", "1", "--context", "129", "--model", "MODEL"], "allows 1 to 128"),
+    (["generate", "--prompt-ids", "1", "--max-new-tokens", "0", "--model", "MODEL"], "must be at least 1"),
+    (["generate", "--prompt-ids", "1", "--temperature", "-1", "--model", "MODEL"], "temperature is -1"),
+    (["generate", "--prompt-ids", "1", "--seed", "-1", "--model", "MODEL"], "seed is -1"),
+    (["generate", "--prompt-ids", "1", "--weights", "q9", "--model", "MODEL"], "unknown weight format 'q9'"),
+    (["compile", "--model", "MODEL", "--config", "nano"], "--output"),
+    (["bench", "--model", "MODEL", "--batch", "2"], "--batch is 2"),
+    (["bench", "--model", "MODEL", "--prompt-tokens", "200"], "do not fit a context of 128"),
+    (["verilog", "--config", "gone"], "unknown configuration 'gone'"),
+    (["registers", "--format", "pdf"], "unknown format 'pdf'; there are: md, h"),
+])
+def test_wrong_requests_end_with_status_2_and_one_line(run, checkpoint, arguments, message):
+    status, out, err = run(*(checkpoint if argument == "MODEL" else argument for argument in arguments))
+    assert status == 2
+    assert out == ""
+    assert err.splitlines()[-1].startswith("scoville: error: ") and message in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_generate_writes_what_was_asked(run, checkpoint, tmp_path):
+    status, out, _ = run("generate", "--model", checkpoint, "--prompt-ids", "1,2,3", "--max-new-tokens", 5,
+                         "--ignore-eos", "--json", tmp_path / "out.json", "--logits-out", tmp_path / "logits.npy")
+    assert status == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["tokens"] == [int(token) for token in out.split()] and len(found["tokens"]) == 5
+    assert (found["model"], found["config"], found["backend"], found["prompt_tokens"]) == ("model", "nano", "golden", 3)
+    logits = np.load(tmp_path / "logits.npy")
+    assert logits.dtype == np.float32 and logits.shape == (5, 70)
+    assert logits.argmax(axis=1).tolist() == found["tokens"]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_quiet(run, checkpoint):
+    assert run("generate", "-q", "--model", checkpoint, "--prompt-ids", "1", "--max-new-tokens", 1)[2] == ""
+
+
+def test_new_tokens_end_with_the_context(run, checkpoint):
+    status, out, _ = run("generate", "--model", checkpoint, "--prompt-ids", "1,2,3", "--context", 6, "--ignore-eos")
+    assert status == 0 and len(out.split()) == 4
+
+
+def test_every_lane_count_gives_the_same_tokens(run, checkpoint):
+    outs = {run("generate", "--model", checkpoint, "--prompt-ids", "1,2,3", "--max-new-tokens", 8, "--config", config,
+                "--ignore-eos", "--temperature", 0.8, "--seed", 3)[1] for config in ("nano", "slim", "kria")}
+    assert len(outs) == 1
+
+
+def test_compile_writes_image_and_listing(run, checkpoint, tmp_path):
+    status, _, _ = run("compile", "--model", checkpoint, "--config", "nano", "-o", tmp_path / "m.image")
+    assert status == 0
+    assert (tmp_path / "m.image").stat().st_size > 10000
+    assert "program" in (tmp_path / "m.lst").read_text()
+
+
+def test_unwritable_output(run, checkpoint, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = run("compile", "--model", checkpoint, "-o", tmp_path / "file" / "m.image")
+    assert status == 2 and "Traceback" not in err
+
+
+def test_lists(run):
+    assert "kria" in run("configs")[1]
+    assert "smollm2" in run("models")[1]
+    assert "PROMPT_LENGTH" in run("registers")[1]
+    assert "#define SCOVILLE_" in run("registers", "--format", "h")[1]
+
+
+def test_help_is_quick_and_has_examples():
+    """Help must not import the hardware language or the tokenizers."""
+    code = ("import sys\nfrom scoville_host import cli\n"
+            "try:\n    cli.main(['generate', '--help'])\nexcept SystemExit as stop:\n    assert not stop.code\n"
+            "heavy = {'amaranth', 'torch', 'tokenizers', 'gguf', 'numpy'} & set(sys.modules)\nassert not heavy, heavy")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert 'scoville generate --prompt "Once upon a time"' in done.stdout

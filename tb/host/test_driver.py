@@ -1,0 +1,103 @@
+"""The driver against a chip that is a dictionary of registers."""
+
+import math
+
+import numpy as np
+import pytest
+from checkpoints import random_tensors, write_huggingface
+from scoville.config import get_config
+from scoville.registers import REGISTERS, STALLS, Status, address_of
+from scoville_host.checkpoint import load_checkpoint
+from scoville_host.compiler import compile_model
+from scoville_host.driver import Driver, temperature_bits
+from scoville_host.errors import ChipError, RequestError
+
+
+class FakeChip:
+    """Registers that remember, a token queue, and a status."""
+
+    def __init__(self, config):
+        self.values = {register.address: 0 for register in REGISTERS}
+        self.values[address_of("SHAPE")] = config.bus_bytes << 16 | config.rows << 8 | config.lanes
+        self.tokens = []
+
+    def read(self, address):
+        if address == address_of("TOKEN"):
+            return self.tokens.pop(0) if self.tokens else 0xFFFFFFFF
+        return self.values[address]
+
+    def write(self, address, value):
+        assert 0 <= value < 1 << 32
+        self.values[address] = value
+
+    def __getitem__(self, name):
+        return self.values[address_of(name)]
+
+    def __setitem__(self, name, value):
+        self.values[address_of(name)] = value
+
+
+@pytest.fixture
+def image(tmp_path):
+    model = load_checkpoint(write_huggingface(tmp_path, random_tensors()))
+    return compile_model(model, get_config("nano"), base=0x3_0000_0000)
+
+
+@pytest.fixture
+def chip(image):
+    return FakeChip(image.config)
+
+
+def test_start_writes_everything_and_then_go(image, chip):
+    order = []
+    write, chip.write = chip.write, lambda address, value: (order.append(address), write(address, value))
+    Driver(chip, image).start(7, 20, temperature=0.5, seed=5 << 32 | 6, stop_ids=(3, 9), watchdog=1000)
+    assert chip["PROGRAM_LO"] | chip["PROGRAM_HI"] << 32 == image.registers["PROGRAM"]
+    assert (chip["PROMPT_LENGTH"], chip["MAX_NEW"], chip["CONTEXT"]) == (7, 20, 128)
+    assert (chip["STOP_COUNT"], chip["STOP0"], chip["STOP1"], chip["SEED_LO"], chip["SEED_HI"]) == (2, 3, 9, 6, 5)
+    assert np.uint32(chip["TEMPERATURE"]).view(np.float32) == np.float32(2 / math.log(2))
+    assert order[-1] == address_of("CONTROL") and chip["CONTROL"] == 1
+
+
+def test_no_logits(image, chip):
+    Driver(chip, image).start(1, 1, logits=False)
+    assert chip["LOGITS_LO"] == chip["LOGITS_HI"] == chip["TEMPERATURE"] == 0
+
+
+def test_poll(image, chip):
+    driver = Driver(chip, image)
+    chip["STATUS"] = 1
+    chip.tokens = [4, 5]
+    assert driver.poll() == ([4, 5], False)
+    chip["STATUS"] = 2
+    assert driver.poll() == ([], True)
+
+
+def test_errors_are_named(image, chip):
+    chip["STATUS"] = 2 | 4 | Status.PAGE_FAULT << 8
+    chip["ERROR_ADDRESS_LO"] = 0x40
+    with pytest.raises(ChipError, match="PAGE_FAULT at 0x40"):
+        Driver(chip, image).poll()
+
+
+def test_another_shape_is_refused(image, chip):
+    Driver(chip, image).check()
+    chip["SHAPE"] = 64 << 16 | 4 << 8 | 4
+    with pytest.raises(RequestError, match="bus of 64 bytes, 4 rows and 4 lanes; the image is for configuration nano"):
+        Driver(chip, image).check()
+
+
+def test_too_many_stop_tokens(image, chip):
+    with pytest.raises(RequestError, match="5 stop tokens; the chip takes 4"):
+        Driver(chip, image).start(1, 1, stop_ids=range(5))
+
+
+def test_counters(image, chip):
+    chip["CYCLES_LO"], chip["CYCLES_HI"], chip["STALL_MEMORY_LO"] = 5, 1, 9
+    found = Driver(chip, image).counters()
+    assert found["cycles"] == 5 + (1 << 32)
+    assert found["stalls"] == {reason: 9 if reason == "memory" else 0 for reason in STALLS}
+
+
+def test_arg_max_is_temperature_zero():
+    assert temperature_bits(0) == 0
