@@ -22,7 +22,8 @@ Model = Annotated[str, typer.Option(help="A name (see `scoville models`), a Hugg
 Config = Annotated[str | None, typer.Option(help="A configuration (see `scoville configs`). Default: nano if the "
                                                  "model fits, else kria.")]
 Backend = Annotated[str, typer.Option(help="golden (the numpy model) or rtl (the Verilated chip).")]
-Memory = Annotated[str | None, typer.Option(help="Memory model of the simulation.")]
+Memory = Annotated[str | None, typer.Option(help="Timing of the simulated memory: ideal, ddr4, lpddr4, sdram, "
+                                                 "random.")]
 Weights = Annotated[str | None, typer.Option(help="Bring all weights to this format: mxint8, q8_0, q4_0, q4_1 or "
                                                   "mxfp4. Default: as stored; floats become mxint8.")]
 Context = Annotated[int | None, typer.Option(help="Positions to make room for. Default: the model's own, at most 512.")]
@@ -83,7 +84,7 @@ def generate(
 
     report = _reporter(quiet)
     check_prompt(prompt, prompt_ids)
-    check_backend(backend)
+    check_backend(backend, memory)
     session = open_session(model, config, weights=weights, context=context, report=report)
     ids = parse_prompt(session, prompt, prompt_ids, raw)
     if not 0 <= seed < 1 << 64:
@@ -161,7 +162,7 @@ def bench(
     from .session import open_session
 
     report = _reporter(quiet)
-    check_backend(backend)
+    check_backend(backend, memory)
     session = open_session(model, config, weights=weights, context=context, report=report, text=False)
     found = work.bench(session, prompt_tokens, decode_tokens, backend=backend, batch=batch, memory=memory,
                        check=check, report=report)

@@ -10,6 +10,7 @@ from .errors import ChipError, RequestError
 __all__ = ["Bus", "Driver", "temperature_bits"]
 
 RUNNING, DONE, ERROR = 1, 2, 4  # STATUS bits
+INTERRUPTS = 7  # token, done, error
 STOPS = 4  # stop-token registers
 NO_TOKEN = 0xFFFFFFFF
 
@@ -57,10 +58,10 @@ class Driver:
     def check(self):
         """Refuse a chip of another shape than the image was compiled for."""
         shape, config = self.read("SHAPE"), self.image.config
-        found = (shape >> 16, shape >> 8 & 255, shape & 255)
-        if found != (config.bus_bytes, config.rows, config.lanes):
-            raise RequestError(f"the chip has a bus of {found[0]} bytes, {found[1]} rows and {found[2]} lanes; "
-                               f"the image is for configuration {config.name}")
+        found = (shape >> 16, shape >> 8 & 255, shape & 255, self.read("SHAPE2") & 255)
+        if found != (config.bus_bytes, config.rows, config.lanes, config.act_bits):
+            raise RequestError(f"the chip has a bus of {found[0]} bytes, {found[1]} rows, {found[2]} lanes and "
+                               f"activations of {found[3]} bits; the image is for configuration {config.name}")
 
     def start(self, prompt_length, max_new, *, temperature=0.0, seed=0, stop_ids=(), logits=True, watchdog=0):
         """Set everything up and start; the prompt is already in memory."""
@@ -78,7 +79,13 @@ class Driver:
         self.write("TEMPERATURE", temperature_bits(temperature))
         self.write("SEED", seed)
         self.write("WATCHDOG", watchdog)
+        self.write("IRQ_STATUS", INTERRUPTS)
+        self.write("IRQ_ENABLE", INTERRUPTS)
         self.write("CONTROL", 1)
+
+    def acknowledge(self):
+        """Take the interrupt back."""
+        self.write("IRQ_STATUS", INTERRUPTS)
 
     def poll(self):
         """Tokens that have come, and whether the sequence is over: (list, bool).

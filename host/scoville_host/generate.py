@@ -4,6 +4,7 @@ import numpy as np
 
 from .errors import RequestError
 from .report import summary
+from .rtl import DEFAULT_MEMORY
 from .runtime import GoldenBackend, check_request, get_backend
 from .tokenizer import TextStream
 
@@ -74,4 +75,4 @@ def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", batch=1, memo
                            f"{session.image.context} (see --context)")
     ids = bench_prompt(session.image.vocab, prompt_tokens)
     found, _ = generate(session, ids, decode_tokens, backend=backend, memory=memory, check=check, report=report)
-    return found | {"batch": batch, "memory": memory}
+    return found | {"batch": batch, "memory": memory or DEFAULT_MEMORY}

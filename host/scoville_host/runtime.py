@@ -96,10 +96,14 @@ def _rtl(**options):
 BACKENDS = {"golden": lambda **options: GoldenBackend(), "rtl": _rtl}
 
 
-def check_backend(name):
-    """Refuse a backend of an unknown name; the message lists those there are."""
+def check_backend(name, memory=None):
+    """Refuse a backend or a memory timing of an unknown name; the message lists those there are."""
     if name not in BACKENDS:
         raise RequestError(f"unknown backend {name!r}; there are: {', '.join(BACKENDS)}")
+    if memory is not None:
+        from .rtl import check_memory
+
+        check_memory(memory)
 
 
 def get_backend(name, **options):

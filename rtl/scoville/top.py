@@ -222,7 +222,7 @@ class Top(wiring.Component):
             back.probability_done.eq(router.probability_done),
             back.quiet.eq(Cat(empty).all() & ~Cat(busy).any()),
             back.settled.eq(self._kv_empty & self._sampler_empty & self._dump_empty
-                            & ~kv_store.busy & ~sampler.busy & ~dump.busy & writer.idle),
+                            & ~kv_store.busy & (~sampler.busy | sampler.o.valid) & ~dump.busy & writer.idle),
         ]
 
         self._settings(m, registers, sequence, instruction_fetch, walker, reader, fetch_port, back, sampler, faults)

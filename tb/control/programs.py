@@ -53,13 +53,18 @@ def random_instruction(config, rng, opcode, **given):
                    "kblocks": kblocks, "src": rng.randint(0, config.operand_blocks - kblocks),
                    "scale_format": rng.choice(list(ScaleFormat)), "mode": rng.choice(list(Mode)),
                    "dest": rng.choice([dest for dest in Dest if dest is not Dest.NONE]), "beats": rng.randint(1, 500)}
+        fields["limit"] = rng.randint(1, fields["tiles"] * BLOCK)
         if fields["dest"] in (Dest.KEY, Dest.VALUE):
             fields["norm"] = 0
             fields |= {"table": table, "table_stride": bus * rng.randint(1, 30)}
         else:
             del fields["table"], fields["table_stride"]
     elif opcode is Opcode.ATTEND:
-        fields |= {"kv_heads": rng.randint(1, 3), "table": table, "table_stride": bus * rng.randint(1, 30)}
+        room = config.operand_blocks - 3 * group * config.max_head_blocks
+        fields |= {"kv_heads": rng.randint(1, 3), "src": rng.randint(0, room), "dst": rng.randint(0, room), "table": table, "table_stride": bus * rng.randint(1, 30)}
     elif opcode is Opcode.END:
         fields["only_last"] = 0
-    return fields | given
+    fields |= given
+    if opcode is Opcode.LINEAR and "tiles" in given and "limit" not in given:
+        fields["limit"] = max(1, fields["tiles"] * BLOCK - rng.randrange(BLOCK))
+    return fields

@@ -107,7 +107,7 @@ async def sweep(dut, seed, stalls):
             pages = rng.randint(1, 4)
             position = rng.choice([max(0, 32 * pages - tokens), 32 * (pages - 1), rng.randrange(100)])
             state = {"tokens": tokens, "position": position, "last": 1, "ids": []}
-            await system.run(state, group=group, kv_heads=rng.randint(1, 2), src=0, dst=0)
+            await system.run(state, group=group, kv_heads=rng.randint(1, 2))
     return system
 
 
@@ -139,7 +139,7 @@ def test_attend(sim, config):
 @pytest.mark.parametrize("config", ["slim", "nano", "kria"])
 @pytest.mark.parametrize("group", GROUPS)
 def test_operand_map(config, group):
-    """Each lane reads the query blocks that the router wrote for it, and each head's output goes to its token's bank."""
+    """Each lane reads the query blocks that the router wrote for it; each head's output goes to its token's bank."""
     config = get_config(config)
     kv_heads, blocks, src, dst = 2, 2, 3, 40
     for tokens in range(1, config.lanes + 1):

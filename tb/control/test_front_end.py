@@ -192,7 +192,8 @@ def illegal_fields(config):
                    {"dest": len(Dest)}, {"dest": 7}, {"bias": 1, "tiles": config.max_rows // 32 + 1},
                    {"residual": 1, "tiles": config.max_hidden // 32 + 1},
                    {"dest": Dest.OPERAND, "norm": 1, "tiles": config.max_hidden // 32 + 1},
-                   {"dest": Dest.QUERY, "group": 0}):
+                   {"dest": Dest.QUERY, "group": 0}, {"dest": Dest.LOGITS, "limit": 0},
+                   {"dest": Dest.LOGITS, "tiles": 2, "limit": 65}):
         yield Opcode.LINEAR, fields
     for head_blocks in (0, config.max_head_blocks + 1):
         for fields in ({"dest": Dest.QUERY}, {"dest": Dest.KEY}, {"dest": Dest.VALUE}, {"mode": Mode.ROPE}):
@@ -221,7 +222,8 @@ async def illegal(dut):
               (Opcode.LINEAR, {"dest": Dest.OPERAND, "bias": 1, "residual": 0, "norm": 0,
                                "tiles": config.max_rows // 32}),
               (Opcode.LINEAR, {"dest": Dest.OPERAND, "bias": 0, "residual": 1, "norm": 1,
-                               "tiles": config.max_hidden // 32})]
+                               "tiles": config.max_hidden // 32}),
+              (Opcode.LINEAR, {"dest": Dest.LOGITS, "tiles": 3, "limit": 96})]
     program = [encoded(opcode, random_instruction(config, rng, opcode, **fields)) for opcode, fields in limits]
     assert await system.run(program + system.program([]), random_state(config, rng)) == "end"
 

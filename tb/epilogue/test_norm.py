@@ -37,7 +37,7 @@ async def lanes_and_masks(dut):
         assert_same(to_floats([int(dut.scale.value)], config.lanes)[0], shadow)
 
 
-@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+@pytest.mark.parametrize("config", ["slim", "kria"])
 def test_norm(sim, config):
     harness.run(RmsUnit(get_config(config)), __name__, sim=sim, parameters=config)
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import cocotb
 import harness
-import numpy as np
 import pytest
 from rows import floats, to_ints
 from scoville.config import BLOCK, get_config
@@ -53,7 +52,8 @@ class System:
         for payload, expected in zip(received, self.expected, strict=True):
             item = harness.unpack(layout, payload)
             item["info"] = payload >> layout["info"].offset
-            assert item == expected
+            wrong = {name: (item[name], expected[name]) for name in item if item[name] != expected[name]}
+            assert not wrong, f"lane {item['lane']}, block {item['index']}: (is, should be) {wrong}"
         self.expected = []
 
 
@@ -63,7 +63,8 @@ async def under_stalls(dut):
     await system.tb.reset()
     for _ in range(14):
         rng = system.tb.rng
-        system.send(rng.randint(1, 4), rng.choice(list(QuantSource)), kv8=rng.randrange(2), spread=rng.choice([1, 6, 60]))
+        system.send(rng.randint(1, 4), rng.choice(list(QuantSource)), kv8=rng.randrange(2),
+                    spread=rng.choice([1, 6, 60]))
     await system.check()
     await system.tb.wait(2)
     assert not int(dut.busy.value)

@@ -102,7 +102,7 @@ async def full_throughput(dut):
     assert cycles[0] - system.source.cycles[0] == 1
 
 
-@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+@pytest.mark.parametrize("config", ["slim", "kria"])
 def test_router(sim, config):
     harness.run(Router(get_config(config)), __name__, sim=sim, parameters=config)
 

@@ -35,6 +35,7 @@ def checkpoint(tmp_path):
     (["generate", "--prompt", "a", "--model", "gone"], "unknown model 'gone': neither a file or directory, nor one of"),
     (["generate", "--prompt", "a", "--config", "gone"], "unknown configuration 'gone'; there are: nano"),
     (["generate", "--prompt", "a", "--backend", "gone"], "unknown backend 'gone'; there are: golden, rtl"),
+    (["generate", "--prompt", "a", "--memory", "gone"], "unknown memory 'gone'; there are: ideal"),
     (["generate", "--prompt", "a", "--model", "MODEL"], "has no tokenizer; give --prompt-ids"),
     (["generate", "--prompt-ids", "", "--model", "MODEL"], "the prompt is empty"),
     (["generate", "--prompt-ids", "1,x", "--model", "MODEL"], "must be numbers with commas between"),

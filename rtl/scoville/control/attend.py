@@ -90,10 +90,11 @@ class AttendWalker(wiring.Component):
                             "source": 1, "blocks": blocks, "mask": mask, "kv8": 0,
                             "info": info | {"dest": QuantDest.PROBABILITY.value, "dst": probability}})
                         out["task"].append({
-                            "address": fields["src"] + (kv_head * group + number) * blocks, "kblocks": blocks, "tile": 0,
-                            "clear": 1, "rescale": 0, "drain": 1, "tag": 1})
+                            "address": fields["src"] + (kv_head * group + number) * blocks, "kblocks": blocks,
+                            "tile": 0, "clear": 1, "rescale": 0, "drain": 1, "tag": 1})
                     if page:
-                        last, probability = page == pages, config.operand_blocks + (page - 1) % 2 * config.max_head_blocks
+                        last = page == pages
+                        probability = config.operand_blocks + (page - 1) % 2 * config.max_head_blocks
                         out["decoder"].append({"kind": WeightKind.VALUE.value, "tiles": blocks, "kblocks": 1})
                         if last:
                             out["quantiser"].append({

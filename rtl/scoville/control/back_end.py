@@ -14,13 +14,15 @@ from scoville.epilogue.chain import LaneScale, chain_command
 from scoville.epilogue.quantiser import quantiser_command
 from scoville.epilogue.router import QuantDest
 from scoville.epilogue.vectors import VectorDest, vector_command
-from scoville.isa import INSTRUCTION_BYTES, Dest, Mode, Opcode, field
+from scoville.isa import INSTRUCTION_BYTES, Dest, Mode, Opcode, decode, field
 from scoville.sampler.sampler import sampler_command
 from scoville.weights.decoder import WeightCommand, WeightKind
 
 __all__ = ["BackEnd"]
 
 COMMANDS = ("decoder", "vectors", "chain", "quantiser", "kv", "sampler", "dump")
+_QUANT_DEST = {Dest.OPERAND: QuantDest.OPERAND, Dest.QUERY: QuantDest.QUERY, Dest.KEY: QuantDest.KEY,
+               Dest.VALUE: QuantDest.VALUE}
 
 
 class BackEnd(wiring.Component):
@@ -28,6 +30,12 @@ class BackEnd(wiring.Component):
 
     An instruction first sends its commands (decoder, chain, quantiser …), each to the unit's queue, then its array
     tasks. The next instruction follows at once unless it says `wait`: then the datapath must be `quiet`.
+
+    Throughput: 4 cycles an instruction, one more a tile of a LINEAR, two more a lane of ROPE and EMBED.
+
+    Parameters
+    ----------
+    config : ChipConfig
 
     Members
     -------
@@ -43,7 +51,6 @@ class BackEnd(wiring.Component):
     seed, invt : In, the sampler's settings
     done : Out(1), the pass has ended (for one cycle)
     waiting, waiting_softmax : Out(1), held by a dependency; by the softmax unit
-    loading : Out(1), the stream carries vectors, not weights
     """
 
     def __init__(self, config):
@@ -71,6 +78,71 @@ class BackEnd(wiring.Component):
             "waiting": Out(1),
             "waiting_softmax": Out(1),
         })
+
+    @staticmethod
+    def model(config, program, state, shifts, *, dump_base=0, seed=0, invt=0):
+        """The commands and tasks of the instructions of a pass: lists of dicts by port name, meaningful fields only.
+
+        Parameters
+        ----------
+        program : list of words, without the END
+        state : dict of `PassState`
+        shifts : as for `AttendWalker.model`
+        dump_base, seed, invt : int, as the ports
+        """
+        out = {name: [] for name in (*COMMANDS, "softmax", "task")}
+        tokens = state["tokens"]
+        everyone = (1 << tokens) - 1
+        for word in program:
+            f = decode(word.to_bytes(INSTRUCTION_BYTES, "little"))
+            opcode = f["opcode"]
+            if opcode is Opcode.ATTEND:
+                for name, items in AttendWalker.model(config, f, state, shifts).items():
+                    out[name] += items
+            elif opcode is Opcode.LINEAR:
+                dest, logits, kv8 = f["dest"], f["dest"] == Dest.LOGITS, f["dest"] in (Dest.KEY, Dest.VALUE)
+                out["decoder"].append({"kind": WeightKind.LINEAR.value} | {name: f[name] for name in (
+                    "tiles", "kblocks", "code_bits8", "scale_format", "minimum")})
+                out["chain"].append({
+                    "source": 0, "rows": f["tiles"] * TILE_ROWS, "mask": everyone, "bias": f["bias"], "mode": f["mode"],
+                    "lane_scale": (LaneScale.RMS if f["lane_scale"] else LaneScale.NONE).value,
+                    "residual_add": f["residual"], "residual_store": f["residual"], "norm": f["norm"],
+                    "logits": int(logits), "limit": f["limit"], "head_blocks": f["head_blocks"],
+                } | ({name: f[name] for name in ("inv_n", "epsilon")} if f["norm"] else {}))
+                if logits:
+                    out["sampler"].append({"lane": tokens - 1, "invt": invt, "seed": seed, "rows": f["limit"],
+                                           "position": state["position"] + tokens - 1})
+                    out["dump"] += [{"address": dump_base, "words": f["limit"]}] if dump_base else []
+                else:
+                    out["quantiser"].append({
+                        "source": 0, "blocks": f["tiles"] // 2 if f["mode"] == Mode.GLU else f["tiles"],
+                        "mask": everyone, "kv8": int(kv8),
+                        "info": {"dest": _QUANT_DEST[dest].value, "dst": f["dst"], "group": f["group"],
+                                 "head_blocks": f["head_blocks"]}})
+                if kv8:
+                    out["kv"].append({
+                        "value": int(dest == Dest.VALUE), "table": f["table"], "table_stride": f["table_stride"],
+                        "position": state["position"], "head_blocks": f["head_blocks"], "blocks": f["tiles"] * tokens})
+                out["task"] += [{"address": f["src"], "kblocks": f["kblocks"], "tile": 0, "clear": 1, "rescale": 0,
+                                 "drain": 1, "tag": 0}] * f["tiles"]
+            else:
+                beats = f["bytes"] // config.bus_bytes
+                for lane in range(1 if opcode is Opcode.LOAD else tokens):
+                    out["decoder"].append({"kind": WeightKind.VECTOR.value, "tiles": beats})
+                    if opcode is not Opcode.EMBED:
+                        dest = f["load_dest"] if opcode is Opcode.LOAD else VectorDest.ROPE.value
+                        out["vectors"].append({"dest": dest, "lane": lane, "beats": beats})
+                        continue
+                    out["vectors"].append({"dest": VectorDest.EMBED.value, "lane": lane, "beats": beats,
+                                           "words": f["rows"], "element": f["element"]})
+                    out["chain"].append({
+                        "source": 1, "rows": f["rows"], "mask": 1 << lane, "bias": 0, "mode": Mode.PLAIN.value,
+                        "lane_scale": LaneScale.NONE.value, "residual_add": 0, "residual_store": 1, "norm": 1,
+                        "logits": 0, "inv_n": f["inv_n"], "epsilon": f["epsilon"]})
+                    out["quantiser"].append({
+                        "source": 0, "blocks": f["rows"] // TILE_ROWS, "mask": 1 << lane, "kv8": 0,
+                        "info": {"dest": QuantDest.OPERAND.value, "dst": f["dst"]}})
+        return out
 
     def _payloads(self, m, word, lane):
         """The commands' payloads, as functions of the instruction (and of the lane, where it goes lane by lane)."""
@@ -154,14 +226,9 @@ class BackEnd(wiring.Component):
             with m.Default():
                 m.d.comb += self.vectors.p.dest.eq(VectorDest.EMBED)
         with m.Switch(Mux(is_linear, dest, Dest.OPERAND.value)):
-            with m.Case(Dest.QUERY):
-                m.d.comb += self.quantiser.p.info.dest.eq(QuantDest.QUERY)
-            with m.Case(Dest.KEY):
-                m.d.comb += self.quantiser.p.info.dest.eq(QuantDest.KEY)
-            with m.Case(Dest.VALUE):
-                m.d.comb += self.quantiser.p.info.dest.eq(QuantDest.VALUE)
-            with m.Default():
-                m.d.comb += self.quantiser.p.info.dest.eq(QuantDest.OPERAND)
+            for value, target in _QUANT_DEST.items():
+                with m.Case(value):
+                    m.d.comb += self.quantiser.p.info.dest.eq(target)
 
     def elaborate(self, platform):
         m = Module()

@@ -30,6 +30,8 @@ def is_legal(config, fields):
             return False
         if (f["residual"] or f["norm"]) and f["tiles"] * BLOCK > config.max_hidden:
             return False
+        if f["dest"] == Dest.LOGITS and not 0 < f["limit"] <= f["tiles"] * BLOCK:
+            return False
         by_head = f["dest"] in (Dest.QUERY, Dest.KEY, Dest.VALUE) or f["mode"] == Mode.ROPE
         return ((not by_head or 0 < f["head_blocks"] <= config.max_head_blocks)
                 and (f["dest"] != Dest.QUERY or f["group"] > 0))
@@ -42,7 +44,7 @@ def legal_signal(m, config, word):
     """A signal that says whether `word` is an instruction this chip can run."""
     linear = {name: field(word, Opcode.LINEAR, name) for name in
               ("tiles", "kblocks", "scale_format", "src", "dest", "mode", "head_blocks", "group", "beats", "bias",
-               "residual", "norm")}
+               "residual", "norm", "limit")}
     attend = {name: field(word, Opcode.ATTEND, name) for name in ("kv_heads", "group", "head_blocks")}
     some_beats = field(word, Opcode.LOAD, "bytes") >= config.bus_bytes
     assert FIELDS[Opcode.LOAD]["bytes"] == FIELDS[Opcode.ROPE]["bytes"] == FIELDS[Opcode.EMBED]["bytes"]
@@ -70,6 +72,8 @@ def legal_signal(m, config, word):
                 & (linear["mode"] <= max(Mode).value)
                 & (~linear["bias"] | (linear["tiles"] <= config.max_rows // BLOCK))
                 & (~(linear["residual"] | linear["norm"]) | (linear["tiles"] <= config.max_hidden // BLOCK))
+                & ((linear["dest"] != Dest.LOGITS)
+                   | ((linear["limit"] != 0) & (linear["limit"] <= linear["tiles"] * BLOCK)))
                 & (~heads_needed | ((linear["head_blocks"] != 0)
                                     & (linear["head_blocks"] <= config.max_head_blocks)))
                 & ((linear["dest"] != Dest.QUERY) | (linear["group"] != 0)))

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from scoville.config import BLOCK
 from scoville.numerics import block
-from scoville.numerics.pipe import Pipe
+from scoville.numerics.pipe import Pipe, Staged
 
 from .pair import shift_valid
 from .router import quant_info, quantised_block
@@ -176,24 +176,22 @@ class Quantiser(wiring.Component):
 
         # groups gather in the output register
         valids = shift_valid(pipe, lanes.any(), done)
-        begin, end = pipe.delay(pipe.input(group == 0), done), pipe.delay(pipe.input(last_group), done)
+        def aged(value):
+            return pipe.delay(value if isinstance(value, Staged) else pipe.input(value), done)
+
+        begin, end = aged(group == 0), aged(last_group)
+        codes = [aged(code) for code in codes]
         item = self.o.payload
+        lane_last = lanes == first
+        tags = [(item.block.e8, aged(e8)), (item.lane, aged(lane)), (item.lane_last, aged(lane_last)),
+                (item.last, aged(lane_last & note.last)), (item.index, aged(note.index)), (item.info, aged(note.info))]
         with m.If(enable):
             m.d.sync += self.o.valid.eq(valids[-1] & end)
         with m.If(enable & valids[-1]):
-            for slot in range(BLOCK):
-                source = slot + self.width
-                m.d.sync += item.block.q[slot].eq(
-                    item.block.q[source] if source < BLOCK else pipe.delay(codes[source - BLOCK], done))
-            m.d.sync += [
-                item.block.sum.eq(Mux(begin, 0, item.block.sum) + total.value),
-                item.block.e8.eq(pipe.delay(e8, done)),
-                item.lane.eq(pipe.delay(pipe.input(lane), done)),
-                item.lane_last.eq(pipe.delay(pipe.input(lanes == first), done)),
-                item.last.eq(pipe.delay(pipe.input((lanes == first) & note.last), done)),
-                item.index.eq(pipe.delay(pipe.input(note.index), done)),
-                item.info.eq(pipe.delay(pipe.input(note.info), done)),
-            ]
+            kept = [item.block.q[slot] for slot in range(self.width, BLOCK)]
+            m.d.sync += [item.block.q[slot].eq(code) for slot, code in enumerate(kept + codes)]
+            m.d.sync += item.block.sum.eq(Mux(begin, 0, item.block.sum) + total.value)
+            m.d.sync += [tag.eq(value) for tag, value in tags]
         m.d.comb += enable.eq(self.o.ready | ~self.o.valid)
         return lanes.any() | valids.any() | self.o.valid
 

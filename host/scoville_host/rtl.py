@@ -1,0 +1,92 @@
+"""The backend ``rtl``: the Verilated chip, driven through its registers as a board would be."""
+
+import time
+
+import numpy as np
+
+from .driver import Driver
+from .errors import ChipError, RequestError
+from .runtime import Result
+
+__all__ = ["DEFAULT_MEMORY", "RtlBackend", "check_memory"]
+
+DEFAULT_MEMORY = "ideal"
+WATCHDOG = 1_000_000  # cycles without progress: far above any memory latency
+SLICE = 10_000_000  # cycles between two looks at an interrupt that does not come
+SLICES = 1000
+
+
+def check_memory(name):
+    """The timing of a named memory; RequestError, with the names there are, if there is none."""
+    from scoville_sim import get_memory
+
+    try:
+        return get_memory(name)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+
+
+class RtlBackend:
+    """Simulates the chip cycle by cycle.
+
+    Parameters
+    ----------
+    memory : name of a memory timing; see `scoville_sim.MEMORIES`.
+    seed : of the memory's random stalls. No result bit depends on either.
+    waves : path of a VCD file to write, or None.
+    report : called with a line of text before anything slow happens.
+    """
+
+    name = "rtl"
+
+    def __init__(self, memory=None, seed=0, waves=None, report=lambda line: None):
+        self.timing = check_memory(memory or DEFAULT_MEMORY)
+        self.seed, self.waves, self.report = seed, waves, report
+
+    def generate(self, image, prompt_ids, max_new, *, temperature=0.0, seed=0, stop_ids=(), on_token=None):
+        """See `runtime.Backend`.
+
+        Raises
+        ------
+        ChipError
+            If the chip cannot be built, breaks a rule of its buses or stops with an error.
+        """
+        from scoville_sim import SimError, VerilatedChip
+
+        self.report(f"simulating configuration {image.config.name}")
+        try:
+            with VerilatedChip(image.config, image.base + image.size, timing=self.timing, seed=self.seed,
+                               waves=self.waves) as chip:
+                return self._run(chip, image, prompt_ids, max_new, on_token,
+                                 {"temperature": temperature, "seed": seed, "stop_ids": stop_ids})
+        except SimError as error:
+            raise ChipError(str(error)) from None
+
+    def _run(self, chip, image, prompt_ids, max_new, on_token, settings):
+        chip.load(image.base, image.memory)
+        chip.load(image.registers["PROMPT"], np.array(prompt_ids, np.uint32))
+        driver = Driver(chip, image)
+        driver.check()
+        start = time.perf_counter()
+        driver.start(len(prompt_ids), max_new, watchdog=WATCHDOG, **settings)
+        tokens, done = [], False
+        while not done:
+            self._wait(chip)
+            driver.acknowledge()  # before the tokens are taken: one that comes after them raises the interrupt again
+            fresh, done = driver.poll()
+            for token in fresh:
+                tokens.append(token)
+                if on_token:
+                    on_token(token)
+        seconds = time.perf_counter() - start
+        rows = image.region(chip.memory[image.base:], "logits").reshape(-1, image.registers["LOGITS_STRIDE"])
+        logits = rows[:len(tokens)].view(np.float32)[:, :image.vocab].copy()
+        return Result(tokens=tokens, logits=logits, seconds=seconds, **driver.counters())
+
+    @staticmethod
+    def _wait(chip):
+        for _ in range(SLICES):
+            chip.run(SLICE)
+            if chip.interrupt:
+                return
+        raise ChipError(f"no interrupt for {SLICE * SLICES:,} cycles")

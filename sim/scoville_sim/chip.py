@@ -1,0 +1,180 @@
+"""A Verilated chip with its memory, as a Python object."""
+
+import ctypes
+from dataclasses import fields
+
+import numpy as np
+from scoville.registers import address_of
+
+from .build import SimError, build_chip
+from .memory import MemoryTiming
+
+__all__ = ["SimError", "VerilatedChip"]
+
+SLVERR, DECERR = 2, 3
+
+_u8, _u32, _u64 = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64
+_chip = ctypes.c_void_p
+
+
+class _Timing(ctypes.Structure):
+    _fields_ = [(field.name, _u32) for field in fields(MemoryTiming)]
+
+
+class _Counters(ctypes.Structure):
+    _fields_ = [(name, _u64) for name in ("cycles", "read_bursts", "read_beats", "write_bursts", "write_beats",
+                                          "read_idle_cycles")]
+
+
+_FUNCTIONS = {
+    "create": (_chip, [ctypes.POINTER(_u8), _u64, ctypes.POINTER(_Timing), _u64]),
+    "destroy": (None, [_chip]),
+    "reset": (None, [_chip, _u32]),
+    "step": (None, [_chip, _u64]),
+    "run": (_u64, [_chip, _u64]),
+    "interrupt": (ctypes.c_int, [_chip]),
+    "write": (ctypes.c_int, [_chip, _u32, _u32]),
+    "read": (ctypes.c_int, [_chip, _u32, ctypes.POINTER(_u32)]),
+    "inject": (None, [_chip, _u64, _u64, _u32]),
+    "clear_injections": (None, [_chip]),
+    "set_timing": (None, [_chip, ctypes.POINTER(_Timing)]),
+    "counters": (ctypes.POINTER(_Counters), [_chip]),
+    "error_count": (_u32, [_chip]),
+    "error": (ctypes.c_char_p, [_chip, _u32]),
+    "trace": (ctypes.c_int, [_chip, ctypes.c_char_p]),
+}
+
+
+def _timing(timing):
+    values = {field.name: getattr(timing, field.name) for field in fields(timing)}
+    return _Timing(**{name: int(value * (1 << 32)) if name.startswith("stall_") else value
+                      for name, value in values.items()})
+
+
+class VerilatedChip:
+    """A chip, its memory from address 0, and its clock; out of reset when made.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    memory_bytes : size of the memory; reads and writes past it are answered by DECERR.
+    timing : MemoryTiming
+    seed : of the memory's random stalls.
+    component : function ``config -> component`` for a chip other than `scoville.top.Top`.
+    waves : path of a VCD file to write; None for none.
+
+    Members
+    -------
+    memory : uint8 array, the chip's memory itself.
+
+    Raises
+    ------
+    SimError : a build failed, a register access failed, or (`run`, `step`) the chip broke the AXI4 protocol.
+    """
+
+    def __init__(self, config, memory_bytes, *, timing=None, seed=0, component=None, waves=None):
+        self.config = config
+        self._chip = None
+        library = ctypes.CDLL(str(build_chip(config, component, waves=waves is not None)))
+        self._library = {}
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(library, f"chip_{name}")
+            function.restype, function.argtypes = result, arguments
+            self._library[name] = function
+        self.memory = np.zeros(memory_bytes, np.uint8)
+        self._timing = _timing(timing or MemoryTiming())
+        self._chip = self._library["create"](self.memory.ctypes.data_as(ctypes.POINTER(_u8)), memory_bytes,
+                                             ctypes.byref(self._timing), seed)
+        if waves is not None:
+            self._call("trace", str(waves).encode())
+
+    def _call(self, name, *arguments):
+        return self._library[name](self._chip, *arguments)
+
+    def close(self):
+        """Free the simulator and close the waves; the memory stays."""
+        if self._chip is not None:
+            self._call("destroy")
+            self._chip = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def __del__(self):
+        self.close()
+
+    def load(self, offset, data):
+        """Copy bytes, or an array's bytes, into the memory."""
+        values = np.frombuffer(data, np.uint8) if isinstance(data, bytes | bytearray | memoryview) else data.view(np.uint8)
+        if offset < 0 or offset + values.size > self.memory.size:
+            raise SimError(f"{values.size} bytes at {offset:#x} do not fit a memory of {self.memory.size:#x} bytes")
+        self.memory[offset:offset + values.size] = values.ravel()
+
+    def write(self, register, value):
+        """Write a register, by name or address."""
+        address = address_of(register) if isinstance(register, str) else register
+        response = self._call("write", address, value & 0xFFFFFFFF)
+        if response:
+            raise SimError(f"write of register {register}: " + ("no response" if response < 0 else "error response"))
+
+    def read(self, register):
+        """Read a register, by name or address."""
+        address = address_of(register) if isinstance(register, str) else register
+        value = _u32()
+        response = self._call("read", address, ctypes.byref(value))
+        if response:
+            raise SimError(f"read of register {register}: " + ("no response" if response < 0 else "error response"))
+        return value.value
+
+    def _check(self):
+        if errors := self.errors:
+            raise SimError("the chip broke the AXI4 protocol: " + "; ".join(errors[:3]))
+
+    def step(self, cycles=1):
+        """Let `cycles` cycles pass."""
+        self._call("step", cycles)
+        self._check()
+
+    def run(self, max_cycles):
+        """Run until the interrupt is high, at most `max_cycles` cycles; returns the cycles that passed."""
+        passed = self._call("run", max_cycles)
+        self._check()
+        return passed
+
+    def reset(self, cycles=5):
+        """Reset the chip; the memory stays."""
+        self._call("reset", cycles)
+
+    def inject_error(self, base, size, *, decode=False):
+        """Answer accesses to these addresses with SLVERR, or with DECERR."""
+        self._call("inject", base, size, DECERR if decode else SLVERR)
+
+    def clear_injected_errors(self):
+        self._call("clear_injections")
+
+    def set_timing(self, timing):
+        """Another memory timing from this cycle on."""
+        self._call("set_timing", ctypes.byref(_timing(timing)))
+
+    @property
+    def interrupt(self):
+        return bool(self._call("interrupt"))
+
+    @property
+    def cycles(self):
+        """Cycles since the chip was made."""
+        return self._call("counters").contents.cycles
+
+    @property
+    def counters(self):
+        """What the memory saw: cycles, read_bursts, read_beats, write_bursts, write_beats, read_idle_cycles."""
+        counters = self._call("counters").contents
+        return {name: getattr(counters, name) for name, _ in _Counters._fields_}
+
+    @property
+    def errors(self):
+        """Protocol errors, in words."""
+        return [self._call("error", index).decode() for index in range(self._call("error_count"))]

@@ -1,0 +1,163 @@
+"""The back end: the commands of random programs against its model, `wait`, and the end of a pass."""
+
+import cocotb
+import harness
+import pytest
+from amaranth.lib import data
+from cocotb.triggers import RisingEdge
+from programs import encoded, random_instruction, random_state
+from scoville.array.array import array_task
+from scoville.attention.kv_store import store_command_layout
+from scoville.attention.softmax import softmax_command_layout
+from scoville.config import get_config
+from scoville.control.back_end import BackEnd
+from scoville.control.front_end import PassState
+from scoville.epilogue.chain import chain_command
+from scoville.epilogue.quantiser import quantiser_command
+from scoville.epilogue.vectors import vector_command
+from scoville.isa import Opcode
+from scoville.sampler.sampler import sampler_command
+from scoville.weights.decoder import WeightCommand
+from test_attend import subset
+
+LAYOUTS = {"decoder": lambda config: WeightCommand, "chain": chain_command, "quantiser": quantiser_command,
+           "softmax": softmax_command_layout, "task": array_task, "vectors": vector_command,
+           "kv": store_command_layout, "sampler": sampler_command,
+           "dump": lambda config: data.StructLayout({"address": config.addr_bits, "words": 24})}
+BODY = [opcode for opcode in Opcode if opcode is not Opcode.END]
+
+
+class System:
+    """The back end between queues, with a softmax unit that answers each page of scores, and a moody datapath."""
+
+    def __init__(self, dut, seed, stalls):
+        self.dut, self.stalls = dut, stalls
+        self.config = get_config(harness.parameters())
+        self.tb = tb = harness.Bench(dut, seed)
+        self.rng = tb.rng
+        self.source, self.shift = tb.source("i", stalls), tb.source("shift", stalls)
+        self.sinks = {name: tb.sink(name, stalls) for name in LAYOUTS}
+        self.shifts, self.dones = [], 0
+
+    async def start(self):
+        await self.tb.reset()
+        cocotb.start_soon(self._softmax())
+
+    async def _softmax(self):
+        tasks, seen, due = self.sinks["task"], 0, 0
+        layout = array_task(self.config)
+        while True:
+            await RisingEdge(self.dut.clk)
+            self.dones += int(self.dut.done.value)
+            for packed in tasks.received[seen:]:
+                seen += 1
+                if harness.unpack(layout, packed)["tag"]:
+                    self.shifts.append([self.rng.randrange(256) for _ in range(self.config.lanes)])
+                    self.shift.send([harness.pack(layout["shift"].shape, self.shifts[-1])])
+                    due += 1
+            pulse = due and self.rng.random() < 0.2
+            due -= int(pulse)
+            self.dut.probability_done.value = int(pulse)
+            if self.stalls:
+                self.dut.quiet.value = int(self.rng.random() < 0.3)
+                self.dut.settled.value = int(self.rng.random() < 0.3)
+
+    def marks(self):
+        return {name: len(sink.received) for name, sink in self.sinks.items()}
+
+    def check(self, marks, program, state, **settings):
+        config = self.config
+        expected = BackEnd.model(config, program, state, iter(self.shifts), **settings)
+        for name, sink in self.sinks.items():
+            got = [harness.unpack(LAYOUTS[name](config), packed) for packed in sink.received[marks[name]:]]
+            assert len(got) == len(expected[name]), (name, len(got), len(expected[name]))
+            for index, (item, wanted) in enumerate(zip(got, expected[name], strict=True)):
+                mask = wanted.get("mask", (1 << config.lanes) - 1)
+                assert subset(item, wanted, mask), f"{name} {index}: {item}, expected {wanted}"
+
+    async def run(self, opcodes, state):
+        """One pass, up to its `done`."""
+        dut, rng = self.dut, self.rng
+        program = [encoded(opcode, random_instruction(self.config, rng, opcode)) for opcode in opcodes]
+        settings = {"dump_base": rng.choice([0, rng.getrandbits(40)]), "seed": rng.getrandbits(64),
+                    "invt": rng.getrandbits(32)}
+        for name, value in settings.items():
+            getattr(dut, name).value = value
+        dut.state.value = harness.pack(PassState(self.config), state)
+        self.shifts.clear()
+        marks, dones = self.marks(), self.dones
+        self.source.send([*program, encoded(Opcode.END, {})])
+        while self.dones == dones:
+            await RisingEdge(dut.clk)
+        await self.tb.wait(10)
+        assert self.dones == dones + 1
+        self.check(marks, program, state, **settings)
+
+
+async def random_programs(dut, seed, stalls, count):
+    system = System(dut, seed, stalls)
+    dut.quiet.value = dut.settled.value = 1
+    await system.start()
+    for opcode in BODY:
+        await system.run([opcode] * 2, random_state(system.config, system.rng))
+    for _ in range(count):
+        opcodes = system.rng.choices(BODY, weights=(2, 2, 2, 6, 1), k=system.rng.randrange(8))
+        await system.run(opcodes, random_state(system.config, system.rng))
+    return system
+
+
+@cocotb.test()
+async def random_stalls(dut):
+    await random_programs(dut, 1, 0.3, 15)
+
+
+@cocotb.test()
+async def full_speed(dut):
+    """The same without stalls; a matrix's tasks come one a cycle."""
+    system = await random_programs(dut, 2, 0.0, 15)
+    fields = random_instruction(system.config, system.rng, Opcode.LINEAR, tiles=8, wait=0, residual=0, norm=0, bias=0)
+    dut.state.value = harness.pack(PassState(system.config), {"tokens": 1})
+    system.source.send([encoded(Opcode.LINEAR, fields)])
+    await system.tb.wait(30)
+    cycles = system.sinks["task"].cycles[-8:]
+    assert cycles[-1] - cycles[0] == 7
+
+
+@cocotb.test()
+async def waits(dut):
+    """`wait` holds an instruction until the datapath is quiet; END also waits until everything is settled."""
+    system = System(dut, 3, 0.0)
+    config, rng, tb = system.config, system.rng, system.tb
+    await system.start()
+    dut.state.value = harness.pack(PassState(config), {"tokens": 1})
+    for opcode in BODY:
+        mark = system.marks()
+
+        def commands(mark=mark):
+            return sum(len(sink.received) - mark[name] for name, sink in system.sinks.items())
+
+        fields = random_instruction(config, rng, opcode, wait=1)
+        dut.quiet.value = 0
+        system.source.send([encoded(opcode, fields)])
+        await tb.wait(60)
+        assert not commands() and int(dut.waiting.value)
+        dut.quiet.value = 1
+        await tb.wait(60)
+        assert commands()
+        while not int(dut.i__ready.value):
+            await tb.wait(1)
+        assert not int(dut.waiting.value)
+    for quiet, settled in ((0, 0), (1, 0), (0, 1)):
+        dones = system.dones
+        dut.quiet.value, dut.settled.value = quiet, settled
+        system.source.send([encoded(Opcode.END, {})])
+        await tb.wait(30)
+        assert system.dones == dones and int(dut.waiting.value)
+        dut.quiet.value = dut.settled.value = 1
+        await tb.wait(10)
+        assert system.dones == dones + 1
+
+
+@pytest.mark.parametrize("config", ["slim", "nano", "kria"])
+def test_back_end(sim, config):
+    harness.run(BackEnd(get_config(config)), __name__, sim=sim, parameters=config)

@@ -1,0 +1,232 @@
+"""The chain with its vector unit: every mixture of stages against the model, and the promised rates and latencies."""
+
+import cocotb
+import harness
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from rows import assert_same, floats, to_floats, to_ints
+from scoville.array.drain import drain_row
+from scoville.config import BLOCK, get_config
+from scoville.epilogue import chain, norm
+from scoville.epilogue.chain import Chain, LaneScale, chain_command
+from scoville.epilogue.vectors import VectorDest, VectorUnit, vector_command
+from scoville.isa import Element, Mode
+
+LATENCY = 23  # of a plain row
+NORM_INTERVAL = 4
+
+
+class ChainAndVectors(wiring.Component):
+    """What a core holds of the two."""
+
+    def __init__(self, config):
+        self.config = config
+        values = data.ArrayLayout(32, config.lanes)
+        super().__init__({
+            "command": In(stream.Signature(chain_command(config))),
+            "vectors": In(stream.Signature(vector_command(config))),
+            "beats": In(stream.Signature(config.bus_bits)),
+            "i": In(stream.Signature(drain_row(config))),
+            "factor": In(stream.Signature(values)),
+            "o": Out(stream.Signature(values)),
+            "logits": Out(stream.Signature(values)),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.chain = unit = Chain(self.config)
+        m.submodules.vectors = vectors = VectorUnit(self.config)
+        for port in ("bias", "norm", "rope", "embed"):
+            connect(m, getattr(unit, port), getattr(vectors, port))
+        for port in ("command", "i", "factor", "o", "logits"):
+            connect(m, flipped(getattr(self, port)), getattr(unit, port))
+        connect(m, flipped(self.vectors), vectors.command)
+        connect(m, flipped(self.beats), vectors.vector)
+        m.d.comb += self.busy.eq(unit.busy | vectors.busy)
+        return m
+
+
+class System:
+    """The unit with its streams, its tables, and a shadow of its state."""
+
+    def __init__(self, dut, seed, stalls):
+        self.config = config = get_config(harness.parameters())
+        self.dut = dut
+        self.tb = tb = harness.Bench(dut, seed)
+        self.command, self.vectors, self.beats, self.rows, self.factor = (
+            tb.source(name, stalls) for name in ("command", "vectors", "beats", "i", "factor"))
+        self.sinks = {"o": tb.sink("o", stalls), "logits": tb.sink("logits", stalls)}
+        self.expected = {"o": [], "logits": []}
+        self.residual = np.zeros((config.max_hidden, config.lanes), np.float32)
+        self.rms = np.zeros(config.lanes, np.float32)
+
+    def load(self, values, dest, **fields):
+        raw = values.tobytes() if isinstance(values, np.ndarray) else values
+        size = self.config.bus_bytes
+        raw += bytes(-len(raw) % size)
+        beats = [int.from_bytes(raw[at:at + size], "little") for at in range(0, len(raw), size)]
+        self.vectors.send([harness.pack(vector_command(self.config), fields | {
+            "dest": dest.value, "beats": len(beats)})])
+        self.beats.send(beats)
+
+    async def start(self):
+        await self.tb.reset()
+        rng, config = self.tb.np_rng, self.config
+        self.bias = floats(rng, 256, spread=1)
+        self.weight = floats(rng, config.max_hidden, spread=1, special=0)
+        pairs = config.max_head_blocks * BLOCK // 2
+        angle = rng.uniform(-4, 4, (pairs, config.lanes))
+        self.cos, self.sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+        self.load(self.bias, VectorDest.BIAS)
+        self.load(self.weight, VectorDest.NORM)
+        for lane in range(config.lanes):
+            table = np.ascontiguousarray(np.stack([self.cos[:, lane], self.sin[:, lane]], 1))
+            self.load(table, VectorDest.ROPE, lane=lane)
+        await self.settle()
+
+    async def settle(self):
+        await self.tb.wait(2)
+        while not all(source.idle for source in self.tb.sources) or int(self.dut.busy.value):
+            await self.tb.wait(1)
+
+    def send(self, rows, *, embed=None, mask=None, lane_scale=LaneScale.NONE, bias=0, mode=Mode.PLAIN, add=0, store=0,
+             norm_=0, head_blocks=1, logits=0, limit=0):
+        """Queue one command with random rows, and move the shadow on."""
+        rng, config = self.tb.np_rng, self.config
+        mask = (1 << config.lanes) - 1 if mask is None else mask
+        chosen = np.array([mask >> lane & 1 for lane in range(config.lanes)], bool)
+        inv_n, epsilon = np.float32(1 / max(rows, 1)), np.float32(1e-5)
+        self.command.send([harness.pack(chain_command(config), {
+            "source": int(embed is not None), "rows": rows, "mask": mask, "lane_scale": lane_scale.value,
+            "bias": bias, "mode": mode.value, "residual_add": add, "residual_store": store, "norm": norm_,
+            "head_blocks": head_blocks, "logits": logits, "limit": limit,
+            "inv_n": int(inv_n.view(np.uint32)), "epsilon": int(epsilon.view(np.uint32))})])
+        scale = None
+        if lane_scale == LaneScale.RMS:
+            scale = self.rms
+        elif lane_scale == LaneScale.ATTENTION:
+            scale = floats(rng, config.lanes, spread=2)
+            self.factor.send(to_ints(scale[None]))
+        if embed is None:
+            v = floats(rng, (rows, config.lanes), spread=4, special=0.02)
+            layout = drain_row(config)
+            self.rows.send(row % 32 << layout["row"].offset | bits << layout["values"].offset
+                           for row, bits in enumerate(to_ints(v)))
+        else:
+            raw = floats(rng, rows, spread=2).astype("<f4")
+            raw = raw.tobytes() if embed == Element.FP32 else rng.integers(0x3C00, 0x4200, rows).astype("<u2").tobytes()
+            self.load(raw, VectorDest.EMBED, words=rows, element=embed.value)
+            v = np.repeat(VectorUnit.model_embed(raw, rows, embed)[:, None], config.lanes, 1)
+        pairs = head_blocks * BLOCK // 2
+        out, kept, total = chain.model_rows(
+            v, scale=scale, bias=self.bias if bias else None, mode=mode, cos=self.cos[:pairs], sin=self.sin[:pairs],
+            residual=self.residual if add else None, store=store, weight=self.weight if norm_ else None)
+        if store:
+            self.residual[:len(kept)] = np.where(chosen, kept, self.residual[:len(kept)])
+        if norm_:
+            self.rms = np.where(chosen, norm.model(total, inv_n, epsilon), self.rms)
+        self.expected["logits" if logits else "o"].append(out[:limit] if logits else out)
+
+    async def check(self):
+        for name, sink in self.sinks.items():
+            if self.expected[name]:
+                expected = np.concatenate(self.expected[name])
+                assert_same(to_floats(await sink.receive(len(expected)), self.config.lanes), expected)
+                self.expected[name] = []
+
+    def random_command(self):
+        rng = self.tb.rng
+        kind = rng.choice(["project", "rotate", "gate", "out", "attend", "embed", "logits"])
+        rows = 2 * rng.randint(1, 24)
+        scale = rng.choice([LaneScale.NONE, LaneScale.RMS])
+        bias = rng.randrange(2)
+        if kind == "project":
+            self.send(rows, lane_scale=scale, bias=bias)
+        elif kind == "rotate":
+            self.send(rows + 64, lane_scale=scale, bias=bias, mode=Mode.ROPE, head_blocks=rng.choice([1, 2]))
+        elif kind == "gate":
+            self.send(rows, lane_scale=scale, bias=bias, mode=Mode.GLU)
+        elif kind == "out":
+            self.send(rows, bias=bias, add=rng.randrange(2), store=rng.randrange(2), norm_=rng.randrange(2),
+                      lane_scale=scale)
+        elif kind == "attend":
+            self.send(rows, lane_scale=LaneScale.ATTENTION)
+        elif kind == "embed":
+            self.send(rows, embed=rng.choice(list(Element)), mask=1 << rng.randrange(self.config.lanes), store=1,
+                      norm_=1)
+        else:
+            self.send(rows, lane_scale=scale, logits=1, limit=rng.randint(1, rows))
+
+
+async def first_norm(system):
+    """Gives every residual row and 1/rms a value."""
+    system.send(128, store=1, norm_=1)
+    await system.check()
+
+
+@cocotb.test()
+async def under_stalls(dut):
+    system = System(dut, 1, 0.3)
+    await system.start()
+    await first_norm(system)
+    for _ in range(25):
+        system.random_command()
+    await system.check()
+    await system.settle()
+
+
+@cocotb.test()
+async def back_to_back(dut):
+    system = System(dut, 2, 0.0)
+    await system.start()
+    await first_norm(system)
+    for _ in range(40):
+        system.random_command()
+    await system.check()
+
+
+@cocotb.test()
+async def full_throughput(dut):
+    system = System(dut, 3, 0.0)
+    await system.start()
+    await first_norm(system)
+    sink, source = system.sinks["o"], system.rows
+    for mode in (Mode.PLAIN, Mode.ROPE):
+        start, first = len(source.cycles), len(sink.cycles)
+        system.send(128, bias=1, mode=mode, head_blocks=2)
+        await system.check()
+        assert source.cycles[-1] - source.cycles[start] == 127
+        assert sink.cycles[-1] - sink.cycles[first] == 127
+        assert sink.cycles[first] - source.cycles[start] == LATENCY + (mode == Mode.ROPE)
+    first = len(sink.cycles)
+    system.send(64, add=1, store=1, norm_=1)
+    await system.check()
+    assert sink.cycles[-1] - sink.cycles[first] == 63 * NORM_INTERVAL
+    # the next layer waits for 1/rms only
+    done, start = sink.cycles[-1], len(source.cycles)
+    system.send(32, lane_scale=LaneScale.RMS)
+    await system.check()
+    assert source.cycles[start] - done <= 26 + system.config.lanes
+
+
+@pytest.mark.parametrize("config", ["slim", "kria"])
+def test_chain(sim, config):
+    harness.run(ChainAndVectors(get_config(config)), __name__, sim=sim, parameters=config)
+
+
+def test_model_is_close_to_float64():
+    rng = np.random.default_rng(0)
+    v, bias, residual, weight = rng.standard_normal((64, 3)), rng.standard_normal(64), \
+        rng.standard_normal((64, 3)), rng.standard_normal(64)
+    scale = np.array([0.5, 2, 1])
+    x = v * scale + bias[:, None] + residual
+    out, kept, total = chain.model_rows(
+        v.astype(np.float32), scale=scale.astype(np.float32), bias=bias.astype(np.float32),
+        residual=residual.astype(np.float32), store=True, weight=weight.astype(np.float32))
+    assert np.allclose(kept, x, atol=1e-6)
+    assert np.allclose(out, x * weight[:, None], atol=3e-6)
+    assert np.allclose(total, (x * x).sum(0), rtol=1e-5)
