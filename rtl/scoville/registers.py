@@ -22,8 +22,13 @@ class Status(enum.IntEnum):
     WATCHDOG = 7  # no progress for WATCHDOG cycles
 
 
-STALLS = ("memory", "header", "dependency", "softmax", "drain", "idle")
-"""Reasons for a cycle in which the array does no useful work, in the order of the counters."""
+STALLS = ("memory", "header", "bus", "drain", "softmax", "dependency", "idle")
+"""Reasons for a cycle in which the array does no useful work, in the order of the counters.
+
+memory: no beat has come; header: the beat is scales, minimums or a vector; bus: an item takes more beats than one;
+drain: the epilogue has no room; softmax: probabilities are not ready; dependency: an instruction waits for those before
+it, or for KV writes; idle: the rest (instruction fetch, prompt tokens, the pass's beginning and end).
+"""
 
 
 @dataclass(frozen=True)

@@ -312,13 +312,14 @@ class Top(wiring.Component):
 
     def _count(self, m, registers, counters, sequence, array, decoder, back, front):
         """Performance counters: what each cycle was spent on."""
-        weights_missing = array.no_weights
+        starved = array.no_weights
         reasons = {
-            "memory": (weights_missing | array.no_task) & decoder.waiting,
-            "header": (weights_missing | array.no_task) & decoder.header,
-            "dependency": back.waiting,
-            "softmax": back.waiting_softmax,
+            "memory": starved & decoder.waiting,
+            "header": (starved | array.no_task) & decoder.header,
+            "bus": starved,
             "drain": array.drain_full,
+            "softmax": back.waiting_softmax,
+            "dependency": back.waiting | front.waiting_kv,
             "idle": 1,
         }
         m.d.comb += [

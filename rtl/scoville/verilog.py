@@ -27,14 +27,14 @@ def emit_rtlil(component, name="top"):
     return rtlil.convert(component, name=name, emit_src=False)
 
 
-def from_rtlil(text, *, system_verilog=False):
+def from_rtlil(text, *, system_verilog=True):
     """Verilog text of RTLIL text. See `emit`."""
     with _builtin_yosys():
         return verilog._convert_rtlil_text(text, strip_internal_attrs=True,
                                            write_verilog_opts=("-sv",) if system_verilog else ())
 
 
-def emit(component, name="top", *, system_verilog=False):
+def emit(component, name="top", *, system_verilog=True):
     """Verilog of a component.
 
     Parameters

@@ -61,7 +61,8 @@ def random_instruction(config, rng, opcode, **given):
             del fields["table"], fields["table_stride"]
     elif opcode is Opcode.ATTEND:
         room = config.operand_blocks - 3 * group * config.max_head_blocks
-        fields |= {"kv_heads": rng.randint(1, 3), "src": rng.randint(0, room), "dst": rng.randint(0, room), "table": table, "table_stride": bus * rng.randint(1, 30)}
+        fields |= {"kv_heads": rng.randint(1, 3), "src": rng.randint(0, room), "dst": rng.randint(0, room),
+                   "table": table, "table_stride": bus * rng.randint(1, 30)}
     elif opcode is Opcode.END:
         fields["only_last"] = 0
     fields |= given
