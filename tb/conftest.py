@@ -1,4 +1,4 @@
-"""Options and fixtures of the testbenches: `pytest --sim icarus` or ``SIM=icarus`` picks one simulator, both by default."""
+"""Options of the testbenches: `pytest --sim icarus` or ``SIM=icarus`` picks one simulator, both by default."""
 
 import os
 

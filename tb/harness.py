@@ -1,4 +1,4 @@
-"""What every testbench stands on: clock, reset, stream sources and sinks that stall at random and check the stream rules."""
+"""What every testbench stands on: clock, reset, and stream sources and sinks that stall and check the stream rules."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def pack(shape, value):
 
 
 def unpack(shape, packed):
-    """The inverse of `pack`: dicts for structs, lists for arrays, Python ints (signed where the field is) for numbers."""
+    """The inverse of `pack`: dicts for structs, lists for arrays, ints (negative where the field is) for numbers."""
     layout = _layout(shape)
     if layout is None:
         cast = Shape.cast(shape)

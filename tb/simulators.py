@@ -24,8 +24,8 @@ SIMULATORS = ("verilator", "icarus")
 BUILD = Path(__file__).resolve().parent.parent / "build" / "tb"
 TIMESCALE = ("1ns", "1ps")
 VERILATOR_ARGS = ["-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--no-timing", "--assert", "--x-assign", "fast"]
-# Icarus 11 oscillates for ever on some always_comb blocks that assign a vector in parts, and never starts an ``always @*``
-# whose inputs are constant from time 0 on if it reads SystemVerilog: so it gets plain Verilog, as Verilog.
+# Icarus 11 oscillates for ever on some always_comb blocks, and in its SystemVerilog mode never starts an ``always @*``
+# whose inputs are constant from time 0 on: so it gets plain Verilog, as Verilog.
 ICARUS_ARGS = ["-g2005"]
 # The wheel's verilated.mk leaves CFG_CXXFLAGS_PCH_I empty, and a design big enough to be split then fails to link.
 MAKE_VARIABLES = {"CFG_CXXFLAGS_PCH_I": "-include", "OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"}
@@ -86,9 +86,10 @@ def _inputs(component):
 
 
 def _verilog(component, sim):
-    """Verilog of the component in the simulator's dialect, through a cache by the hash of its RTLIL: Yosys takes seconds."""
+    """Verilog in the simulator's dialect, through a cache by the hash of the RTLIL: Yosys takes seconds."""
     rtlil = emit_rtlil(component)
-    path = BUILD / "verilog" / (hashlib.sha256(rtlil.encode()).hexdigest()[:20] + (".sv" if sim == "verilator" else ".v"))
+    suffix = ".sv" if sim == "verilator" else ".v"
+    path = BUILD / "verilog" / (hashlib.sha256(rtlil.encode()).hexdigest()[:20] + suffix)
     with _lock(path.with_suffix(path.suffix + ".lock")):
         if not path.exists():
             text = from_rtlil(rtlil, system_verilog=sim == "verilator")

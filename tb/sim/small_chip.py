@@ -1,4 +1,4 @@
-"""A component with the ports of the chip: it adds up a stretch of memory and writes the sum. The simulator is tested with it."""
+"""A component with the ports of the chip, to test the simulator with: it adds up memory and writes the sum."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import enum, wiring

@@ -70,9 +70,9 @@ def test_full_throughput(config, share):
 
 def test_timing():
     """Latency, bandwidth and refresh cost the cycles that they say."""
-    def cycles(beats, **timing):
+    def cycles(length, **timing):
         chip = make(timing=MemoryTiming(**timing))
-        start(chip, 0, beats)
+        start(chip, 0, length)
         return chip.run(100_000)
 
     base = cycles(1, read_latency=10)

@@ -27,8 +27,8 @@ def response_layout(config):
 class FetchPort(wiring.Component):
     """Serves the small reads of `clients` clients, one burst at a time, client 0 first.
 
-    A request's beats come back in order on the stream of the same number before another request is served. A burst goes out
-    only when the response FIFO is empty, so RREADY is always high. Throughput: one burst of up to 16 beats a
+    A request's beats come back in order on the stream of the same number before another request is served. A burst
+    goes out only when the response FIFO is empty, so RREADY is always high. Throughput: one burst of up to 16 beats a
     memory latency. Bursts end at multiples of 16 beats, so none crosses 4 KB.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The stream reader: long descriptors in, memory beats out in order, as far ahead of the consumer as its FIFO allows."""
+"""The stream reader: descriptors in, memory beats out in order, as far ahead of the consumer as its FIFO allows."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, fifo, stream, wiring
@@ -36,8 +36,9 @@ class StreamReader(wiring.Component):
 
     A burst goes out only when the FIFO has room for all of it, so RREADY is always high and no other reader of the bus
     waits for this one's consumer. Throughput: a beat a cycle while the memory's latency is at most
-    ``stream_beats`` cycles less the few of this unit's own pipeline. Bursts end at multiples of `burst_beats` beats, so none
-    crosses 4 KB. A failed read still delivers its beats (zeros if it was outside the window), so that nothing downstream hangs.
+    ``stream_beats - 8`` cycles (the rest is this unit's own pipeline). Bursts end at multiples of `burst_beats` beats,
+    so none crosses 4 KB. A failed read still delivers its beats (zeros if it was outside the window), so that nothing
+    downstream hangs.
 
     Parameters
     ----------
@@ -111,7 +112,8 @@ class StreamReader(wiring.Component):
 
         # One burst waits here until it may go out.
         burst_valid = Signal()
-        burst_address, burst_end = Signal(config.addr_bits, reset_less=True), Signal(config.addr_bits + 1, reset_less=True)
+        burst_address = Signal(config.addr_bits, reset_less=True)
+        burst_end = Signal(config.addr_bits + 1, reset_less=True)
         burst_beats = Signal(range(self.burst_beats + 1), reset_less=True)
         burst_go = Signal()
         m.d.comb += split_ready.eq(~burst_valid | burst_go)
