@@ -40,7 +40,7 @@ demo: $(BIN)/.ready  ## a language model writes text, computed by the RTL
 	  --max-new-tokens $(TOKENS)
 
 test: $(BIN)/.ready lint check  ## what to run before a push: lint, types, testbenches under both simulators
-	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile -m "not slow" $(if $(K),-k "$(K)")
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile --smoke $(if $(K),-k "$(K)")
 
 sim: $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED=1] [K=pattern] [JOBS=2] [WAVES=1]
 	@mkdir -p build

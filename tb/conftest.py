@@ -8,6 +8,8 @@ from simulators import SIMULATORS, run_seed
 def pytest_addoption(parser):
     parser.addoption("--sim", choices=SIMULATORS, default=os.environ.get("SIM") or None,
                      help="run under this simulator only")
+    parser.addoption("--smoke", action="store_true", 
+                     help="one configuration a testbench, nano where it has it, and no slow test")
 
 
 def pytest_report_header(config):
@@ -18,3 +20,21 @@ def pytest_generate_tests(metafunc):
     if "sim" in metafunc.fixturenames:
         only = metafunc.config.getoption("--sim")
         metafunc.parametrize("sim", [only] if only else SIMULATORS)
+
+
+def pytest_collection_modifyitems(config, items):
+    """With --smoke, of the configurations of a testbench only one; all simulators stay."""
+    if not config.getoption("--smoke"):
+        return
+    chosen = {}
+    for item in items:
+        parameters = getattr(item, "callspec", None) and item.callspec.params
+        if not parameters or "sim" not in parameters:
+            continue
+        key = item.nodeid.split("[")[0], parameters["sim"]
+        if key not in chosen or ("nano" in parameters.values() and "nano" not in chosen[key].callspec.params.values()):
+            chosen[key] = item
+    kept = [item for item in items if item.get_closest_marker("slow") is None
+            and ("sim" not in getattr(getattr(item, "callspec", None), "params", {}) or item in chosen.values())]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept

@@ -39,7 +39,8 @@ def configurations():
 
 def pages():
     """File name to text, for every generated page."""
-    return {"registers.md": registers.markdown(), "instructions.md": instructions(), "configurations.md": configurations()}
+    return {"registers.md": registers.markdown(), "instructions.md": instructions(),
+            "configurations.md": configurations()}
 
 
 def main():

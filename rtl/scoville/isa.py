@@ -45,7 +45,7 @@ class Mode(enum.IntEnum):
 
 
 class Dest(enum.IntEnum):
-    NONE = 0
+    NONE = 0  # refused: results have to go somewhere
     OPERAND = 1  # quantised, to the lane's own operand bank
     QUERY = 2  # quantised, to the bank of the lane that will attend for this head
     KEY = 3  # quantised to 8 bits, to the KV cache
@@ -77,7 +77,7 @@ FIELDS = {
     Opcode.ATTEND: _COMMON | {
         "src": (84, 12), "dst": (96, 12), "kv_heads": (120, 8), "softmax_scale": (128, 32)} | _PAGES,
 }
-"""Fields by opcode. `inv_n`/`epsilon` (norm = 1) and `table`/`table_stride` (dest KEY or VALUE) share bits in LINEAR."""
+"""Fields by opcode. In LINEAR, `inv_n` and `epsilon` (norm = 1) share bits with `table` and `table_stride` (KEY, VALUE)."""
 
 
 def encode(opcode, **fields):
@@ -102,7 +102,7 @@ def encode(opcode, **fields):
 
 
 def field(word, opcode, name):
-    """The bits of one field of an instruction word: an int's slice is not meant, only an HDL value's."""
+    """The bits of one field of an instruction word that is an HDL value."""
     lsb, width = FIELDS[opcode][name]
     return word[lsb:lsb + width]
 

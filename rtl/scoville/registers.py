@@ -16,8 +16,8 @@ class Status(enum.IntEnum):
     READ_ERROR = 1  # AXI error response to a read; ERROR_ADDRESS is the burst's
     WRITE_ERROR = 2  # AXI error response to a write
     ILLEGAL_INSTRUCTION = 3  # ERROR_ADDRESS is the instruction's
-    WINDOW = 4  # a read outside WINDOW_BASE .. WINDOW_LIMIT
-    PAGE_FAULT = 5  # a KV page that is not mapped; ERROR_ADDRESS is the page-table row's
+    WINDOW = 4  # a read, or a write of logits, outside WINDOW_BASE .. WINDOW_LIMIT; ERROR_ADDRESS is the burst's
+    PAGE_FAULT = 5  # a KV page that is not mapped, or whose entry cannot be read; ERROR_ADDRESS is the page-table row's
     CONTEXT = 6  # the sequence reached CONTEXT positions
     WATCHDOG = 7  # no progress for WATCHDOG cycles
 
@@ -52,7 +52,7 @@ def _map():
         ("STATUS", "r", "Bit 0 running, bit 1 done, bit 2 error, bit 3 saturated (an FP32 result was clipped), bit 4 idle_bus,"
                         " bits 15..8 status code, bits 31..16 tokens waiting in TOKEN."),
         ("IRQ_ENABLE", "rw", "Bit 0 token, bit 1 done, bit 2 error."),
-        ("IRQ_STATUS", "w1c", "As IRQ_ENABLE; token is set when a token enters the empty FIFO."),
+        ("IRQ_STATUS", "w1c", "As IRQ_ENABLE; token is set when a token enters the FIFO."),
         ("TOKEN", "pop", "The next generated token; 0xFFFFFFFF if there is none."),
         ("ERROR_ADDRESS_LO", "r", "Address of the fault, low word."),
         ("ERROR_ADDRESS_HI", "r", "Address of the fault, high word."),
@@ -75,9 +75,9 @@ def _map():
         ("KV_BASE_HI", "rw", "High word."),
         ("KV_PAGES", "rw", "Pages in the pool; a page number at or above it is a fault."),
         ("KV_PAGE_BYTES", "rw", "Bytes from one page to the next."),
-        ("WINDOW_BASE_LO", "rw", "Reads below this address are refused."),
+        ("WINDOW_BASE_LO", "rw", "Reads, and writes of logits, below this address are refused."),
         ("WINDOW_BASE_HI", "rw", "High word."),
-        ("WINDOW_LIMIT_LO", "rw", "Reads at or above this address are refused."),
+        ("WINDOW_LIMIT_LO", "rw", "Reads, and writes of logits, at or above this address are refused."),
         ("WINDOW_LIMIT_HI", "rw", "High word."),
         ("LOGITS_LO", "rw", "Where the logits of each generated token go, one row after the other; 0 for nowhere."),
         ("LOGITS_HI", "rw", "High word."),

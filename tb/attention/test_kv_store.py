@@ -28,7 +28,7 @@ class Store(wiring.Component):
             "lookup": Out(stream.Signature(page_request_layout(config))),
             "found": In(stream.Signature(page_address_layout(config))),
             "bus": Out(axi.write_signature(config)),
-            "clear": In(1), "busy": Out(1), "fault": Out(1), "fault_page": Out(24)})
+            "clear": In(1), "busy": Out(1), "fault": Out(1), "fault_row": Out(config.addr_bits)})
 
     def elaborate(self, platform):
         m = Module()
@@ -42,7 +42,7 @@ class Store(wiring.Component):
         connect(m, writer.bus, flipped(self.bus))
         m.d.comb += [
             store.writes_done.eq(writer.idle), store.clear.eq(self.clear),
-            self.busy.eq(store.busy), self.fault.eq(store.fault), self.fault_page.eq(store.fault_page)]
+            self.busy.eq(store.busy), self.fault.eq(store.fault), self.fault_row.eq(store.fault_row)]
         return m
 
 
@@ -149,7 +149,7 @@ async def largest_head(dut):
 
 @cocotb.test()
 async def page_fault(dut):
-    """Blocks of a missing page are dropped, the others are written, the first missing page is reported."""
+    """Blocks of a missing page are dropped, the others are written, the row of the first missing page is reported."""
     system = System(dut, 4, 0.2, head_blocks=2, missing={(1, 5), (0, 6)})
     await system.start()
     for position in (5 * 32 + 3, 7 * 32, 6 * 32 + 9):
@@ -157,7 +157,7 @@ async def page_fault(dut):
             system.append(value, position, 1)
     await system.settle()
     system.check()
-    assert dut.fault.value and int(dut.fault_page.value) == 5
+    assert dut.fault.value and int(dut.fault_row.value) == TABLE + STRIDE
     dut.clear.value = 1
     await system.tb.wait(1)
     dut.clear.value = 0

@@ -58,7 +58,8 @@ class KvStore(wiring.Component):
     writes_done : In(1), the writer is idle.
     busy : Out(1), from the cycle after `command` is taken until its last write has its response.
     clear : In(1), forgets a fault.
-    fault : Out(1), a page was not there; its block was dropped. fault_page : Out(24), the first such page's number.
+    fault : Out(1), a page was not there; its block was dropped.
+    fault_row : Out(addr_bits), the address of the first such page's row in the page table.
     """
 
     def __init__(self, config):
@@ -74,7 +75,7 @@ class KvStore(wiring.Component):
             "busy": Out(1),
             "clear": In(1),
             "fault": Out(1),
-            "fault_page": Out(24),
+            "fault_row": Out(config.addr_bits),
         })
 
     def elaborate(self, platform):
@@ -174,7 +175,7 @@ class KvStore(wiring.Component):
                 with m.If(self.found.valid):
                     m.d.sync += known.eq(1)
                     with m.If(self.found.payload.fault & ~self.fault):
-                        m.d.sync += [self.fault.eq(1), self.fault_page.eq(page)]
+                        m.d.sync += [self.fault.eq(1), self.fault_row.eq(row)]
                     m.next = "PAGE"
             with m.State("CODES"):
                 m.d.comb += [

@@ -1,0 +1,131 @@
+"""The whole chip gives the golden model's bits: on every configuration, memory timing, model shape and weight format."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from llamas import compiled, golden, prompt_for, random_llama, same_bits
+from machine import FAST, SATURATED, Machine
+from scoville.config import get_config
+from scoville_host.checkpoint import load_checkpoint
+from scoville_host.compiler import compile_model
+from scoville_sim import MemoryTiming
+from simulators import run_seed
+
+TINY = Path(__file__).resolve().parents[2] / "models" / "tiny"
+# The builds of the large chips take minutes.
+CONFIGS = ["nano", "slim", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wide", "kria"))]
+STALLING = MemoryTiming(read_latency=20, write_latency=10, refresh_interval=500, refresh_cycles=40, stall_ar=0.3,
+                        stall_r=0.3, stall_aw=0.3, stall_w=0.3, stall_b=0.3)
+
+SHAPES = {
+    "plain": {"hidden": 64, "heads": 2, "kv_heads": 2, "head_dim": 32},
+    "head of 24, groups of 3, biases": {"hidden": 80, "heads": 3, "kv_heads": 1, "head_dim": 24, "ffn": 100,
+                                        "biases": ("q", "k", "v")},
+    "head of 40, groups of 4, untied": {"hidden": 72, "heads": 4, "kv_heads": 1, "head_dim": 40, "ffn": 100,
+                                        "tied": False},
+    "head of 48, every bias": {"hidden": 48, "heads": 2, "kv_heads": 2, "head_dim": 48, "ffn": 40, "vocab": 33,
+                               "biases": ("q", "k", "v", "o", "gate", "up", "down")},
+    "head of 96": {"hidden": 96, "heads": 2, "kv_heads": 1, "head_dim": 96, "ffn": 64, "vocab": 64, "tied": False},
+}
+FORMATS = ("q8_0", "q4_0", "q4_1", "mxfp4")
+
+
+def check(image, prompt, max_new, *, timing=FAST, memory_seed=0, **settings):
+    """Run on the Verilated chip and on the golden model."""
+    wanted = golden(image, prompt, max_new, **settings)
+    with Machine(image, timing=timing, seed=memory_seed) as machine:
+        tokens, logits = machine.run(prompt, max_new, **settings)
+        assert tokens == wanted.tokens
+        assert same_bits(logits, wanted.logits)
+        assert machine.counters_add_up()
+        assert not machine.chip.read("STATUS") & SATURATED
+    return wanted
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shapes(name, shape):
+    image = compiled(get_config(name), **SHAPES[shape], layers=1)
+    check(image, prompt_for(random_llama(**SHAPES[shape]), 7), 3)
+
+
+@pytest.mark.parametrize("weights", FORMATS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_weight_formats(name, weights):
+    image = compiled(get_config(name), weights=weights, hidden=80, heads=3, kv_heads=3, head_dim=24, layers=1)
+    check(image, [5, 76, 0], 2)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_more_than_a_page(name):
+    """33 prompt tokens: with an odd number of lanes to spare, a chunk of the prompt ends behind a page's end."""
+    shape = {"layers": 1, "heads": 3, "hidden": 32, "ffn": 32, "vocab": 40}
+    image = compiled(get_config(name), **shape)
+    check(image, prompt_for(random_llama(**shape), 33), 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_pages_and_layers(name):
+    shape = {"layers": 2, "heads": 4, "kv_heads": 2, "hidden": 80, "head_dim": 40, "ffn": 100}
+    image = compiled(get_config(name), **shape)
+    check(image, prompt_for(random_llama(**shape), 71), 30, timing=MemoryTiming(read_latency=60))
+
+
+@pytest.mark.parametrize("latency", [1, 100, 300])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_memory_latency(name, latency):
+    image = compiled(get_config(name), layers=1, heads=3)
+    check(image, [1, 2, 3, 4, 5], 2, timing=MemoryTiming(read_latency=latency, write_latency=latency))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_random_stalls(name, seed):
+    image = compiled(get_config(name), layers=1, heads=3)
+    latency = (1, 300)[seed % 2]
+    check(image, [1, 2, 3, 4, 5], 2, timing=dataclasses.replace(STALLING, read_latency=latency),
+          memory_seed=1000 * run_seed() + seed)
+
+
+def test_tight_memory():
+    """One burst at a time, one beat in four cycles."""
+    image = compiled(get_config("nano"), layers=1, heads=3)
+    check(image, [1, 2, 3], 2, timing=MemoryTiming(read_latency=12, beats=1, period=4, outstanding=1))
+
+
+@pytest.mark.parametrize("name", ["nano", pytest.param("slim", marks=pytest.mark.slow)])
+def test_sampling(name):
+    image = compiled(get_config(name), layers=1, heads=3)
+    results = [check(image, [9, 8, 7], 6, temperature=temperature, seed=seed).tokens
+               for temperature, seed in ((1.5, 5), (1.5, 6 << 40 | 1), (0.7, 5), (1e-6, 5), (0.0, 0))]
+    assert results[0] != results[1]
+    assert results[3] == results[4]
+
+
+def tiny(name):
+    return compile_model(load_checkpoint(TINY), get_config(name), context=128)
+
+
+@pytest.mark.parametrize("name", ["nano", *(pytest.param(name, marks=pytest.mark.slow)
+                                            for name in ("slim", "wide", "kria"))])
+def test_tiny(name):
+    check(tiny(name), [1, 40, 7, 300, 21], 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nano", "slim", "wide", "kria"])
+def test_tiny_past_a_page(name):
+    check(tiny(name), [(7 * n + 3) % 400 for n in range(41)], 40, temperature=1.0, seed=3)
+
+
+@pytest.mark.slow
+def test_configurations_agree():
+    """Golden models of other layouts are compared with each other in test_golden; here the chips are."""
+    results = []
+    for name in ("nano", "slim", "wide", "kria"):
+        image = compiled(get_config(name), **SHAPES["head of 24, groups of 3, biases"])
+        with Machine(image) as machine:
+            results.append(machine.run(list(range(35)), 4))
+    assert all(tokens == results[0][0] and same_bits(logits, results[0][1]) for tokens, logits in results)
