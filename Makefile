@@ -52,9 +52,8 @@ verilog: $(BIN)/.ready  ## build/<config>/scoville.v, its ports, register map an
 synth: $(BIN)/.ready  ## lint the Verilog and synthesise it for ECP5 and Xilinx: [CONFIG=nano]
 	@$(BIN)/python -m scoville_sim.synth --config $(CONFIG)
 
-bench: $(BIN)/.ready  ## exact cycle counts of models/tiny on nano, as JSON too
-	@mkdir -p build/bench
-	@$(BIN)/scoville bench --model tiny --config nano --json build/bench/tiny-nano.json
+bench: $(BIN)/.ready  ## exact cycle counts against benchmarks/baseline.json
+	@$(BIN)/python -m scoville_host.benchmark
 
 docs: $(BIN)/.ready  ## the generated pages of docs/
 	@$(BIN)/python -m scoville.documents

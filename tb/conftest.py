@@ -8,7 +8,7 @@ from simulators import SIMULATORS, run_seed
 def pytest_addoption(parser):
     parser.addoption("--sim", choices=SIMULATORS, default=os.environ.get("SIM") or None,
                      help="run under this simulator only")
-    parser.addoption("--smoke", action="store_true", 
+    parser.addoption("--smoke", action="store_true",
                      help="one configuration a testbench, nano where it has it, and no slow test")
 
 

@@ -87,7 +87,7 @@ class GoldenMemory:
     Parameters
     ----------
     config : ChipConfig
-    data : uint8 array, changed in place by KV writes and logits
+    data : uint8 array, changed in place by KV writes
     base : address of ``data[0]``
     kv_base, kv_pages, kv_page_bytes : the pool of KV pages, as the registers of the same names
 

@@ -27,6 +27,7 @@ from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import ErrorKind, StreamReader
 from scoville.memory.writer import StreamWriter
+from scoville.numerics import fp32
 from scoville.registers import STALLS
 from scoville.sampler.sampler import Sampler
 from scoville.weights.decoder import WeightDecoder
@@ -35,7 +36,6 @@ __all__ = ["Top"]
 
 INSTRUCTION_QUEUE = 8
 TOKEN_QUEUE = 16
-FP32_MAX = 0x7F7FFFFF
 
 
 class Top(wiring.Component):
@@ -234,7 +234,8 @@ class Top(wiring.Component):
         self._tokens(m, registers, sequence, tokens)
         self._faults(m, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array)
         self._count(m, registers, counters, sequence, array, decoder, back, front)
-        self._status(m, registers, sequence, faults, tokens, chain, array, softmax, reader, fetch_port, writer, reset)
+        self._status(m, registers, sequence, faults, tokens, chain, softmax, quantiser, reader, fetch_port,
+                     writer, reset)
 
         m.d.comb += [
             stop.eq(fault | reset_wanted),
@@ -365,7 +366,8 @@ class Top(wiring.Component):
                 getattr(registers, f"get_{register}_hi").eq(value[32:]),
             ]
 
-    def _status(self, m, registers, sequence, faults, tokens, chain, array, softmax, reader, fetch_port, writer, reset):
+    def _status(self, m, registers, sequence, faults, tokens, chain, softmax, quantiser, reader, fetch_port,
+                writer, reset):
         """STATUS, the error address and the identity of the build."""
         config = self.config
         done = Signal()
@@ -377,11 +379,16 @@ class Top(wiring.Component):
             m.d.sync += done.eq(1)
         token_in, token_out = tokens.i.valid & tokens.i.ready, tokens.o.valid & tokens.o.ready
         m.d.sync += waiting.eq(waiting + token_in - token_out)
-        for rows in (array.o, softmax.o, chain.o):  # the largest finite value comes only from clipping
-            values = rows.payload if rows is not array.o else rows.p.values
-            clipped = Cat(values[lane][:31] == FP32_MAX for lane in range(config.lanes))
-            with m.If(rows.valid & clipped.any()):
-                m.d.sync += saturated.eq(1)
+        # The largest finite value comes only from clipping. Lanes that no token uses hold anything.
+        tokens_mask = Cat(lane < sequence.state.tokens for lane in range(config.lanes))
+        lost = Signal(4)
+        m.d.sync += lost.eq(Cat(
+            chain.clipped,
+            chain.logits.valid & (tokens_mask & fp32.clipped(chain.logits.payload)).any(),
+            *(rows.valid & rows.ready & (quantiser.command.p.mask & fp32.clipped(rows.payload)).any()
+              for rows in (chain.o, softmax.o))))
+        with m.If(lost.any()):
+            m.d.sync += saturated.eq(1)
         with m.If(reset):
             m.d.sync += [done.eq(0), saturated.eq(0), waiting.eq(0)]
         idle_bus = reader.idle & fetch_port.idle & writer.idle

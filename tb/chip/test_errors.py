@@ -60,14 +60,14 @@ def instructions(machine):
             return
 
 
-def patch(machine, address, opcode, **values):
-    """Change fields of the instruction at `address` in memory."""
-    place = machine.chip.memory[address:address + INSTRUCTION_BYTES]
-    word = int.from_bytes(place.tobytes(), "little")
+def patch(machine, place, kind, **values):
+    """Change fields of the instruction of this kind at address `place` in memory."""
+    data = machine.chip.memory[place:place + INSTRUCTION_BYTES]
+    word = int.from_bytes(data.tobytes(), "little")
     for name, value in values.items():
-        lsb, width = FIELDS[opcode][name]
+        lsb, width = FIELDS[kind][name]
         word = word & ~(((1 << width) - 1) << lsb) | value << lsb
-    place[:] = np.frombuffer(word.to_bytes(INSTRUCTION_BYTES, "little"), np.uint8)
+    data[:] = np.frombuffer(word.to_bytes(INSTRUCTION_BYTES, "little"), np.uint8)
 
 
 def burst_start(region, address):

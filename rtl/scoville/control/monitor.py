@@ -14,7 +14,7 @@ COUNTER_BITS = 48
 class PerformanceCounters(wiring.Component):
     """Counts cycles of a sequence; every cycle is either work or one of the stall reasons.
 
-    The six stalls and the work add up to the cycles.
+    The stalls and the work add up to the cycles.
 
     Members
     -------

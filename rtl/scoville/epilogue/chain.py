@@ -84,6 +84,7 @@ class Chain(wiring.Component):
     logits : Out(stream(FP32[T])), to the sampler
     bias, norm, rope : read ports of the vector unit
     busy : a command runs, or its rows are in the pipeline; the computation of 1/rms does not count
+    clipped : Out(1), a row is taken from the array in which a lane of the mask has the largest finite value
     """
 
     def __init__(self, config):
@@ -100,6 +101,7 @@ class Chain(wiring.Component):
             "norm": Out(norm_port(config)),
             "rope": Out(rope_port(config)),
             "busy": Out(1),
+            "clipped": Out(1),
         })
 
     def elaborate(self, platform):
@@ -145,6 +147,7 @@ class Chain(wiring.Component):
             admit.eq(running & enable & Mux(from_embed, self.embed.valid, self.i.valid)),
             self.i.ready.eq(running & enable & ~from_embed),
             self.embed.ready.eq(running & enable & from_embed),
+            self.clipped.eq(self.i.valid & self.i.ready & (command.mask & fp32.clipped(self.i.payload.values)).any()),
         ]
         with m.If(admit):
             m.d.sync += row.eq(row + 1)
