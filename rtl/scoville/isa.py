@@ -77,7 +77,7 @@ FIELDS = {
     Opcode.ATTEND: _COMMON | {
         "src": (84, 12), "dst": (96, 12), "kv_heads": (120, 8), "softmax_scale": (128, 32)} | _PAGES,
 }
-"""Fields by opcode. In LINEAR, `inv_n` and `epsilon` (norm = 1) share bits with `table` and `table_stride` (KEY, VALUE)."""
+"""Fields by opcode. In LINEAR, `inv_n`, `epsilon` (norm = 1) share bits with `table`, `table_stride` (KEY, VALUE)."""
 
 
 def encode(opcode, **fields):

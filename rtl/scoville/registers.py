@@ -49,7 +49,8 @@ def _map():
         ("SHAPE", "r", "Bytes of the bus (31..16), rows (15..8), lanes (7..0)."),
         ("SHAPE2", "r", "dot_width (15..8), act_bits (7..0)."),
         ("CONTROL", "w", "Bit 0: start the sequence. Bit 1: soft reset, once STATUS.idle_bus is set."),
-        ("STATUS", "r", "Bit 0 running, bit 1 done, bit 2 error, bit 3 saturated (an FP32 result was clipped), bit 4 idle_bus,"
+        ("STATUS", "r", "Bit 0 running, bit 1 done, bit 2 error, bit 3 saturated (an FP32 result was clipped),"
+                        " bit 4 idle_bus,"
                         " bits 15..8 status code, bits 31..16 tokens waiting in TOKEN."),
         ("IRQ_ENABLE", "rw", "Bit 0 token, bit 1 done, bit 2 error."),
         ("IRQ_STATUS", "w1c", "As IRQ_ENABLE; token is set when a token enters the FIFO."),
@@ -121,7 +122,8 @@ def markdown():
 
 def c_header():
     """The register map as a C header."""
-    lines = ["/* Made from rtl/scoville/registers.py; do not edit. */", "#ifndef SCOVILLE_REGS_H", "#define SCOVILLE_REGS_H", ""]
+    lines = ["/* Made from rtl/scoville/registers.py; do not edit. */",
+             "#ifndef SCOVILLE_REGS_H", "#define SCOVILLE_REGS_H", ""]
     lines += [f"#define SCOVILLE_{r.name:<24} 0x{r.address:03x}u /* {r.access}: {r.doc} */" for r in REGISTERS]
     lines += [""] + [f"#define SCOVILLE_STATUS_{s.name:<20} {s.value}u" for s in Status]
     return "\n".join([*lines, "", "#endif", ""])

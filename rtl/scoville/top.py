@@ -15,7 +15,7 @@ from scoville.control.instruction_fetch import InstructionFetch
 from scoville.control.monitor import FaultLatch, PerformanceCounters
 from scoville.control.queue import Queue
 from scoville.control.register_file import RegisterFile
-from scoville.control.sequence import SequenceController
+from scoville.control.sequence import STOPS, SequenceController
 from scoville.epilogue.chain import Chain
 from scoville.epilogue.quantiser import Quantiser
 from scoville.epilogue.router import Router
@@ -66,7 +66,7 @@ class Top(wiring.Component):
         m.submodules.registers = registers = RegisterFile(config)
         connect(m, flipped(self.s_axil), registers.bus)
 
-        # A soft reset clears everything but the settings. It takes effect once no bus transaction is open: after a fault,
+        # A soft reset clears all but the settings. It takes effect once no bus transaction is open: after a fault,
         # or once a reset is wanted, no read begins, and what the stream still brings is dropped.
         reset_wanted = Signal()
         reset = Signal()
@@ -265,7 +265,7 @@ class Top(wiring.Component):
             sequence.max_new.eq(registers.set_max_new),
             sequence.context.eq(registers.set_context),
             sequence.stop_count.eq(registers.set_stop_count),
-            Cat(sequence.stops).eq(Cat(registers.set_stop0, registers.set_stop1, registers.set_stop2, registers.set_stop3)),
+            Cat(sequence.stops).eq(Cat(getattr(registers, f"set_stop{index}") for index in range(STOPS))),
             instruction_fetch.base.eq(wide("program")),
             walker.kv_base.eq(wide("kv_base")),
             walker.kv_pages.eq(registers.set_kv_pages),
@@ -332,7 +332,8 @@ class Top(wiring.Component):
             faults.raise_context.eq(sequence.overrun),
             faults.run.eq(sequence.running),
             faults.progress.eq(array.issue | (self.m_axi.rvalid & self.m_axi.rready)
-                               | (self.m_axi.wvalid & self.m_axi.wready) | (sequence.token.valid & ~sequence.token.ready)),
+                               | (self.m_axi.wvalid & self.m_axi.wready)
+                               | (sequence.token.valid & ~sequence.token.ready)),
             self._error_seen.eq(faults.fault & ~was_fault),
         ]
 

@@ -41,9 +41,9 @@ def emit(component, name="top", *, system_verilog=True):
     ----------
     component : wiring.Component
     name : name of the top module
-    system_verilog : write `always_comb` and `always_ff`, which Verilator and Yosys read as they are meant. The plain
-        ``always @*`` form is only for Icarus 11, which oscillates on some `always_comb` blocks; Verilator 5.48 simulated
-        that form wrongly (docs/simulator.md).
+    system_verilog : write `always_comb` and `always_ff`, which Verilator and Yosys read as meant. The plain
+        ``always @*`` form is only for Icarus 11, which oscillates on some `always_comb` blocks; Verilator 5.48
+        simulated that form wrongly (docs/simulator.md).
 
     Returns
     -------

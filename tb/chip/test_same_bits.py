@@ -1,4 +1,4 @@
-"""The whole chip gives the golden model's bits: on every configuration, memory timing, model shape and weight format."""
+"""The whole chip gives the golden model's bits: on every configuration, memory timing, model shape, weight format."""
 
 import dataclasses
 from pathlib import Path

@@ -13,7 +13,7 @@ from amaranth.lib.data import StructLayout
 
 from .pipe import PipeUnit, width_of
 
-__all__ = ["MAX_BITS", "Fp32Add", "Fp32FromInt", "Fp32Mul", "add", "constant", "from_int", "greater", "model", "mul",
+__all__ = ["MAX_BITS", "Fp32Add", "Fp32FromInt", "Fp32Mul", "add", "clipped", "constant", "from_int", "greater", "model", "mul",
            "neg", "normalise", "round_pack", "scale2", "to_fixed", "unpack"]
 
 MAX_BITS = 0x7F7FFFFF  # the largest finite value
@@ -181,6 +181,11 @@ def to_fixed(pipe, a, fraction_bits, width):
 def neg(value):
     """-value, combinational; zero stays +0."""
     return Mux(value[23:31].any(), Cat(value[:31], ~value[31]), C(0, 32))
+
+
+def clipped(values):
+    """For each of several values, whether it has the largest magnitude, which only clipping gives; combinational."""
+    return Cat(values[index][:31] == MAX_BITS for index in range(len(values)))
 
 
 def greater(a, b):
