@@ -17,7 +17,7 @@ export AMARANTH_USE_YOSYS := builtin
 export SEED WAVES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim verilog synth bench docs check lint clean tools
+.PHONY: help demo test sim verilog synth bench docs check lint clean tools icarus
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -25,6 +25,11 @@ help:  ## this list
 tools:
 	@for tool in g++ perl $(PYTHON); do command -v $$tool > /dev/null || { \
 	  echo "$$tool is missing; install it with: apt-get install g++ make perl python3-venv" >&2; exit 2; }; done
+
+# Icarus, where it is asked for.
+icarus:
+	@test "$(SIM)" = verilator || command -v iverilog > /dev/null || { \
+	  echo "iverilog is missing; install it with: apt-get install iverilog (or say SIM=verilator)" >&2; exit 2; }
 
 # The virtual environment, with the packages and what tests need; made once.
 $(BIN)/.ready: pyproject.toml | tools
@@ -39,10 +44,10 @@ demo: $(BIN)/.ready  ## a language model writes text, computed by the RTL
 	@$(BIN)/scoville generate --model $(MODEL) --config $(CONFIG) --backend rtl --prompt "$(PROMPT)" \
 	  --max-new-tokens $(TOKENS)
 
-test: $(BIN)/.ready lint check  ## what to run before a push: lint, types, testbenches under both simulators
-	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile --smoke $(if $(K),-k "$(K)")
+test: icarus $(BIN)/.ready lint check  ## what to run before a push: lint, types, testbenches under both simulators
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile --smoke $(if $(SIM),--sim $(SIM)) $(if $(K),-k "$(K)")
 
-sim: $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED=1] [K=pattern] [JOBS=2] [WAVES=1]
+sim: icarus $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED=1] [K=pattern] [JOBS=2] [WAVES=1]
 	@mkdir -p build
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile --junitxml=build/sim.xml $(if $(SIM),--sim $(SIM)) $(if $(K),-k "$(K)")
 

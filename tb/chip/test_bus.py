@@ -38,7 +38,7 @@ class Host:
         channels = (read.ar_channel, read.r_channel, write.aw_channel, write.w_channel, write.b_channel,
                     own_read.ar_channel, own_read.r_channel, own_write.aw_channel, own_write.w_channel,
                     own_write.b_channel)
-        for model in (self.ram, read, write, own_read, own_write):
+        for model in (read, write, own_read, own_write):
             model.log.setLevel("WARNING")
         for number, channel in enumerate(channels):
             channel.set_pause_generator(pauses(f"{self.bench.seed} {number}", stalls))

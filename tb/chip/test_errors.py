@@ -11,7 +11,6 @@ from llamas import compiled, golden, same_bits
 from machine import FAST, IDLE_BUS, SATURATED, Machine
 from scoville.config import get_config
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, Opcode, decode
-from scoville.memory.reader import StreamReader
 from scoville.registers import Status
 from scoville_host.driver import DONE, ERROR, INTERRUPTS, RUNNING
 
@@ -72,7 +71,7 @@ def patch(machine, place, kind, **values):
 
 def burst_start(region, address):
     """Where the reader's burst that reads `address` of a region begins."""
-    step = StreamReader(CONFIG).burst_beats * CONFIG.bus_bytes
+    step = CONFIG.stream_beats // 4 * CONFIG.bus_bytes  # bursts end at multiples of it
     return max(region.address, address // step * step)
 
 

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from scoville.array.drain import drain_row
 from scoville.config import BLOCK
+from scoville.gating import sleeper
 from scoville.isa import Mode
 from scoville.numerics import fp32
 from scoville.numerics.pipe import Pipe
@@ -84,6 +85,7 @@ class Chain(wiring.Component):
     logits : Out(stream(FP32[T])), to the sampler
     bias, norm, rope : read ports of the vector unit
     busy : a command runs, or its rows are in the pipeline; the computation of 1/rms does not count
+    awake : Out(1), the state may change in this cycle: a command can start, or rows come or are inside
     clipped : Out(1), a row is taken from the array in which a lane of the mask has the largest finite value
     """
 
@@ -101,13 +103,16 @@ class Chain(wiring.Component):
             "norm": Out(norm_port(config)),
             "rope": Out(rope_port(config)),
             "busy": Out(1),
+            "awake": Out(1),
             "clipped": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.pair = pairs = PairStage(self.config)
-        m.submodules.rms = rms = RmsUnit(self.config)
+        pairs = PairStage(self.config)
+        m.submodules.pair = sleeper(m, pairs, tail=3)
+        rms = RmsUnit(self.config)
+        m.submodules.rms = sleeper(m, rms)
 
         command = Signal(chain_command(self.config))
         running = Signal()
@@ -126,6 +131,8 @@ class Chain(wiring.Component):
             start.eq(self.command.valid & self.command.ready),
             self.factor.ready.eq(start & attention),
             self.busy.eq(running | flowing),
+            self.awake.eq(flowing | rms.busy | self.o.valid | self.logits.valid | (self.command.valid & ~running)
+                          | (running & (self.i.valid | self.embed.valid))),
         ]
         with m.If(start):
             m.d.sync += [command.eq(new), running.eq(1)]

@@ -13,8 +13,8 @@ from amaranth.lib.data import StructLayout
 
 from .pipe import PipeUnit, width_of
 
-__all__ = ["MAX_BITS", "Fp32Add", "Fp32FromInt", "Fp32Mul", "add", "clipped", "constant", "from_int", "greater", "model", "mul",
-           "neg", "normalise", "round_pack", "scale2", "to_fixed", "unpack"]
+__all__ = ["MAX_BITS", "Fp32Add", "Fp32FromInt", "Fp32Mul", "add", "clipped", "constant", "from_int", "greater",
+           "model", "mul", "neg", "normalise", "round_pack", "scale2", "to_fixed", "unpack"]
 
 MAX_BITS = 0x7F7FFFFF  # the largest finite value
 
