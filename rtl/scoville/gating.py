@@ -1,4 +1,4 @@
-"""Clock gates for units that sleep: off in the chip that is built, on in its simulation, where a clock edge costs time."""
+"""Clock gates for units that sleep: off in the chip that is built, on in its simulation, where an edge costs time."""
 
 from contextlib import contextmanager
 
@@ -33,7 +33,7 @@ def gate_reset(reset):
         _gates.soft_reset = reset
 
 
-def sleeper(m, component, *awake, tail=31, signs=("valid", "busy"), wrap=lambda component: component):
+def sleeper(m, component, *awake, tail=63, signs=("valid", "busy"), wrap=lambda component: component):
     """`component`, ready to be a submodule of `m`; with gates, its clock stands still while it has nothing to do.
 
     It is awake while a stream of it is valid, its `busy` is high, one of `awake` is, or in reset, and `tail` cycles

@@ -103,7 +103,7 @@ class Top(wiring.Component):
         router = unit("router", Router(config))
         kv_store = KvStore(config)
         sleepy("kv_store", kv_store, kv_store.clear)
-        sampler = sleepy("sampler", Sampler(config))
+        sampler = unit("sampler", Sampler(config))
         dump = sleepy("dump", LogitsDump(config))
         # Control.
         sequence = unit("sequence", SequenceController(config))

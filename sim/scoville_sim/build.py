@@ -163,9 +163,10 @@ def build_chip(config, component=None, *, waves=False):
     component : function ``config -> wiring.Component`` with the chip's ports; `scoville.top.Top` by default.
     """
     if component is not None:
-        return build_library(emit(RegisteredInputs(component(config)), system_verilog=True), config.bus_bytes, waves=waves,
-                             name=config.name)
-    key = _hash(config, amaranth.__version__, (HERE / "inputs.py").read_bytes(), *(path.read_bytes() for path in _source_files()))
+        return build_library(emit(RegisteredInputs(component(config)), system_verilog=True), config.bus_bytes,
+                             waves=waves, name=config.name)
+    key = _hash(config, amaranth.__version__, (HERE / "inputs.py").read_bytes(),
+                *(path.read_bytes() for path in _source_files()))
     path = cache_folder() / "verilog" / f"{key}.sv"
     with _lock(path.with_suffix(".lock")):
         if not path.exists():

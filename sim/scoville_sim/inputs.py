@@ -9,9 +9,10 @@ __all__ = ["RegisteredInputs"]
 class RegisteredInputs(wiring.Component):
     """`component`, whose inputs and reset take what is given to this one's at the clock edge before.
 
-    Verilator evaluates the logic that an input port reaches before the clock edge, and again after it. Behind a register
-    an input counts as state: that logic is evaluated once a cycle, after the edge. The simulator, whose memory decides
-    what it drives from its own state alone, gives the inputs of the next cycle with the edge, so nothing comes later.
+    Verilator evaluates the logic that an input port reaches before the clock edge, and again after it. Behind a
+    register an input counts as state: that logic is evaluated once a cycle, after the edge. The simulator, whose memory
+    decides what it drives from its own state alone, gives the inputs of the next cycle with the edge, so nothing comes
+    later.
 
     Parameters
     ----------

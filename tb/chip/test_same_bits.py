@@ -57,12 +57,13 @@ def test_weight_formats(name, weights):
     check(image, [5, 76, 0], 2)
 
 
+@pytest.mark.parametrize("length", [33, 66])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_more_than_a_page(name):
-    """33 prompt tokens: with an odd number of lanes to spare, a chunk of the prompt ends behind a page's end."""
+def test_more_than_a_page(name, length):
+    """Two pages, and three: from the third on, the scores of a page are computed amid the sums over the values."""
     shape = {"layers": 1, "heads": 3, "hidden": 32, "ffn": 32, "vocab": 40}
     image = compiled(get_config(name), **shape)
-    check(image, prompt_for(random_llama(**shape), 33), 3)
+    check(image, prompt_for(random_llama(**shape), length), 3)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from scoville.array.dot_unit import linear
 from scoville.array.drain import Drain, drain_row
-from scoville.array.lane import Lane, Latencies
+from scoville.array.lane import Lane, Latencies, accumulator_tiles
 from scoville.array.operand import operand_depth
 from scoville.numerics import fp32
 from scoville.numerics.block import block_layout
@@ -27,7 +27,7 @@ def array_task(config):
     return data.StructLayout({
         "address": range(operand_depth(config)),
         "kblocks": 12,
-        "tile": range(max(2, config.max_head_blocks)),
+        "tile": range(accumulator_tiles(config)),
         "clear": 1,
         "rescale": 1,
         "drain": 1,
@@ -147,7 +147,7 @@ class DotArray(wiring.Component):
         # What travels with it: age 0 is the cycle of its last slice
         pipe = Pipe(m)
         control = Signal(data.StructLayout({
-            "address": range(config.interleave * config.max_head_blocks), "clear": 1, "drain": 1, "tag": 1,
+            "address": range(config.interleave * accumulator_tiles(config)), "clear": 1, "drain": 1, "tag": 1,
             "shift": data.ArrayLayout(8, config.lanes)}), reset_less=True)
         valid = Signal()
         m.d.sync += valid.eq(slices == 1 if config.block_cycles > 1 else accept)

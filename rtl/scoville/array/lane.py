@@ -3,14 +3,13 @@
 from amaranth.hdl import Cat, Const, Module, Mux, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from scoville.array.dot_unit import dot_latency, dot_product, scaled_term
 from scoville.numerics import fp32
 from scoville.numerics.block import Scale, block_layout
 from scoville.numerics.pipe import Pipe
 
-__all__ = ["ADD_LATENCY", "Accumulate", "Lane", "Latencies"]
+__all__ = ["ADD_LATENCY", "Accumulate", "Lane", "Latencies", "accumulator_tiles"]
 
 ADD_LATENCY = 4
 
@@ -57,8 +56,13 @@ def rescaled(value, shift):
     return Mux(field > 0, Cat(value[:23], field[:8], value[31]), Const(0, 32))
 
 
+def accumulator_tiles(config):
+    """Tiles that can be in progress: the dimension blocks of a head, and the scores of a page between them."""
+    return config.max_head_blocks + 1
+
+
 class Lane(wiring.Component):
-    """R dot units on one activation block, each with `interleave * max_head_blocks` FP32 accumulators.
+    """R dot units on one activation block, each with accumulators for `accumulator_tiles` tiles.
 
     Per item and row: acc = (clear ? 0 : acc * 2^-shift) + (dot * scale + sum * minimum) * 2^(e8 - 127), roundings as in
     the numerics contract. The pipeline moves in every cycle. Codes and block are taken a slice a cycle; scales, control
@@ -84,7 +88,7 @@ class Lane(wiring.Component):
 
     def __init__(self, config):
         self.config = config
-        self.depth = config.interleave * config.max_head_blocks
+        self.depth = config.interleave * accumulator_tiles(config)
         super().__init__({
             "first": In(1),
             "slice": In(range(max(2, config.block_cycles))),
@@ -141,5 +145,4 @@ class Lane(wiring.Component):
             result = fp32.add(pipe, old, terms[row])
             assert result.at == latency.result
             m.d.comb += self.values[row].eq(result.value)
-        assert 1 << exact_log2(self.depth) == self.depth
         return m

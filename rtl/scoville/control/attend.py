@@ -91,7 +91,7 @@ class AttendWalker(wiring.Component):
                             "info": info | {"dest": QuantDest.PROBABILITY.value, "dst": probability}})
                         out["task"].append({
                             "address": fields["src"] + (kv_head * group + number) * blocks, "kblocks": blocks,
-                            "tile": 0, "clear": 1, "rescale": 0, "drain": 1, "tag": 1})
+                            "tile": config.max_head_blocks, "clear": 1, "rescale": 0, "drain": 1, "tag": 1})
                     if page:
                         last = page == pages
                         probability = config.operand_blocks + (page - 1) % 2 * config.max_head_blocks
@@ -220,6 +220,8 @@ class AttendWalker(wiring.Component):
                 m.d.comb += [
                     self.task.valid.eq(1),
                     self.task.p.address.eq(query),
+                    # Not a tile of the head's: between a page's values and the next one's, those hold the sums.
+                    self.task.p.tile.eq(config.max_head_blocks),
                     self.task.p.kblocks.eq(blocks),
                     self.task.p.clear.eq(1),
                     self.task.p.drain.eq(1),

@@ -5,7 +5,6 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from scoville.gating import sleeper
 from scoville.numerics import fp32
 from scoville.numerics.pipe import Pipe
 
@@ -58,8 +57,7 @@ class Sampler(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        gumbel = GumbelNoise()
-        m.submodules.noise = sleeper(m, gumbel)
+        m.submodules.noise = gumbel = GumbelNoise()
         pipe = Pipe(m)
         command, new = Signal(self.command.payload.shape(), reset_less=True), self.command.payload
         running, row = Signal(), Signal(24)
