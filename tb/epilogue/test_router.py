@@ -4,9 +4,10 @@ import cocotb
 import harness
 import pytest
 from scoville.array.operand import operand_depth, operand_write
+from scoville.attention.kv_store import kv_block_layout
 from scoville.config import BLOCK, get_config
 from scoville.epilogue import router
-from scoville.epilogue.router import QuantDest, Router, kv_block, quantised_block
+from scoville.epilogue.router import QuantDest, Router, quantised_block
 
 
 class System:
@@ -64,7 +65,7 @@ class System:
 
     async def check(self):
         for name, sink, layout in (("operand", self.operand, operand_write(self.config)),
-                                   ("kv", self.kv, kv_block(self.config))):
+                                   ("kv", self.kv, kv_block_layout(self.config))):
             expected = self.expected[name]
             received = await sink.receive(len(expected)) if expected else []
             assert [harness.unpack(layout, payload) for payload in received] == expected

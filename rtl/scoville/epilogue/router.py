@@ -1,14 +1,15 @@
 """The block router: gives every quantised block its place in the operand buffer or in the KV cache."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.array.operand import operand_depth, operand_write
+from scoville.attention.kv_store import kv_block_layout
 from scoville.config import BLOCK
 from scoville.numerics.block import block_layout
 
-__all__ = ["QuantDest", "Router", "kv_block", "model", "quant_info", "quantised_block"]
+__all__ = ["QuantDest", "Router", "model", "quant_info", "quantised_block"]
 
 
 class QuantDest(enum.Enum, shape=3):
@@ -44,18 +45,6 @@ def quantised_block(config):
     })
 
 
-def kv_block(config):
-    """Layout of a block for the KV cache: part `part` of one token's (lane's) key or value of a head, 8 bits a code."""
-    return data.StructLayout({
-        "lane": range(max(2, config.lanes)),
-        "kv_head": 8,
-        "part": 4,
-        "value": 1,
-        "q": data.ArrayLayout(signed(8), BLOCK),
-        "e8": 8,
-    })
-
-
 class Router(wiring.Component):
     """Sends blocks to the operand buffer or to the KV store, with the address of "Operand buffer map".
 
@@ -76,7 +65,7 @@ class Router(wiring.Component):
     -------
     i : In(stream(quantised_block))
     operand : Out(stream(operand_write))
-    kv : Out(stream(kv_block))
+    kv : Out(stream(kv_block_layout))
     probability_done : pulses in the cycle in which the last block of a PROBABILITY command is written
     busy : a block waits at the input or at an output
     """
@@ -86,7 +75,7 @@ class Router(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(quantised_block(config))),
             "operand": Out(stream.Signature(operand_write(config))),
-            "kv": Out(stream.Signature(kv_block(config))),
+            "kv": Out(stream.Signature(kv_block_layout(config))),
             "probability_done": Out(1),
             "busy": Out(1),
         })
