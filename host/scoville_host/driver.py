@@ -109,4 +109,8 @@ class Driver:
         """Cycle counters of the sequence: dict with cycles, prefill_cycles, beats, work and stalls (a dict)."""
         names = {"cycles": "CYCLES", "prefill_cycles": "PREFILL_CYCLES", "beats": "BEATS", "work": "WORK"}
         found = {key: self.read(name) for key, name in names.items()}
-        return found | {"stalls": {reason: self.read(f"STALL_{reason.upper()}") for reason in STALLS}}
+        stalls = {}
+        for index, reason in enumerate(STALLS):
+            self.write("STALL_SELECT", index)
+            stalls[reason] = self.read("STALL")
+        return found | {"stalls": stalls}

@@ -22,12 +22,39 @@ class Status(enum.IntEnum):
     WATCHDOG = 7  # no progress for WATCHDOG cycles
 
 
-STALLS = ("memory", "header", "bus", "drain", "softmax", "dependency", "idle")
-"""Reasons for a cycle in which the array does no useful work, in the order of the counters.
+STALLS = {
+    # The array has a task and room for its results, and no item of the weight stream.
+    "memory": "beats that are on their way have not come",
+    "kv_write": "nothing is being read: appends to the KV cache have to be written before pages are read",
+    "page_walk": "nothing is being read: the page table is looked up",
+    "vector": "the beat is of a vector: norm weights, RoPE row, embedding row, bias, code table",
+    "header": "the beat is scales, minimums or exponents",
+    "bus": "an item takes more beats than one",
+    "decoder": "the decoder fills, or its command has not come",
+    # The array has an item, and its tile has no room in the drain. Rows wait for:
+    "drain_kv": "the KV store",
+    "drain_quantiser": "the quantiser",
+    "drain_logits": "the sampler, or the writing of logits",
+    "drain_rms": "1/rms",
+    "drain_norm": "the sum of squares: 4 cycles a row",
+    "drain_chain": "nothing: one row a cycle leaves; or the command before, in the chain",
+    # The array has no task.
+    "softmax": "probabilities or shifts are not ready, or the softmax unit takes no scores",
+    "dependency_linear": "a LINEAR waits for the instructions before it",
+    "dependency_kv": "a LINEAR of queries, keys or values does",
+    "dependency_attend": "ATTEND does",
+    "dependency_logits": "the LINEAR of the logits does",
+    "dependency_load": "LOAD, ROPE or EMBED does",
+    "pass_end": "END does: the last results and writes",
+    "prompt": "token ids of the prompt are read",
+    "sampling": "the token is not sampled, or not taken by the host",
+    "fetch": "no instruction, or no read of one, has come from the front end",
+    "command": "the back end sends commands",
+    "idle": "the rest: the steps between two passes",
+}
+"""Reasons for a cycle in which the array does no useful work. Every cycle is charged to the first that applies.
 
-memory: no beat has come; header: the beat is scales, minimums or a vector; bus: an item takes more beats than one;
-drain: the epilogue has no room; softmax: probabilities are not ready; dependency: an instruction waits for those before
-it, or for KV writes; idle: the rest (instruction fetch, prompt tokens, the pass's beginning and end).
+Their places are the numbers that STALL_SELECT takes.
 """
 
 
@@ -93,10 +120,10 @@ def _map():
         ("BEATS_HI", "r", "High word."),
         ("WORK_LO", "r", "Cycles in which the array did useful work."),
         ("WORK_HI", "r", "High word."),
+        ("STALL_SELECT", "rw", "Which of the stall reasons below STALL shows."),
+        ("STALL_LO", "r", "Cycles lost to the reason that STALL_SELECT names; 2 cycles after it was written."),
+        ("STALL_HI", "r", "High word."),
     ]
-    for reason in STALLS:
-        table.append((f"STALL_{reason.upper()}_LO", "r", f"Cycles lost to: {reason}."))
-        table.append((f"STALL_{reason.upper()}_HI", "r", "High word."))
     resets = {"ID": IDENTITY, "VERSION": VERSION}
     return tuple(Register(name, 4 * index, access, doc, resets.get(name, 0))
                  for index, (name, access, doc) in enumerate(table))
@@ -115,9 +142,12 @@ def markdown():
     """The register map as a Markdown page."""
     rows = [f"| `0x{r.address:03x}` | {r.name} | {r.access} | {r.doc} |" for r in REGISTERS]
     codes = [f"| {s.value} | {s.name} |" for s in Status]
+    reasons = [f"| {index} | {name} | {doc} |" for index, (name, doc) in enumerate(STALLS.items())]
     return "\n".join(["# Registers", "", "Made from `rtl/scoville/registers.py`; do not edit.", "",
                       "| address | name | access | meaning |", "|---|---|---|---|", *rows, "",
-                      "| status code | name |", "|---|---|", *codes, ""])
+                      "| status code | name |", "|---|---|", *codes, "",
+                      "| STALL_SELECT | reason | the array did no useful work in a cycle, because … |",
+                      "|---|---|---|", *reasons, ""])
 
 
 def c_header():
@@ -126,4 +156,5 @@ def c_header():
              "#ifndef SCOVILLE_REGS_H", "#define SCOVILLE_REGS_H", ""]
     lines += [f"#define SCOVILLE_{r.name:<24} 0x{r.address:03x}u /* {r.access}: {r.doc} */" for r in REGISTERS]
     lines += [""] + [f"#define SCOVILLE_STATUS_{s.name:<20} {s.value}u" for s in Status]
+    lines += [""] + [f"#define SCOVILLE_STALL_{name.upper():<20} {index}u" for index, name in enumerate(STALLS)]
     return "\n".join([*lines, "", "#endif", ""])

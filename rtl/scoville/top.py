@@ -9,6 +9,8 @@ from scoville.array.operand import OperandBuffer
 from scoville.attention.kv_store import KvStore
 from scoville.attention.pages import PageWalker
 from scoville.attention.softmax import Softmax
+from scoville.control.accounting import activity, stall_reasons
+from scoville.control.activity import activity_layout
 from scoville.control.back_end import BackEnd
 from scoville.control.front_end import FrontEnd
 from scoville.control.instruction_fetch import InstructionFetch
@@ -29,7 +31,6 @@ from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import ErrorKind, StreamReader
 from scoville.memory.writer import StreamWriter
 from scoville.numerics import fp32
-from scoville.registers import STALLS
 from scoville.sampler.sampler import Sampler
 from scoville.weights.decoder import WeightDecoder
 
@@ -51,6 +52,7 @@ class Top(wiring.Component):
     m_axi : Out(AXI4), to memory
     s_axil : In(AXI4-Lite), registers (`scoville.registers`)
     interrupt : Out(1), level: an enabled IRQ_STATUS bit is set
+    activity : Out(activity_layout()), what the chip did in the cycle before: a trace port, which may be left open
     """
 
     def __init__(self, config):
@@ -59,6 +61,7 @@ class Top(wiring.Component):
             "m_axi": Out(axi.signature(config)),
             "s_axil": In(axi.lite_signature()),
             "interrupt": Out(1),
+            "activity": Out(activity_layout()),
         })
 
     def elaborate(self, platform):
@@ -73,11 +76,15 @@ class Top(wiring.Component):
         reset = Signal()
         stop = Signal()
 
+        parts = {}
+
         def unit(name, component):
+            parts[name] = component
             setattr(m.submodules, name, ResetInserter(reset)(component))
             return component
 
         def sleepy(name, component, *awake, **options):
+            parts[name] = component
             setattr(m.submodules, name, sleeper(m, component, *awake, wrap=ResetInserter(reset), **options))
             return component
 
@@ -243,7 +250,7 @@ class Top(wiring.Component):
         self._settings(m, registers, sequence, instruction_fetch, walker, reader, fetch_port, back, sampler, faults)
         self._tokens(m, registers, sequence, tokens)
         self._faults(m, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array)
-        self._count(m, registers, counters, sequence, array, decoder, back, front)
+        self._count(m, registers, counters, sequence, parts)
         self._status(m, registers, sequence, faults, tokens, chain, softmax, quantiser, reader, fetch_port,
                      writer, reset)
 
@@ -347,29 +354,21 @@ class Top(wiring.Component):
             self._error_seen.eq(faults.fault & ~was_fault),
         ]
 
-    def _count(self, m, registers, counters, sequence, array, decoder, back, front):
-        """Performance counters: what each cycle was spent on."""
-        starved = array.no_weights
-        reasons = {
-            "memory": starved & decoder.waiting,
-            "header": (starved | array.no_task) & decoder.header,
-            "bus": starved,
-            "drain": array.drain_full,
-            "softmax": back.waiting_softmax,
-            "dependency": back.waiting | front.waiting_kv,
-            "idle": 1,
-        }
+    def _count(self, m, registers, counters, sequence, units):
+        """Performance counters, and the trace port: what each cycle was spent on."""
         m.d.comb += [
             counters.clear.eq(sequence.start),
             counters.run.eq(sequence.running),
-            counters.work.eq(array.issue),
+            counters.work.eq(units["array"].issue),
             counters.beat.eq(self.m_axi.rvalid & self.m_axi.rready & (self.m_axi.rid == 0)),
             counters.prefill.eq(sequence.generated == 0),
-            counters.reason.eq(Cat(reasons[name] for name in STALLS)),
+            counters.reason.eq(stall_reasons(m, units)),
+            counters.select.eq(registers.set_stall_select),
             registers.get_generated.eq(sequence.generated),
+            self.activity.as_value().eq(activity(m, units, counters.charged)),
         ]
-        shown = {"cycles": "cycles", "prefill_cycles": "prefill_cycles", "beats": "beats", "work": "work_cycles"}
-        shown |= {f"stall_{name}": f"stall_{name}" for name in STALLS}
+        shown = {"cycles": "cycles", "prefill_cycles": "prefill_cycles", "beats": "beats", "work": "work_cycles",
+                 "stall": "stall"}
         for register, counter in shown.items():
             value = getattr(counters, counter)
             m.d.comb += [

@@ -16,6 +16,15 @@
 using Memory = AxiMemory<SCOVILLE_BUS_BYTES>;
 
 namespace {
+// The trace port's word; 0 for a chip without one.
+template <typename Top>
+uint32_t activity_of(const Top& top) {
+    if constexpr (requires { top.activity; })
+        return uint32_t(top.activity);
+    else
+        return 0;
+}
+
 constexpr unsigned SETTLE = 2;  // cycles from the end of reset to the first access: the chip's reset is a register
 constexpr unsigned LITE_TIMEOUT = 10000;  // cycles a register access may take
 
@@ -92,7 +101,20 @@ struct Chip {
         top.clk = 1;
         top.eval();
         dump(1);
+        if (!events.empty()) record();
     }
+
+    // Keeps the word of the trace port when it changes: the last `events.size()` of them.
+    void record() {
+        const uint32_t word = activity_of(top);
+        if (recorded && word == last_word) return;
+        last_word = word;
+        events[recorded++ % events.size()] = {memory.counters.cycles, word};
+    }
+
+    std::vector<ScovilleEvent> events;
+    uint64_t recorded = 0;
+    uint32_t last_word = 0;
 
     Memory::Inputs handed_over() {
         Memory::Inputs in;
@@ -212,6 +234,15 @@ const ScovilleCounters* chip_counters(const Chip* chip) { return &chip->memory.c
 uint32_t chip_error_count(const Chip* chip) { return uint32_t(chip->memory.errors.size()); }
 
 const char* chip_error(const Chip* chip, uint32_t index) { return chip->memory.errors[index].c_str(); }
+
+void chip_record(Chip* chip, uint64_t capacity) {
+    chip->events.assign(capacity, {});
+    chip->recorded = 0;
+}
+
+uint64_t chip_recorded(const Chip* chip) { return chip->recorded; }
+
+const ScovilleEvent* chip_events(const Chip* chip) { return chip->events.data(); }
 
 int chip_trace(Chip* chip, const char* path) {
 #ifdef SCOVILLE_WAVES

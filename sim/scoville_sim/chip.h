@@ -14,6 +14,11 @@ struct ScovilleCounters {
     uint64_t cycles, read_bursts, read_beats, write_bursts, write_beats, read_idle_cycles;
 };
 
+// From this cycle on, the trace port shows `word`.
+struct ScovilleEvent {
+    uint64_t cycle, word;
+};
+
 struct Chip;
 
 // The memory belongs to the caller and has to outlive the chip. Address 0 is its first byte.
@@ -34,6 +39,11 @@ void chip_set_timing(Chip*, const ScovilleTiming*);
 const ScovilleCounters* chip_counters(const Chip*);
 uint32_t chip_error_count(const Chip*);
 const char* chip_error(const Chip*, uint32_t index);
+// Records the trace port from now on; the last `capacity` changes are kept. 0 stops it.
+void chip_record(Chip*, uint64_t capacity);
+// Changes so far, and the buffer: change n is at n modulo the capacity.
+uint64_t chip_recorded(const Chip*);
+const ScovilleEvent* chip_events(const Chip*);
 // Starts a VCD file; 0 if this build has no waves.
 int chip_trace(Chip*, const char* path);
 }

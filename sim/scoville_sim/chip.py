@@ -26,6 +26,10 @@ class _Counters(ctypes.Structure):
                                           "read_idle_cycles")]
 
 
+class _Event(ctypes.Structure):
+    _fields_ = [("cycle", _u64), ("word", _u64)]
+
+
 _FUNCTIONS = {
     "create": (_chip, [ctypes.POINTER(_u8), _u64, ctypes.POINTER(_Timing), _u64]),
     "destroy": (None, [_chip]),
@@ -41,6 +45,9 @@ _FUNCTIONS = {
     "counters": (ctypes.POINTER(_Counters), [_chip]),
     "error_count": (_u32, [_chip]),
     "error": (ctypes.c_char_p, [_chip, _u32]),
+    "record": (None, [_chip, _u64]),
+    "recorded": (_u64, [_chip]),
+    "events": (ctypes.POINTER(_Event), [_chip]),
     "trace": (ctypes.c_int, [_chip, ctypes.c_char_p]),
 }
 
@@ -75,6 +82,7 @@ class VerilatedChip:
     def __init__(self, config, memory_bytes, *, timing=None, seed=0, component=None, waves=None):
         self.config = config
         self._chip = None
+        self._capacity = 0  # changes of the trace port that are kept
         library = ctypes.CDLL(str(build_chip(config, component, waves=waves is not None)))
         self._library = {}
         for name, (result, arguments) in _FUNCTIONS.items():
@@ -159,6 +167,21 @@ class VerilatedChip:
     def set_timing(self, timing):
         """Another memory timing from this cycle on."""
         self._call("set_timing", ctypes.byref(_timing(timing)))
+
+    def record(self, capacity):
+        """Record what `Top.activity` shows from now on, and keep the last `capacity` changes; 0 stops it."""
+        self._capacity = capacity
+        self._call("record", capacity)
+
+    @property
+    def recorded(self):
+        """What `record` kept: (cycles uint64 [n], words uint64 [n]), oldest first, and whether anything was lost."""
+        count = self._call("recorded")
+        if not self._capacity or not count:
+            return np.zeros(0, np.uint64), np.zeros(0, np.uint64), False
+        kept = np.ctypeslib.as_array(self._call("events"), (self._capacity,)).view(np.uint64).reshape(-1, 2)
+        kept = np.roll(kept, -int(count % self._capacity), 0) if count > self._capacity else kept[:count]
+        return kept[:, 0].copy(), kept[:, 1].copy(), count > self._capacity
 
     @property
     def interrupt(self):

@@ -7,34 +7,61 @@ from scoville.config import get_config
 from scoville.control.monitor import FaultLatch, PerformanceCounters
 from scoville.registers import STALLS, Status
 
-COUNTERS = ["cycles", "prefill_cycles", "beats", "work_cycles"] + [f"stall_{name}" for name in STALLS]
+COUNTERS = ["cycles", "prefill_cycles", "beats", "work_cycles"]
 FAULTS = [status for status in Status if status not in (Status.OK, Status.WATCHDOG)]
+
+
+async def counts(dut):
+    """All counters, each reason's through the select port."""
+    got = {name: int(getattr(dut, name).value) for name in COUNTERS} | {"stalls": []}
+    for index in range(len(STALLS)):
+        dut.select.value = index
+        await RisingEdge(dut.clk)
+        await RisingEdge(dut.clk)
+        got["stalls"].append(int(dut.stall.value))
+    return got
 
 
 @cocotb.test()
 async def counters(dut):
     tb = harness.Bench(dut, 1)
     await tb.reset()
-    for density in (0.1, 0.5, 0.9):
+    for density in (0.02, 0.1, 0.5, 0.9):
         dut.run.value = 0
         dut.clear.value = 1
         await RisingEdge(dut.clk)
         dut.clear.value = 0
-        events = [{name: int(tb.rng.random() < (0.9 if name == "run" else density))
-                   for name in ("run", "work", "beat", "prefill")}
-                  | {"reason": sum((tb.rng.random() < density) << bit for bit in range(len(STALLS)))}
-                  for _ in range(1000)]
+        if density != 0.1:  # at 0.1 the first cycle counts at once
+            await tb.wait(2)
+            assert not any((await counts(dut))["stalls"])
+        events, reason = [], 0
+        for _ in range(1500):  # reasons come in runs, as they do in the chip
+            if tb.rng.random() < 0.4:
+                reason = sum((tb.rng.random() < density) << bit for bit in range(len(STALLS)))
+            events.append({name: int(tb.rng.random() < (0.9 if name == "run" else density))
+                           for name in ("run", "work", "beat", "prefill")} | {"reason": reason})
         for event in events:
             for name, value in event.items():
                 getattr(dut, name).value = value
             await RisingEdge(dut.clk)
         dut.run.value = 0
-        await RisingEdge(dut.clk)
-        got = {name: int(getattr(dut, name).value) for name in COUNTERS}
+        await tb.wait(2)
+        got = await counts(dut)
         assert got == PerformanceCounters.model(events)
-        assert got["cycles"] == got["work_cycles"] + sum(got[f"stall_{name}"] for name in STALLS)
-        await RisingEdge(dut.clk)
-        assert got == {name: int(getattr(dut, name).value) for name in COUNTERS}, "counts while it does not run"
+        assert got["cycles"] == got["work_cycles"] + sum(got["stalls"])
+        assert got == await counts(dut), "counts while it does not run"
+
+
+@cocotb.test()
+async def charged(dut):
+    """What each cycle is charged to, one cycle later."""
+    tb = harness.Bench(dut, 2)
+    await tb.reset()
+    for run, work, reason, expected in ((0, 1, 0, 31), (1, 1, 3, 0), (1, 0, 1, 1), (1, 0, 6, 2), (1, 0, 0, len(STALLS)),
+                                        (1, 0, 1 << len(STALLS) - 2, len(STALLS) - 1)):
+        dut.run.value, dut.work.value, dut.reason.value = run, work, reason
+        await tb.wait(2)
+        assert int(dut.charged.value) == expected
 
 
 async def fault_bench(dut, seed):
@@ -110,7 +137,7 @@ async def watchdog_off(dut):
 
 
 def test_counters(sim):
-    harness.run(PerformanceCounters(), __name__, sim=sim, testcase="counters")
+    harness.run(PerformanceCounters(), __name__, sim=sim, testcase=["counters", "charged"])
 
 
 def test_faults(sim):

@@ -22,7 +22,8 @@ class SmallChip(wiring.Component):
     """Sums the low 32 bits of `BEATS` beats at `ADDRESS` and writes two beats that hold the sum at `TARGET`.
 
     Registers: ADDRESS, BEATS, TARGET; START (a write starts; bits 1..0 are a `Breakage`); SUM; STATUS (bit 0 done,
-    bit 1 read error, bits 3..2 BRESP); FAULT (address of the first read error).
+    bit 1 read error, bits 3..2 BRESP); FAULT (address of the first read error). The trace port shows whether it is done
+    (bit 0) and whether a beat comes (bit 1).
     """
 
     def __init__(self, config):
@@ -31,6 +32,7 @@ class SmallChip(wiring.Component):
             "m_axi": Out(axi.signature(config)),
             "s_axil": In(axi.lite_signature()),
             "interrupt": Out(1),
+            "activity": Out(2),
         })
 
     def elaborate(self, platform):
@@ -91,6 +93,7 @@ class SmallChip(wiring.Component):
             reader.clear_error.eq(start),
             reader.o.ready.eq(1),
             self.interrupt.eq(done),
+            self.activity.eq(Cat(done, reader.o.valid)),
         ]
         with m.If(start):
             m.d.sync += [left.eq(beats), total.eq(0), done.eq(0)]

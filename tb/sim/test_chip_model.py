@@ -128,6 +128,27 @@ def test_boundary_is_checked():
         chip.run(10_000)
 
 
+def test_record():
+    """The changes of the trace port: every beat is there, and the last ones are kept."""
+    beats, kept = 200, {}
+    for capacity in (10_000, 8):
+        chip = make(timing=MemoryTiming(beats=1, period=4))
+        assert not len(chip.recorded[0])
+        chip.record(capacity)
+        first = chip.cycles
+        start(chip, 0, beats)
+        chip.run(10_000)
+        kept[capacity] = chip.recorded
+        chip.record(0)
+        chip.step()
+        assert not len(chip.recorded[0])
+    cycles, words, lost = kept[10_000]
+    assert not lost and words[-1] == 1 and first <= cycles[0]
+    assert (np.diff(cycles.astype(int)) > 0).all() and (np.diff(words.astype(int)) != 0).all()
+    assert (np.diff(cycles.astype(int))[words[:-1] == 2]).sum() == beats
+    assert kept[8][2] and (kept[8][0] == cycles[-8:]).all() and (kept[8][1] == words[-8:]).all()
+
+
 def test_registers():
     chip = make()
     with pytest.raises(SimError, match="error response"):

@@ -51,6 +51,7 @@ class BackEnd(wiring.Component):
     seed, invt : In, the sampler's settings
     done : Out(1), the pass has ended (for one cycle)
     waiting, waiting_softmax : Out(1), held by a dependency; by the softmax unit
+    opcode, dest : Out, of the instruction in progress
     """
 
     def __init__(self, config):
@@ -77,6 +78,8 @@ class BackEnd(wiring.Component):
             "done": Out(1),
             "waiting": Out(1),
             "waiting_softmax": Out(1),
+            "opcode": Out(4),
+            "dest": Out(3),
         })
 
     @staticmethod
@@ -240,6 +243,7 @@ class BackEnd(wiring.Component):
         lane = Signal(range(config.lanes + 1))
         tiles = Signal(20)
         self._payloads(m, word, lane)
+        m.d.comb += [self.opcode.eq(opcode), self.dest.eq(dest)]
 
         m.submodules.walker = walker = AttendWalker(config)
         m.d.comb += [

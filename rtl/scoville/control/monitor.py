@@ -1,72 +1,112 @@
 """Performance counters and the first fault."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from scoville.registers import STALLS, Status
 
-__all__ = ["FaultLatch", "PerformanceCounters"]
+__all__ = ["REASON_BITS", "STOPPED", "FaultLatch", "PerformanceCounters"]
 
 COUNTER_BITS = 48
+REASON_BITS = 5
+STOPPED = 31  # `charged` in a cycle that is not counted
 
 
 class PerformanceCounters(wiring.Component):
     """Counts cycles of a sequence; every cycle is either work or one of the stall reasons.
 
-    The stalls and the work add up to the cycles.
+    The stalls and the work add up to the cycles. One reason a cycle is charged, so that all of them share one adder:
+    the count of the reason in progress is in a register, the others are in a memory. Counts are complete 2 cycles after
+    the cycle that they count.
 
     Members
     -------
     clear : In(1), a sequence starts; run : In(1), count this cycle
     work, beat, prefill : In(1), the array does useful work; the reader receives a beat; no token yet
     reason : In(one bit for each of `registers.STALLS`), the first that is high is charged; the last catches the rest
-    cycles, prefill_cycles, beats, work_cycles, stall_<reason> : Out(48)
+    charged : Out(5), one cycle later: 0 for work, else 1 + the place of the reason; 31 if the cycle is not counted
+    cycles, prefill_cycles, beats, work_cycles : Out(48)
+    select : In(5), a place in `registers.STALLS`; stall : Out(48), that reason's cycles, one cycle after `select`
     """
 
     def __init__(self):
         super().__init__({
             "clear": In(1), "run": In(1), "work": In(1), "beat": In(1), "prefill": In(1),
-            "reason": In(len(STALLS)),
+            "reason": In(len(STALLS)), "charged": Out(REASON_BITS),
             "cycles": Out(COUNTER_BITS), "prefill_cycles": Out(COUNTER_BITS),
             "beats": Out(COUNTER_BITS), "work_cycles": Out(COUNTER_BITS),
-        } | {f"stall_{name}": Out(COUNTER_BITS) for name in STALLS})
+            "select": In(REASON_BITS), "stall": Out(COUNTER_BITS),
+        })
 
     @staticmethod
     def model(events):
-        """The counters after a run.
+        """The counters after a run; ``stalls`` is a list in the order of `registers.STALLS`.
 
         Parameters
         ----------
         events : list of dicts, one a cycle: `run`, `work`, `beat`, `prefill`, `reason` as the ports are
         """
-        counts = dict.fromkeys(["cycles", "prefill_cycles", "beats", "work_cycles"]
-                               + [f"stall_{name}" for name in STALLS], 0)
+        counts = dict.fromkeys(["cycles", "prefill_cycles", "beats", "work_cycles"], 0)
+        stalls = [0] * len(STALLS)
         for event in events:
             if event["run"]:
                 counts["cycles"] += 1
                 counts["prefill_cycles"] += event["prefill"]
                 counts["beats"] += event["beat"]
-                charged = [name for index, name in enumerate(STALLS) if event["reason"] >> index & 1]
-                counts["work_cycles" if event["work"] else f"stall_{(charged or STALLS[-1:])[0]}"] += 1
-        return counts
+                if event["work"]:
+                    counts["work_cycles"] += 1
+                else:
+                    reasons = event["reason"] | 1 << len(STALLS) - 1
+                    stalls[(reasons & -reasons).bit_length() - 1] += 1
+        return counts | {"stalls": stalls}
 
     def elaborate(self, platform):
         m = Module()
-        events = {"cycles": 1, "prefill_cycles": self.prefill, "beats": self.beat, "work_cycles": self.work}
-        free = ~self.work
-        for index, name in enumerate(STALLS):
-            mine = Signal(name=f"is_{name}")
-            m.d.comb += mine.eq(free & self.reason[index] if index < len(STALLS) - 1 else free)
-            events[f"stall_{name}"] = mine
-            free = free & ~self.reason[index]
-        for name, event in events.items():
-            counter = getattr(self, name)
-            with m.If(self.clear):
+        assert len(STALLS) < STOPPED
+        clear, beat, prefill = Signal(), Signal(), Signal()
+        reason = Signal(REASON_BITS)
+        m.d.comb += reason.eq(len(STALLS))
+        for index in reversed(range(len(STALLS) - 1)):
+            with m.If(self.reason[index]):
+                m.d.comb += reason.eq(1 + index)
+        m.d.sync += [clear.eq(self.clear), beat.eq(self.beat), prefill.eq(self.prefill),
+                     self.charged.eq(Mux(self.run, Mux(self.work, 0, reason), STOPPED))]
+
+        run = self.charged != STOPPED
+        work = self.charged == 0
+        for counter, event in ((self.cycles, 1), (self.prefill_cycles, prefill), (self.beats, beat),
+                               (self.work_cycles, work)):
+            with m.If(clear):
                 m.d.sync += counter.eq(0)
-            with m.Elif(self.run & event):
+            with m.Elif(run & event):
                 m.d.sync += counter.eq(counter + 1)
+        self._stalls(m, clear, run & ~work, (self.charged - 1)[:REASON_BITS])
         return m
+
+    def _stalls(self, m, clear, stalled, reason):
+        """One counter a reason: `count` + `one` is that of `current`, the memory has the others."""
+        m.submodules.counts = counts = Memory(shape=COUNTER_BITS, depth=len(STALLS), init=[])
+        write, read, shown = counts.write_port(), counts.read_port(domain="comb"), counts.read_port(domain="comb")
+        current, count, one = Signal(REASON_BITS), Signal(COUNTER_BITS), Signal()
+        used = Signal(1 << REASON_BITS)  # the memory holds a count of this sequence
+        change = stalled & (reason != current)
+        total = Signal(COUNTER_BITS)
+        m.d.comb += [
+            total.eq(count + one),
+            read.addr.eq(reason), shown.addr.eq(self.select),
+            write.addr.eq(current), write.data.eq(total), write.en.eq(change),
+        ]
+        m.d.sync += self.stall.eq(Mux(self.select == current, total,
+                                      Mux(used.bit_select(self.select, 1), shown.data, 0)))
+        with m.If(clear):
+            m.d.sync += [current.eq(0), count.eq(0), one.eq(0), used.eq(0)]
+        with m.Elif(stalled):
+            m.d.sync += [count.eq(total), one.eq(1)]
+            with m.If(change):
+                m.d.sync += [current.eq(reason), count.eq(Mux(used.bit_select(reason, 1), read.data, 0)),
+                             used.bit_select(current, 1).eq(1)]
 
 
 class FaultLatch(wiring.Component):

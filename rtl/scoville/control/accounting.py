@@ -1,0 +1,117 @@
+"""What each cycle is spent on: the stall reasons, and the trace port's word."""
+
+from amaranth.hdl import Cat, Signal
+
+from scoville.control.activity import ACTIVITY
+from scoville.epilogue.chain import LaneScale
+from scoville.epilogue.router import QuantDest
+from scoville.isa import Dest, Opcode
+from scoville.registers import STALLS
+
+__all__ = ["activity", "stall_reasons"]
+
+
+def waits(stream):
+    return stream.valid & ~stream.ready
+
+
+def moves(stream):
+    return stream.valid & stream.ready
+
+
+def walks(front):
+    """Whether the front end looks a page up."""
+    return front.lookup.valid | front.found.ready
+
+
+def stall_reasons(m, units):
+    """One bit for each of `registers.STALLS`; the first that is high is charged if the array does no work.
+
+    Parameters
+    ----------
+    m : Module
+    units : dict of the chip's units by name
+    """
+    array, back, front, decoder = (units[name] for name in ("array", "back_end", "front_end", "decoder"))
+    chain, sequence, vectors = (units[name] for name in ("chain", "sequence", "vectors"))
+    starved, no_task = array.no_weights, array.no_task
+    unread = starved & decoder.waiting & units["reader"].idle  # and nothing is on its way
+    # Rows that the drain has no room behind; `scores` go to the softmax unit.
+    full = array.drain_full
+    scores = array.o.valid & array.o.p.tag
+    next_command = chain.command.payload
+    norm, running = Signal(), Signal()  # the chain's command sums squares; a pass is between its beginning and END
+    with m.If(moves(chain.command)):
+        m.d.sync += norm.eq(next_command.norm)
+    with m.If(sequence.begin | back.done):
+        m.d.sync += running.eq(sequence.begin)
+
+    def depends(opcode, *dests):
+        return no_task & back.waiting & (back.opcode == opcode) & (
+            Cat(back.dest == dest for dest in dests).any() if dests else 1)
+
+    reasons = {
+        "kv_write": unread & front.waiting_kv,
+        "page_walk": unread & walks(front),
+        "memory": (starved & decoder.waiting & ~unread) | (no_task & vectors.busy & decoder.waiting),
+        "vector": (starved | no_task & ~back.waiting) & moves(decoder.vector),
+        "header": (starved | no_task & ~back.waiting & ~back.waiting_softmax) & decoder.header,
+        "bus": starved & moves(decoder.i),
+        "decoder": starved & ~unread,
+        "drain_kv": full & ~scores & waits(units["router"].kv),
+        "drain_quantiser": full & ~scores & waits(chain.o),
+        "drain_logits": full & ~scores & waits(chain.logits),
+        "drain_rms": full & ~scores & ~chain.busy & waits(chain.command) & (next_command.lane_scale == LaneScale.RMS),
+        "drain_norm": full & ~scores & norm,
+        "drain_chain": full & ~scores,
+        "softmax": full | no_task & back.waiting_softmax,
+        "dependency_linear": depends(Opcode.LINEAR, Dest.OPERAND),
+        "dependency_kv": depends(Opcode.LINEAR, Dest.QUERY, Dest.KEY, Dest.VALUE),
+        "dependency_attend": depends(Opcode.ATTEND),
+        "dependency_logits": depends(Opcode.LINEAR, Dest.LOGITS),
+        "pass_end": depends(Opcode.END),
+        "dependency_load": no_task & back.waiting & (back.opcode != Opcode.END),
+        "prompt": sequence.request.valid | sequence.response.ready,
+        "sampling": sequence.sampled.ready | sequence.token.valid,
+        "fetch": unread | running & back.i.ready & ~back.i.valid,
+        "command": running,
+        "idle": 1,
+    }
+    return Cat(reasons[name] for name in STALLS)
+
+
+def activity(m, units, charged):
+    """The trace port's word; `charged` is that of the counters, a cycle late, and so is all of the word.
+
+    Parameters
+    ----------
+    m : Module
+    units : dict of the chip's units by name
+    charged : value
+    """
+    array, back, front, decoder = (units[name] for name in ("array", "back_end", "front_end", "decoder"))
+    router, sequence, reader, vectors = (units[name] for name in ("router", "sequence", "reader", "vectors"))
+    loading = Signal()
+    m.d.sync += loading.eq(~vectors.command.ready)
+    word = {
+        "begin": sequence.begin,
+        "forward": moves(front.o),
+        "take": moves(back.i),
+        "task": moves(array.task),
+        "loaded": loading & vectors.command.ready,
+        "routed": moves(router.i) & router.i.p.last & (router.i.p.info.dest != QuantDest.PROBABILITY),
+        "token": moves(sequence.sampled),
+        "done": back.done,
+        "waiting": back.waiting,
+        "kv_wait": front.waiting_kv,
+        "page_walk": walks(front),
+        "read": ~reader.idle,
+        "beat": reader.bus.rvalid & reader.bus.rready,
+        "decoder": moves(decoder.i),
+        "drain": array.o.valid,
+        "writer": ~units["writer"].idle,
+    } | {name: units[name].busy for name in ("softmax", "chain", "quantiser", "router", "kv_store", "sampler", "dump",
+                                             "vectors")}
+    now = Signal(len(word))
+    m.d.sync += now.eq(Cat(word[name] for name in ACTIVITY if name != "charged"))
+    return Cat(charged, now)
