@@ -28,6 +28,8 @@ Weights = Annotated[str | None, typer.Option(help="Bring all weights to this for
                                                   "mxfp4. Default: as stored; floats become mxint8.")]
 Context = Annotated[int | None, typer.Option(help="Positions to make room for. Default: the model's own, at most 512.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers of the run to this file.")]
+Trace = Annotated[Path | None, typer.Option(help="Write a Chrome trace of the last tokens (rtl only).")]
+TraceTokens = Annotated[int, typer.Option(help="Passes that make a token, in the trace, counted from the end.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
 
@@ -68,6 +70,8 @@ def generate(
     weights: Weights = None,
     context: Context = None,
     memory: Memory = None,
+    trace: Trace = None,
+    trace_tokens: TraceTokens = 1,
     quiet: Quiet = False,
 ):
     """Generate text.
@@ -91,7 +95,8 @@ def generate(
         raise RequestError(f"seed is {seed}; it must be 0 to 2^64 - 1")
     found, result = work.generate(
         session, ids, max_new_tokens, backend=backend, memory=memory, temperature=temperature, seed=seed,
-        stop_ids=() if ignore_eos else session.stop_ids(), check=check, write=_write, report=report)
+        stop_ids=() if ignore_eos else session.stop_ids(), check=check, trace=trace,
+        trace_tokens=trace_tokens, write=_write, report=report)
     if logits_out:
         write_array(logits_out, result.logits)
     if json_out:
@@ -149,6 +154,8 @@ def bench(
     check: Annotated[bool, typer.Option("--check/--no-check", help="Compare with the golden model.")] = False,
     weights: Weights = None,
     context: Context = None,
+    trace: Trace = None,
+    trace_tokens: TraceTokens = 1,
     quiet: Quiet = False,
 ):
     """Count the cycles of a workload of random tokens.
@@ -165,7 +172,7 @@ def bench(
     check_backend(backend, memory)
     session = open_session(model, config, weights=weights, context=context, report=report, text=False)
     found = work.bench(session, prompt_tokens, decode_tokens, backend=backend, batch=batch, memory=memory,
-                       check=check, report=report)
+                       check=check, trace=trace, trace_tokens=trace_tokens, report=report)
     if json_out:
         write_json(json_out, found)
     for key in ("cycles", "cycles_per_token", "prefill_cycles", "decode_cycles", "model_bytes_per_token",

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .errors import RequestError
+from .files import write_json
 from .report import summary
 from .rtl import DEFAULT_MEMORY
 from .runtime import GoldenBackend, check_request, get_backend
@@ -18,7 +19,7 @@ def matches(result, golden):
 
 
 def generate(session, ids, max_new, *, backend="golden", memory=None, temperature=0.0, seed=0, stop_ids=(), check=True,
-             write=lambda text: None, report=lambda line: None):
+             trace=None, trace_tokens=1, write=lambda text: None, report=lambda line: None):
     """Run a prompt on a backend, and on the golden model to compare with.
 
     Parameters
@@ -26,6 +27,7 @@ def generate(session, ids, max_new, *, backend="golden", memory=None, temperatur
     session : `Session`.
     ids : token ids of the prompt.
     check : whether to run the golden model beside any other backend.
+    trace : path of a Chrome trace to write, of the last `trace_tokens` passes that make a token, or None.
     write : called with the text (or, without a tokenizer, the token ids) as it comes.
     report : called with a line of text about each step.
 
@@ -35,7 +37,8 @@ def generate(session, ids, max_new, *, backend="golden", memory=None, temperatur
     """
     image, tokenizer = session.image, session.tokenizer
     max_new = check_request(image, ids, max_new, temperature)
-    chosen = get_backend(backend, memory=memory, report=report)
+    check_trace(backend, trace, trace_tokens)
+    chosen = get_backend(backend, memory=memory, record=trace is not None, report=report)
     stream = TextStream(tokenizer) if tokenizer else None
     settings = {"temperature": temperature, "seed": seed, "stop_ids": tuple(stop_ids)}
 
@@ -47,6 +50,8 @@ def generate(session, ids, max_new, *, backend="golden", memory=None, temperatur
         write(stream.finish())
     write("\n")
     found = summary(image, result, len(ids), backend, tokenizer.decode(result.tokens) if tokenizer else None)
+    if trace:
+        write_trace(trace, image, result, len(ids), trace_tokens, report)
     if check and backend != "golden":
         report("checking against the golden model")
         golden = GoldenBackend().generate(image, ids, max_new, **settings)
@@ -54,13 +59,32 @@ def generate(session, ids, max_new, *, backend="golden", memory=None, temperatur
     return found, result
 
 
+def check_trace(backend, trace, tokens):
+    """Refuse a trace of what has no cycles, or of no passes."""
+    if trace is not None and backend != "rtl":
+        raise RequestError(f"--trace with --backend {backend}; only rtl has cycles to trace")
+    if tokens < 1:
+        raise RequestError(f"--trace-tokens is {tokens}; it must be at least 1")
+
+
+def write_trace(path, image, result, prompt_tokens, tokens, report):
+    """The Chrome trace of a result; see `trace.chrome_trace`."""
+    from .timeline import Timeline
+    from .trace import chrome_trace
+
+    timeline = Timeline(image, result.activity, prompt_tokens, len(result.tokens), tokens)
+    write_json(path, chrome_trace(timeline))
+    short = "; the recording was too short for more" if timeline.cut else ""
+    report(f"wrote {path}: the last {timeline.cycles:,} cycles{short}; open it in https://ui.perfetto.dev")
+
+
 def bench_prompt(vocab, count, seed=1):
     """Random token ids: the numbers of a benchmark depend on how many there are, not on which."""
     return np.random.default_rng(seed).integers(0, vocab, count).tolist()
 
 
-def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", batch=1, memory=None, check=False,
-          report=lambda line: None):
+def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", batch=1, memory=None, check=False, trace=None,
+          trace_tokens=1, report=lambda line: None):
     """Cycles of a workload: `prompt_tokens` in, `decode_tokens` out, no early stop.
 
     Raises
@@ -74,5 +98,6 @@ def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", batch=1, memo
         raise RequestError(f"{prompt_tokens} prompt and {decode_tokens} decode tokens do not fit a context of "
                            f"{session.image.context} (see --context)")
     ids = bench_prompt(session.image.vocab, prompt_tokens)
-    found, _ = generate(session, ids, decode_tokens, backend=backend, memory=memory, check=check, report=report)
+    found, _ = generate(session, ids, decode_tokens, backend=backend, memory=memory, check=check, trace=trace,
+                        trace_tokens=trace_tokens, report=report)
     return found | {"batch": batch, "memory": memory or DEFAULT_MEMORY}

@@ -2,7 +2,7 @@
 
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, Dest, Element, LoadDest, Mode, ScaleFormat, decode
 
-__all__ = ["instruction_text", "listing"]
+__all__ = ["fields_text", "instruction_text", "listing"]
 
 _ENUMS = {"dest": Dest, "mode": Mode, "scale_format": ScaleFormat, "element": Element, "load_dest": LoadDest}
 _HEX = ("address", "table", "softmax_scale", "inv_n", "epsilon")
@@ -20,7 +20,11 @@ def _shown(fields, name):
 
 def instruction_text(data):
     """One instruction as ``OPCODE name=value …``."""
-    fields = decode(data)
+    return fields_text(decode(data))
+
+
+def fields_text(fields):
+    """The same of an instruction that is decoded."""
     opcode = fields["opcode"]
     parts = [opcode.name]
     for name in FIELDS[opcode]:

@@ -14,6 +14,7 @@ DEFAULT_MEMORY = "ideal"
 WATCHDOG = 1_000_000  # cycles without progress: far above any memory latency
 SLICE = 10_000_000  # cycles between two looks at an interrupt that does not come
 SLICES = 1000
+RECORD = 1 << 22  # changes of the trace port that are kept, 16 bytes each: at least as many cycles
 
 
 def check_memory(name):
@@ -34,14 +35,15 @@ class RtlBackend:
     memory : name of a memory timing; see `scoville_sim.MEMORIES`.
     seed : of the memory's random stalls. No result bit depends on either.
     waves : path of a VCD file to write, or None.
+    record : whether to record the chip's trace port: `Result.activity`.
     report : called with a line of text before anything slow happens.
     """
 
     name = "rtl"
 
-    def __init__(self, memory=None, seed=0, waves=None, report=lambda line: None):
+    def __init__(self, memory=None, seed=0, waves=None, record=False, report=lambda line: None):
         self.timing = check_memory(memory or DEFAULT_MEMORY)
-        self.seed, self.waves, self.report = seed, waves, report
+        self.seed, self.waves, self.record, self.report = seed, waves, record, report
 
     def generate(self, image, prompt_ids, max_new, *, temperature=0.0, seed=0, stop_ids=(), on_token=None):
         """See `runtime.Backend`.
@@ -67,6 +69,8 @@ class RtlBackend:
         chip.load(image.registers["PROMPT"], np.array(prompt_ids, np.uint32))
         driver = Driver(chip, image)
         driver.check()
+        if self.record:
+            chip.record(RECORD)
         start = time.perf_counter()
         driver.start(len(prompt_ids), max_new, watchdog=WATCHDOG, **settings)
         tokens, done = [], False
@@ -81,7 +85,8 @@ class RtlBackend:
         seconds = time.perf_counter() - start
         rows = image.region(chip.memory[image.base:], "logits").reshape(-1, image.registers["LOGITS_STRIDE"])
         logits = rows[:len(tokens)].view(np.float32)[:, :image.vocab].copy()
-        return Result(tokens=tokens, logits=logits, seconds=seconds, **driver.counters())
+        return Result(tokens=tokens, logits=logits, seconds=seconds, activity=chip.recorded if self.record else None,
+                      **driver.counters())
 
     @staticmethod
     def _wait(chip):

@@ -21,6 +21,7 @@ class Result:
     logits : float32 ``[len(tokens), vocab]``, those that each token was chosen from.
     seconds : wall-clock time.
     cycles, prefill_cycles, decode_cycles : clock cycles: in all, up to the first token, after it; None without a clock.
+    activity : what `VerilatedChip.recorded` gave, if asked for.
     beats, work, stalls : bus beats read, cycles in which the array worked, and cycles in which it did not, by reason.
     """
 
@@ -32,6 +33,7 @@ class Result:
     beats: int | None = None
     work: int | None = None
     stalls: dict | None = None
+    activity: tuple | None = None
 
     @property
     def decode_cycles(self):
