@@ -12,6 +12,7 @@ SIM     ?=
 SEED    ?= 1
 K       ?=
 WAVES   ?=
+ALL     ?=
 
 export AMARANTH_USE_YOSYS := builtin
 export SEED WAVES
@@ -57,8 +58,8 @@ verilog: $(BIN)/.ready  ## build/<config>/scoville.v, its ports, register map an
 synth: $(BIN)/.ready  ## lint the Verilog and synthesise it for ECP5 and Xilinx: [CONFIG=nano]
 	@$(BIN)/python -m scoville_sim.synth --config $(CONFIG)
 
-bench: $(BIN)/.ready  ## exact cycle counts against benchmarks/baseline.json
-	@$(BIN)/python -m scoville_host.benchmark
+bench: $(BIN)/.ready  ## exact cycle counts against benchmarks/baseline.json: [ALL=1, long rows too] [K=text in a row's name]
+	@$(BIN)/python -m scoville_host.benchmark $(if $(ALL),--all) $(if $(K),--rows "$(K)")
 
 docs: $(BIN)/.ready  ## the generated pages of docs/
 	@$(BIN)/python -m scoville.documents

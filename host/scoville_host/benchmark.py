@@ -2,58 +2,167 @@
 
 import argparse
 import json
+import re
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from scoville.config import CONFIGS
 
 from . import generate
+from .errors import ChipError, RequestError
 from .files import write_json
 from .session import open_session
 
-__all__ = ["WORKLOADS", "main", "run"]
+__all__ = ["ROWS", "Row", "chosen_rows", "grown", "main", "run"]
 
-BASELINE = Path(__file__).resolve().parents[2] / "benchmarks" / "baseline.json"
-GROWTH = 1.005  # a count that grows by more than this fails
-
-WORKLOADS = {
-    "tiny/nano, context 64": {"model": "tiny", "config": "nano", "prompt_tokens": 56, "decode_tokens": 16},
-    "tiny/nano, prompt 16": {"model": "tiny", "config": "nano", "prompt_tokens": 16, "decode_tokens": 4},
-}
+ROOT = Path(__file__).resolve().parents[2]
+BASELINE = ROOT / "benchmarks" / "baseline.json"
+RESULTS = Path("build") / "bench"
+GROWTH = 5  # thousandths: a count that grows by more fails
+COUNTS = ("cycles", "prefill_cycles", "cycles_per_token")
 
 
-def run(workload, report):
-    """One row: the numbers of `scoville bench` for a workload."""
-    session = open_session(workload["model"], workload["config"], report=report, text=False)
-    return generate.bench(session, workload["prompt_tokens"], workload["decode_tokens"], backend="rtl", batch=1,
-                          memory=None, check=True, report=report)
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One workload, what it is judged by, and what it has to reach.
+
+    Parameters
+    ----------
+    model, config, weights, context : as for `open_session`
+    prompt_tokens, decode_tokens, memory : as for `generate.bench`
+    metric : key of the result; above the `bar` is better, but for cycles. A bar that is missed does not fail.
+    long : takes minutes; only with ``--all``
+    """
+
+    name: str
+    model: str
+    config: str
+    prompt_tokens: int
+    decode_tokens: int
+    weights: str | None = None
+    context: int | None = None
+    memory: str | None = None
+    metric: str = "bus_utilisation"
+    bar: float | None = None
+    long: bool = False
+
+    @property
+    def slug(self):
+        """The name as a file name."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+
+    def reached(self, value):
+        """Whether a value of the metric is as good as the bar; None if there is no bar."""
+        if self.bar is None or value is None:
+            return None
+        return value <= self.bar if self.metric == "cycles_per_token" else value >= self.bar
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--save", action="store_true", help="make these counts the baseline")
-    save = parser.parse_args().save
+def _tiny(config, bar=None):
+    return [
+        Row(name=f"tiny/{config}, context 64", model="tiny", config=config, prompt_tokens=56, decode_tokens=16,
+            bar=bar),
+        Row(name=f"tiny/{config}, prompt 64", model="tiny", config=config, prompt_tokens=64, decode_tokens=1,
+            metric="mac_utilisation"),
+    ]
+
+
+def _smollm2(what, **options):
+    return Row(name=f"smollm2/kria, {what}", model="smollm2", config="kria", long=True, **options)
+
+
+SHARED = ("nano", "slim", "wide", "kria")  # all other configurations are boards'
+BOARDS = tuple(name for name in CONFIGS if name not in SHARED)
+
+ROWS = (
+    *_tiny("nano", bar=0.90),
+    *_tiny("kria"),
+    *(row for name in BOARDS for row in _tiny(name)),
+    _smollm2("context 64", prompt_tokens=64, decode_tokens=3, bar=0.98),
+    _smollm2("MXINT8, context 64", prompt_tokens=64, decode_tokens=3, weights="mxint8", bar=0.98),
+    _smollm2("ddr4, context 64", prompt_tokens=64, decode_tokens=3, memory="ddr4"),
+)
+
+
+def chosen_rows(pattern=None, everything=False):
+    """The rows whose name has `pattern` in it; without one, those that take seconds, or with `everything`, all.
+
+    Raises
+    ------
+    RequestError
+        If there are none.
+    """
+    found = [row for row in ROWS if (pattern in row.name if pattern else everything or not row.long)]
+    if not found:
+        raise RequestError(f"no row has {pattern!r} in its name; there are: {'; '.join(row.name for row in ROWS)}")
+    return found
+
+
+def run(row, folder=RESULTS, report=lambda line: None):
+    """One row: the numbers of `scoville bench`, also written to `folder` with a trace of the last token."""
+    session = open_session(row.model, row.config, weights=row.weights, context=row.context, report=report, text=False)
+    trace = folder / f"{row.slug}.trace.json"
+    found = generate.bench(session, row.prompt_tokens, row.decode_tokens, backend="rtl", memory=row.memory,
+                           check=not row.long, trace=trace, report=report)
+    if found["golden_match"] is False:
+        raise ChipError(f"{row.name}: tokens or logits differ from the golden model's")
+    found = {"row": asdict(row) | {"reached": row.reached(found[row.metric])}} | found | {"trace": trace.name}
+    write_json(folder / f"{row.slug}.json", found)
+    return found
+
+
+def grown(found, before):
+    """The counts of a result that are larger than the baseline's allow, as text."""
+    return [f"{key} {before[key]:,.0f} -> {found[key]:,.0f}" for key in COUNTS
+            if key in before and 1000 * found[key] > (1000 + GROWTH) * before[key]]
+
+
+def _table(rows, results, baseline):
+    table = Table("workload", "prefill", "cycles a token", "baseline", "bus", "multipliers", "bar", "longest stalls")
+    for row in rows:
+        found = results[row.name]
+        before = baseline.get(row.name, {}).get("cycles_per_token")
+        stalls = sorted(found["stalls"].items(), key=lambda item: -item[1])[:3]
+        reached = {None: "", True: " reached", False: " missed"}[row.reached(found[row.metric])]
+        table.add_row(row.name, f"{found['prefill_cycles']:,}", f"{found['cycles_per_token']:,.0f}",
+                      f"{before:,.0f}" if before else "none", f"{found['bus_utilisation']:.1%}",
+                      f"{found['mac_utilisation']:.1%}", f"{row.bar:,}{reached}" if row.bar else "",
+                      ", ".join(f"{name} {count / found['cycles']:.1%}" for name, count in stalls))
+    return table
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="benchmark", description=__doc__)
+    parser.add_argument("--all", action="store_true", help="the rows that take minutes, too")
+    parser.add_argument("--rows", metavar="TEXT", help="only the rows with this in their names")
+    parser.add_argument("--save", action="store_true", help="make these counts the baseline of these rows")
+    options = parser.parse_args(arguments)
     baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
-    table = Table("workload", "prefill", "cycles a token", "baseline", "bus", "multipliers")
-    found, grown = {}, []
-    for name, workload in WORKLOADS.items():
-        result = run(workload, lambda line: print(line, file=sys.stderr))
-        found[name] = {"cycles": result["cycles"], "prefill_cycles": result["prefill_cycles"],
-                       "cycles_per_token": result["cycles_per_token"]}
-        before = baseline.get(name, {}).get("cycles_per_token")
-        if baseline and (before is None or any(found[name][key] > GROWTH * baseline[name][key] for key in found[name])):
-            grown.append(name)
-        table.add_row(name, f"{result['prefill_cycles']:,}", f"{result['cycles_per_token']:,.0f}",
-                      f"{before:,.0f}" if before else "none", f"{result['bus_utilisation']:.1%}",
-                      f"{result['mac_utilisation']:.1%}")
-    Console().print(table)
-    if save:
-        write_json(BASELINE, found)
-    elif grown:
-        print(f"more cycles than the baseline allows: {', '.join(grown)}", file=sys.stderr)
+    try:
+        rows = chosen_rows(options.rows, options.all)
+        results = {row.name: run(row, report=lambda line: print(line, file=sys.stderr)) for row in rows}
+    except RequestError as error:
+        print(f"benchmark: error: {error}", file=sys.stderr)
+        return 2
+    except ChipError as error:
+        print(f"benchmark: failed: {error}", file=sys.stderr)
         return 1
-    return 0
+    Console(width=None if sys.stdout.isatty() else 160).print(_table(rows, results, baseline))
+    if options.save:
+        counts = {name: {key: found[key] for key in COUNTS} for name, found in results.items()}
+        kept = baseline | counts
+        write_json(BASELINE, {row.name: kept[row.name] for row in ROWS if row.name in kept})
+        return 0
+    worse = [f"{name}: {', '.join(growth)}" for name, found in results.items()
+             if (growth := grown(found, baseline.get(name, {})))]
+    if new := [name for name in results if name not in baseline]:
+        print(f"without a baseline (--save makes one): {'; '.join(new)}", file=sys.stderr)
+    if worse:
+        print(f"more cycles than the baseline allows: {'; '.join(worse)}", file=sys.stderr)
+    return 1 if worse else 0
 
 
 if __name__ == "__main__":
