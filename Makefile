@@ -18,7 +18,7 @@ export AMARANTH_USE_YOSYS := builtin
 export SEED WAVES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim verilog synth bench docs check lint clean tools icarus
+.PHONY: help demo test sim verilog synth bench report docs check lint clean tools icarus
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -60,6 +60,13 @@ synth: $(BIN)/.ready  ## lint the Verilog and synthesise it for ECP5 and Xilinx:
 
 bench: $(BIN)/.ready  ## exact cycle counts against benchmarks/baseline.json: [ALL=1, long rows too] [K=text in a row's name]
 	@$(BIN)/python -m scoville_host.benchmark $(if $(ALL),--all) $(if $(K),--rows "$(K)")
+
+$(BIN)/.report: $(BIN)/.ready
+	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[report]'
+	@touch $@
+
+report: $(BIN)/.report  ## build/report/index.html: benchmarks, stalls, roofline, and what other jobs left in build/
+	@$(BIN)/python -m scoville_host.page
 
 docs: $(BIN)/.ready  ## the generated pages of docs/
 	@$(BIN)/python -m scoville.documents

@@ -23,6 +23,7 @@ def summary(image, result, prompt_tokens, backend, text=None):
     decode = every[len(every) - (generated - 1):] if generated > 1 else every
     model_bytes = sum(traffic.pass_bytes(*each) for each in decode)
     macs = sum(traffic.pass_macs(*each) for each in every)
+    prefill = every[:len(every) - (generated - 1)]
     made = max(generated - 1, 1)
     found = {
         "model": image.model, "config": config.name, "backend": backend, "weights": image.weights,
@@ -31,6 +32,9 @@ def summary(image, result, prompt_tokens, backend, text=None):
         "prefill_cycles": result.prefill_cycles, "decode_cycles": result.decode_cycles,
         "model_bytes_per_token": model_bytes / made, "bus_bytes_per_cycle": config.bus_bytes, "bus_utilisation": None,
         "macs": macs, "mac_utilisation": None,
+        "macs_per_token": sum(traffic.pass_macs(*each) for each in decode) / made,
+        "prefill_macs": sum(traffic.pass_macs(*each) for each in prefill),
+        "prefill_model_bytes": sum(traffic.pass_bytes(*each) for each in prefill),
         "stalls": result.stalls, "work_cycles": result.work, "beats": result.beats,
         "sim_seconds": result.seconds, "cycles_per_second": None, "golden_match": None,
     }

@@ -33,6 +33,8 @@ def test_utilisation_of_a_run_at_the_bus_limit(image):
     assert found["cycles_per_token"] == cycles / 2
     macs = sum(image.traffic.pass_macs(*each) for each in passes(4, 3, 2))
     assert found["macs"] == macs and found["mac_utilisation"] == pytest.approx(macs / (100 + cycles) / 64)
+    assert found["prefill_macs"] + 2 * found["macs_per_token"] == macs
+    assert found["prefill_model_bytes"] == sum(image.traffic.pass_bytes(*each) for each in passes(4, 1, 2))
     assert found["cycles_per_second"] == pytest.approx((100 + cycles) / 2)
 
 

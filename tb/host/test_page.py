@@ -1,0 +1,63 @@
+"""The report: what it shows of a build folder, and what it refuses."""
+
+import json
+
+import pytest
+from scoville_host.benchmark import Row, run
+from scoville_host.errors import RequestError
+from scoville_host.page import collect, main, tables
+
+ROW = Row(name="tiny/nano, <two> tokens", model="tiny", config="nano", prompt_tokens=2, decode_tokens=2, bar=0.99)
+JUNIT = """<testsuites><testsuite tests="7" failures="1" errors="0" time="12.5"/></testsuites>"""
+
+
+@pytest.fixture
+def build(tmp_path):
+    return tmp_path / "build"
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+
+
+def test_tables():
+    assert tables([{"unit": "chain", "mhz": 91.5}, {"unit": "drain", "cells": 1200}], "ecp5") == [
+        ("ecp5", ["unit", "mhz", "cells"], [["chain", "91.5", ""], ["drain", "", "1,200"]])]
+    assert tables({"a": {"x": 1}, "b": {"x": True}}) == [("", ["", "x"], [["a", "1"], ["b", "yes"]])]
+    assert tables({"seed": 3, "units": [{"x": 1}]}, "t") == [
+        ("t", ["", "value"], [["seed", "3"]]), ("t units", ["x"], [["1"]])]
+    assert tables({"a": {"b": {"x": 1}}}) == [("a", ["", "x"], [["b", "1"]])]
+    assert tables({"names": ["p", "q"]}) == [("names", ["value"], [["p"], ["q"]])]
+    assert tables(5, "n") == [("n", ["value"], [["5"]])]
+
+
+def test_page(build, capsys):
+    found = run(ROW, build / "bench")
+    write(build / "timing" / "ecp5.json", [{"unit": "chain", "mhz": 91.5}])
+    write(build / "sim.xml", JUNIT)
+    assert main(["--build", str(build)]) == 0
+    path = capsys.readouterr().out.strip()
+    text = (build / "report" / "index.html").read_text()
+    assert path == str(build / "report" / "index.html")
+    assert "tiny/nano, &lt;two&gt; tokens" in text and "<two>" not in text
+    assert f"{found['cycles_per_token']:,.0f}" in text and "bus_utilisation 0.99: missed" in text
+    assert f'href="../bench/{found["trace"]}"' in text
+    assert text.count("<svg") == 3  # stalls, one configuration, one trace
+    assert "gate_up (3)" in text and "dependency_kv" in text
+    assert "ecp5" in text and "91.5" in text
+    assert "7 tests" in text and "1 failed" in text
+
+
+def test_without_benchmarks(build):
+    write(build / "timing" / "ecp5.json", [{"unit": "chain"}])
+    assert main(["--build", str(build)]) == 0
+    assert "chain" in (build / "report" / "index.html").read_text()
+
+
+def test_refused(build, capsys):
+    assert main(["--build", str(build)]) == 2
+    assert "nothing to report" in capsys.readouterr().err
+    write(build / "timing" / "broken.json", "{")
+    with pytest.raises(RequestError, match="broken.json"):
+        collect(build)
