@@ -13,12 +13,13 @@ SEED    ?= 1
 K       ?=
 WAVES   ?=
 ALL     ?=
+UNIT    ?= *
 
 export AMARANTH_USE_YOSYS := builtin
 export SEED WAVES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim verilog synth bench report docs check lint clean tools icarus
+.PHONY: help demo test sim verilog synth bench timing report docs check lint clean tools icarus
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -67,6 +68,9 @@ $(BIN)/.report: $(BIN)/.ready
 
 report: $(BIN)/.report  ## build/report/index.html: benchmarks, stalls, roofline, and what other jobs left in build/
 	@$(BIN)/python -m scoville_host.page
+
+timing: $(BIN)/.ready  ## area and Fmax of every unit alone, ECP5 and ASAP7: [UNIT='fp32*'] [CONFIG=nano]
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.timing --config $(CONFIG) --unit "$(UNIT)"
 
 docs: $(BIN)/.ready  ## the generated pages of docs/
 	@$(BIN)/python -m scoville.documents

@@ -1,5 +1,7 @@
 """A pipeline builder that counts registers, so that values which meet are always of the same age."""
 
+import sys
+
 from amaranth.hdl import Cat, Const, Module, Shape, Signal, ValueLike
 from amaranth.hdl import Value as HdlValue
 from amaranth.lib import stream, wiring
@@ -36,21 +38,24 @@ class Pipe:
         """A value that arrives with the pipe's input (or `at` cycles after it)."""
         return Staged(value, at)
 
-    def reg(self, value, at):
+    def _name(self, depth=2):
+        """A new name, which begins with that of the function that builds: a timing report should say where it is."""
+        self._names += 1
+        return f"{sys._getframe(depth).f_code.co_name.strip('<_>')}_{self._names}"
+
+    def reg(self, value, at, name=None):
         """`value`, made combinationally of values of age `at`, behind one register."""
         value = value if not isinstance(value, int) else Const(value)
         plain = HdlValue.cast(value)
-        self._names += 1
         register = Signal(value.shape() if hasattr(value, "shape") else plain.shape(), reset_less=True,
-                          name=f"pipe{self._names}")
+                          name=name or self._name())
         with self.m.If(self.enable):
             self.m.d.sync += register.eq(value)
         return Staged(register, at + 1)
 
     def wire(self, value):
         """`value` behind a name of its own, so that an expression used often is written once."""
-        self._names += 1
-        wire = Signal(value.shape(), name=f"wire{self._names}")
+        wire = Signal(value.shape(), name=self._name())
         self.m.d.comb += wire.eq(value)
         return wire
 
