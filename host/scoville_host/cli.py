@@ -104,6 +104,11 @@ def generate(
     _say_numbers(found, report)
 
 
+def _longest(stalls):
+    """Those that are not zero, the longest first, as text."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(stalls.items(), key=lambda item: -item[1]) if count)
+
+
 def _say_numbers(found, report):
     if found["cycles"]:
         report(f"{found['cycles']:,} cycles, {found['cycles_per_token']:,.0f} a token; "
@@ -176,8 +181,11 @@ def bench(
     if json_out:
         write_json(json_out, found)
     for key in ("cycles", "cycles_per_token", "prefill_cycles", "decode_cycles", "model_bytes_per_token",
-                "bus_utilisation", "mac_utilisation", "stalls"):
+                "bus_utilisation", "mac_utilisation"):
         print(f"{key}: {found[key]}")
+    print(f"stalls: {_longest(found['stalls'] or {})}")
+    for kind, spent in found.get("by_kind", {}).items():
+        print(f"{kind} ({spent['count']}): {spent['cycles']} cycles, work {spent['work']}, {_longest(spent['stalls'])}")
     _say_numbers(found, report)
 
 

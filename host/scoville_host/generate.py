@@ -51,7 +51,7 @@ def generate(session, ids, max_new, *, backend="golden", memory=None, temperatur
     write("\n")
     found = summary(image, result, len(ids), backend, tokenizer.decode(result.tokens) if tokenizer else None)
     if trace:
-        write_trace(trace, image, result, len(ids), trace_tokens, report)
+        found["by_kind"] = write_trace(trace, image, result, len(ids), trace_tokens, report)
     if check and backend != "golden":
         report("checking against the golden model")
         golden = GoldenBackend().generate(image, ids, max_new, **settings)
@@ -68,14 +68,16 @@ def check_trace(backend, trace, tokens):
 
 
 def write_trace(path, image, result, prompt_tokens, tokens, report):
-    """The Chrome trace of a result; see `trace.chrome_trace`."""
+    """The Chrome trace of a result, see `trace.chrome_trace`; returns its `by_kind`."""
     from .timeline import Timeline
     from .trace import chrome_trace
 
     timeline = Timeline(image, result.activity, prompt_tokens, len(result.tokens), tokens)
-    write_json(path, chrome_trace(timeline))
+    written = chrome_trace(timeline)
+    write_json(path, written)
     short = "; the recording was too short for more" if timeline.cut else ""
     report(f"wrote {path}: the last {timeline.cycles:,} cycles{short}; open it in https://ui.perfetto.dev")
+    return written["otherData"]["by_kind"]
 
 
 def bench_prompt(vocab, count, seed=1):

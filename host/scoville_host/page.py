@@ -96,9 +96,7 @@ def collect(build):
     for path in sorted((build / "bench").glob("*.json")):
         found = _read(path)
         if "row" in found:
-            trace = path.with_name(found["trace"])
-            results[found["row"]["name"]] = found | {
-                "by_kind": _read(trace)["otherData"]["by_kind"] if trace.exists() else {}}
+            results[found["row"]["name"]] = found
     sections = []
     for title, command, pattern in SECTIONS:
         content = [table for path in sorted(build.glob(pattern)) for table in tables(_read(path), path.stem)]

@@ -121,7 +121,7 @@ def _map():
         ("WORK_LO", "r", "Cycles in which the array did useful work."),
         ("WORK_HI", "r", "High word."),
         ("STALL_SELECT", "rw", "Which of the stall reasons below STALL shows."),
-        ("STALL_LO", "r", "Cycles lost to the reason that STALL_SELECT names; 2 cycles after it was written."),
+        ("STALL_LO", "r", "Cycles lost to the reason that STALL_SELECT names."),
         ("STALL_HI", "r", "High word."),
     ]
     resets = {"ID": IDENTITY, "VERSION": VERSION}

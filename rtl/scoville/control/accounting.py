@@ -35,7 +35,15 @@ def stall_reasons(m, units):
     array, back, front, decoder = (units[name] for name in ("array", "back_end", "front_end", "decoder"))
     chain, sequence, vectors = (units[name] for name in ("chain", "sequence", "vectors"))
     starved, no_task = array.no_weights, array.no_task
-    unread = starved & decoder.waiting & units["reader"].idle  # and nothing is on its way
+    # An item that is not there would have come from the beat that the decoder took, or did not, two cycles ago.
+    late = Signal(4)
+    before = Signal(4)
+    m.d.sync += [
+        before.eq(Cat(decoder.waiting, moves(decoder.vector), decoder.header, moves(decoder.i))),
+        late.eq(before),
+    ]
+    was_waiting, was_vector, was_header, was_taking = late
+    unread = starved & was_waiting & units["reader"].idle  # and nothing is on its way
     # Rows that the drain has no room behind; `scores` go to the softmax unit.
     full = array.drain_full
     scores = array.o.valid & array.o.p.tag
@@ -53,10 +61,10 @@ def stall_reasons(m, units):
     reasons = {
         "kv_write": unread & front.waiting_kv,
         "page_walk": unread & walks(front),
-        "memory": (starved & decoder.waiting & ~unread) | (no_task & vectors.busy & decoder.waiting),
-        "vector": (starved | no_task & ~back.waiting) & moves(decoder.vector),
-        "header": (starved | no_task & ~back.waiting & ~back.waiting_softmax) & decoder.header,
-        "bus": starved & moves(decoder.i),
+        "memory": (starved & was_waiting & ~unread) | (no_task & vectors.busy & decoder.waiting),
+        "vector": (starved & was_vector) | (no_task & ~back.waiting & moves(decoder.vector)),
+        "header": (starved & was_header) | (no_task & ~back.waiting & ~back.waiting_softmax & decoder.header),
+        "bus": starved & was_taking,
         "decoder": starved & ~unread,
         "drain_kv": full & ~scores & waits(units["router"].kv),
         "drain_quantiser": full & ~scores & waits(chain.o),

@@ -28,7 +28,8 @@ class PerformanceCounters(wiring.Component):
     reason : In(one bit for each of `registers.STALLS`), the first that is high is charged; the last catches the rest
     charged : Out(5), one cycle later: 0 for work, else 1 + the place of the reason; 31 if the cycle is not counted
     cycles, prefill_cycles, beats, work_cycles : Out(48)
-    select : In(5), a place in `registers.STALLS`; stall : Out(48), that reason's cycles, one cycle after `select`
+    select : In(5), a place in `registers.STALLS`; stall : Out(48), that reason's cycles: one cycle after `select`, but
+        while it runs as of the last cycle in which the reason did not change
     """
 
     def __init__(self):
@@ -88,25 +89,25 @@ class PerformanceCounters(wiring.Component):
     def _stalls(self, m, clear, stalled, reason):
         """One counter a reason: `count` + `one` is that of `current`, the memory has the others."""
         m.submodules.counts = counts = Memory(shape=COUNTER_BITS, depth=len(STALLS), init=[])
-        write, read, shown = counts.write_port(), counts.read_port(domain="comb"), counts.read_port(domain="comb")
+        write, read = counts.write_port(), counts.read_port(domain="comb")
         current, count, one = Signal(REASON_BITS), Signal(COUNTER_BITS), Signal()
         used = Signal(1 << REASON_BITS)  # the memory holds a count of this sequence
         change = stalled & (reason != current)
-        total = Signal(COUNTER_BITS)
+        total, kept = Signal(COUNTER_BITS), Signal(COUNTER_BITS)
         m.d.comb += [
             total.eq(count + one),
-            read.addr.eq(reason), shown.addr.eq(self.select),
+            read.addr.eq(Mux(change, reason, self.select)),
+            kept.eq(Mux(used.bit_select(read.addr, 1), read.data, 0)),
             write.addr.eq(current), write.data.eq(total), write.en.eq(change),
         ]
-        m.d.sync += self.stall.eq(Mux(self.select == current, total,
-                                      Mux(used.bit_select(self.select, 1), shown.data, 0)))
+        with m.If(~change):  # the port is free for whoever looks
+            m.d.sync += self.stall.eq(Mux(self.select == current, total, kept))
         with m.If(clear):
             m.d.sync += [current.eq(0), count.eq(0), one.eq(0), used.eq(0)]
         with m.Elif(stalled):
             m.d.sync += [count.eq(total), one.eq(1)]
             with m.If(change):
-                m.d.sync += [current.eq(reason), count.eq(Mux(used.bit_select(reason, 1), read.data, 0)),
-                             used.bit_select(current, 1).eq(1)]
+                m.d.sync += [current.eq(reason), count.eq(kept), used.bit_select(current, 1).eq(1)]
 
 
 class FaultLatch(wiring.Component):
