@@ -57,9 +57,11 @@ class _Rows:
 
 def _front_end(rows, timeline):
     forwarded = timeline.pulses("forward")
-    names = [each.name for each in timeline.instructions]
-    for name, begin, end in zip(names, forwarded, np.append(forwarded[1:], timeline.cycles), strict=False):
-        rows.add("front end", name, begin, end)
+    ends = np.append(forwarded[1:], timeline.cycles)
+    # Matched from the end: the first ones taken may have been passed on before the recording begins.
+    matched = zip(timeline.instructions[::-1], forwarded[::-1], ends[::-1], strict=False)
+    for each, begin, end in reversed(list(matched)):
+        rows.add("front end", each.name, begin, end)
     for begin, end in zip(*spans(timeline.members["kv_wait"] == 1), strict=True):
         rows.add("front end waits", "KV writes", begin, end)
 
