@@ -16,7 +16,7 @@ __all__ = ["collect", "main", "render", "tables"]
 
 # Other jobs' results: title, what makes them, and where in build/ their JSON is.
 SECTIONS = (
-    ("Clock and area", "make timing", "timing/*.json"),
+    ("Clock and area", "make timing", "timing/timing.json"),
     ("Boards", "make fpga BOARD=…", "fpga/**/report.json"),
     ("Coverage", "make coverage", "coverage/*.json"),
     ("Formal proofs", "make formal", "formal/*.json"),
@@ -32,35 +32,49 @@ def _shown(value):
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return " → ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def _depth(value):
+    """Dicts in dicts: 0 for anything but a dict."""
+    return 1 + max(map(_depth, value.values()), default=0) if isinstance(value, dict) else 0
+
+
+def _flat(record):
+    """A dict in which those of inner dicts are ``outer inner``."""
+    found = {}
+    for key, each in record.items():
+        found |= {f"{key} {inner}": cell for inner, cell in _flat(each).items()} if isinstance(each, dict) else {
+            str(key): each}
+    return found
+
+
 def tables(value, title=""):
-    """Any JSON as tables: list of (title, columns, rows). Lists of dicts and dicts of dicts become one table each."""
-    if isinstance(value, list):
-        value = {index: each for index, each in enumerate(value)}
-        named = False
-    else:
-        named = True
+    """Any JSON as tables: list of (title, columns, rows).
+
+    A list of dicts and a dict of dicts become a table, with inner dicts as further columns; what is deeper, a table for
+    each key.
+    """
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        records = [_flat(each) for each in value]
+        columns = list(dict.fromkeys(key for each in records for key in each))
+        return [(title, columns, [[_shown(each.get(column)) for column in columns] for each in records])]
     if not isinstance(value, dict):
-        return [(title, ["value"], [[_shown(value)]])]
+        return [(title, ["value"], [[_shown(each)] for each in (value if isinstance(value, list) else [value])])]
     scalars = {key: each for key, each in value.items() if not isinstance(each, dict | list)}
-    records = {key: each for key, each in value.items() if isinstance(each, dict)}
+    records = {key: _flat(each) for key, each in value.items() if 0 < _depth(each) < 3}
     found = []
     if scalars:
         found.append((title, ["", "value"], [[str(key), _shown(each)] for key, each in scalars.items()]))
-    if records and all(not isinstance(cell, dict) for each in records.values() for cell in each.values()):
+    if records:
         columns = list(dict.fromkeys(key for each in records.values() for key in each))
-        found.append((title, ([""] if named else []) + columns,
-                      [([str(key)] if named else []) + [_shown(each.get(column)) for column in columns]
-                       for key, each in records.items()]))
-    else:
-        for key, each in records.items():
-            found += tables(each, f"{title} {key}".strip())
+        found.append((title, ["", *columns], [[str(key), *(_shown(each.get(column)) for column in columns)]
+                                              for key, each in records.items()]))
     for key, each in value.items():
-        if isinstance(each, list) and each:
-            found += tables(each, f"{title} {key}".strip()) if isinstance(each[0], dict) else [
-                (f"{title} {key}".strip(), ["value"], [[_shown(cell)] for cell in each])]
+        if key not in records and key not in scalars:
+            found += tables(each, f"{title} {key}".strip())
     return found
 
 

@@ -27,14 +27,15 @@ def test_tables():
     assert tables({"a": {"x": 1}, "b": {"x": True}}) == [("", ["", "x"], [["a", "1"], ["b", "yes"]])]
     assert tables({"seed": 3, "units": [{"x": 1}]}, "t") == [
         ("t", ["", "value"], [["seed", "3"]]), ("t units", ["x"], [["1"]])]
-    assert tables({"a": {"b": {"x": 1}}}) == [("a", ["", "x"], [["b", "1"]])]
+    assert tables({"nano": {"chain": {"ecp5": {"mhz": 91, "path": ["a", "b"]}, "asap7": {}}}}, "t") == [
+        ("t nano", ["", "ecp5 mhz", "ecp5 path"], [["chain", "91", "a → b"]])]
     assert tables({"names": ["p", "q"]}) == [("names", ["value"], [["p"], ["q"]])]
     assert tables(5, "n") == [("n", ["value"], [["5"]])]
 
 
 def test_page(build, capsys):
     found = run(ROW, build / "bench")
-    write(build / "timing" / "ecp5.json", [{"unit": "chain", "mhz": 91.5}])
+    write(build / "timing" / "timing.json", [{"unit": "chain", "mhz": 91.5}])
     write(build / "sim.xml", JUNIT)
     assert main(["--build", str(build)]) == 0
     path = capsys.readouterr().out.strip()
@@ -45,12 +46,12 @@ def test_page(build, capsys):
     assert f'href="../bench/{found["trace"]}"' in text
     assert text.count("<svg") == 3  # stalls, one configuration, one trace
     assert "gate_up (3)" in text and "dependency_kv" in text
-    assert "ecp5" in text and "91.5" in text
+    assert "make timing" in text and "91.5" in text
     assert "7 tests" in text and "1 failed" in text
 
 
 def test_without_benchmarks(build):
-    write(build / "timing" / "ecp5.json", [{"unit": "chain"}])
+    write(build / "timing" / "timing.json", [{"unit": "chain"}])
     assert main(["--build", str(build)]) == 0
     assert "chain" in (build / "report" / "index.html").read_text()
 
@@ -58,6 +59,6 @@ def test_without_benchmarks(build):
 def test_refused(build, capsys):
     assert main(["--build", str(build)]) == 2
     assert "nothing to report" in capsys.readouterr().err
-    write(build / "timing" / "broken.json", "{")
-    with pytest.raises(RequestError, match="broken.json"):
+    write(build / "timing" / "timing.json", "{")
+    with pytest.raises(RequestError, match="timing.json"):
         collect(build)
