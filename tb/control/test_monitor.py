@@ -16,8 +16,8 @@ async def counts(dut):
     got = {name: int(getattr(dut, name).value) for name in COUNTERS} | {"stalls": []}
     for index in range(len(STALLS)):
         dut.select.value = index
-        await RisingEdge(dut.clk)
-        await RisingEdge(dut.clk)
+        for _ in range(3):
+            await RisingEdge(dut.clk)
         got["stalls"].append(int(dut.stall.value))
     return got
 

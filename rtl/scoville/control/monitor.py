@@ -28,8 +28,8 @@ class PerformanceCounters(wiring.Component):
     reason : In(one bit for each of `registers.STALLS`), the first that is high is charged; the last catches the rest
     charged : Out(5), one cycle later: 0 for work, else 1 + the place of the reason; 31 if the cycle is not counted
     cycles, prefill_cycles, beats, work_cycles : Out(48)
-    select : In(5), a place in `registers.STALLS`; stall : Out(48), that reason's cycles: one cycle after `select`, but
-        while it runs as of the last cycle in which the reason did not change
+    select : In(5), a place in `registers.STALLS`; stall : Out(48), that reason's cycles, two cycles after `select`; while it
+        runs, it may lack the last run of the reason
     """
 
     def __init__(self):
@@ -67,13 +67,13 @@ class PerformanceCounters(wiring.Component):
         m = Module()
         assert len(STALLS) < STOPPED
         clear, beat, prefill = Signal(), Signal(), Signal()
-        reason = Signal(REASON_BITS)
-        m.d.comb += reason.eq(len(STALLS))
+        place, reason = Signal(REASON_BITS), Signal(REASON_BITS)
+        m.d.comb += place.eq(len(STALLS) - 1)
         for index in reversed(range(len(STALLS) - 1)):
             with m.If(self.reason[index]):
-                m.d.comb += reason.eq(1 + index)
-        m.d.sync += [clear.eq(self.clear), beat.eq(self.beat), prefill.eq(self.prefill),
-                     self.charged.eq(Mux(self.run, Mux(self.work, 0, reason), STOPPED))]
+                m.d.comb += place.eq(index)
+        m.d.sync += [clear.eq(self.clear), beat.eq(self.beat), prefill.eq(self.prefill), reason.eq(place),
+                     self.charged.eq(Mux(self.run, Mux(self.work, 0, place + 1), STOPPED))]
 
         run = self.charged != STOPPED
         work = self.charged == 0
@@ -83,7 +83,7 @@ class PerformanceCounters(wiring.Component):
                 m.d.sync += counter.eq(0)
             with m.Elif(run & event):
                 m.d.sync += counter.eq(counter + 1)
-        self._stalls(m, clear, run & ~work, (self.charged - 1)[:REASON_BITS])
+        self._stalls(m, clear, run & ~work, reason)
         return m
 
     def _stalls(self, m, clear, stalled, reason):
@@ -100,8 +100,10 @@ class PerformanceCounters(wiring.Component):
             kept.eq(Mux(used.bit_select(read.addr, 1), read.data, 0)),
             write.addr.eq(current), write.data.eq(total), write.en.eq(change),
         ]
+        shown, shown_used = Signal(COUNTER_BITS), Signal()
         with m.If(~change):  # the port is free for whoever looks
-            m.d.sync += self.stall.eq(Mux(self.select == current, total, kept))
+            m.d.sync += [shown.eq(read.data), shown_used.eq(used.bit_select(read.addr, 1))]
+        m.d.sync += self.stall.eq(Mux(self.select == current, total, Mux(shown_used, shown, 0)))
         with m.If(clear):
             m.d.sync += [current.eq(0), count.eq(0), one.eq(0), used.eq(0)]
         with m.Elif(stalled):
