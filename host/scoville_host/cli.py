@@ -189,6 +189,39 @@ def bench(
     _say_numbers(found, report)
 
 
+@app.command()
+def predict(
+    model: Annotated[str, typer.Option(help="As elsewhere, or the config.json of a model without weights.")] = "tiny",
+    config: Config = None,
+    prompt_tokens: Annotated[int, typer.Option(help="Tokens in the prompt.")] = 16,
+    decode_tokens: Annotated[int, typer.Option(help="Tokens to generate.")] = 16,
+    position: Annotated[int, typer.Option(help="Positions before the prompt that are in the KV cache already.")] = 0,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Change a size of the configuration: rows=8. "
+                                                                     "May be repeated.")] = None,
+    memory: Memory = None,
+    json_out: Json = None,
+    weights: Weights = None,
+    context: Context = None,
+    quiet: Quiet = False,
+):
+    """Predict what bench would count, from the program and the configuration, without simulating.
+
+    \b
+    scoville predict --model smollm2 --config kria --prompt-tokens 64 --decode-tokens 3
+    scoville predict --model Llama-3-8B/config.json --config kria --weights q4_1 --set rows=8 --set bus_bytes=128
+    """
+    from .files import write_json
+    from .predict import predict as work
+
+    found = work(model, config, prompt_tokens, decode_tokens, settings=settings or (), weights=weights, context=context,
+                 position=position, memory=memory, report=_reporter(quiet))
+    if json_out:
+        write_json(json_out, found)
+    for key in ("config", "cycles", "cycles_per_token", "prefill_cycles", "decode_cycles", "model_bytes_per_token",
+                "bus_utilisation", "mac_utilisation", "stalls"):
+        print(f"{key}: {found[key]}")
+
+
 @app.command("eval")
 def eval_(
     text: Annotated[Path, typer.Option(help="A text file.")],

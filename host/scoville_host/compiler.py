@@ -14,7 +14,7 @@ from .matrices import Matrices
 from .program import MemoryMap, Program
 from .rope import rope_table
 
-__all__ = ["DEFAULT_CONTEXT", "compile_model"]
+__all__ = ["DEFAULT_CONTEXT", "Compiler", "compile_model"]
 
 DEFAULT_CONTEXT = 512
 UNMAPPED = 0xFFFFFFFF
@@ -42,10 +42,14 @@ def compile_model(model, config, *, weights=None, context=None, base=0, page_see
     if not 1 <= context <= model.context:
         raise RequestError(f"context is {context}; {model.name} allows 1 to {model.context}")
     matrices = Matrices(model, get_format(weights or "mxint8"), requantise=weights is not None)
-    return _Compiler(model, config, matrices, context, base).build(page_seed, progress)
+    return Compiler(model, config, matrices, context, base).build(page_seed, progress)
 
 
-class _Compiler:
+class Compiler:
+    """One lowering: see `compile_model`."""
+
+    memory_map = MemoryMap
+
     def __init__(self, model, config, matrices, context, base):
         self.model, self.config, self.matrices, self.context = model, config, matrices, context
         self.blocks = head_blocks(model.head_dim)
@@ -56,7 +60,7 @@ class _Compiler:
         self.ffn = self.query
         self.operand_blocks = max(self.attended + model.heads * self.blocks, self.ffn + -(-model.ffn // BLOCK))
         self._check_limits()
-        self.map = MemoryMap(config, base)
+        self.map = self.memory_map(config, base)
         self.program = Program()
         self.formats = {}
         self.code_table = None  # name of the format whose code table is loaded
@@ -99,20 +103,31 @@ class _Compiler:
         model, config = self.model, self.config
         table = rope_table(model, self.context).reshape(self.context, -1)
         stride = align(4 * table.shape[1], config.bus_bytes)
-        address = self.map.place("rope", _padded(table, stride))
+        address = self._place_rows("rope", table, stride)
         self.program.emit("cosines and sines of each lane's position", Opcode.ROPE, address=address, bytes=stride,
                           stride=stride)
         self._load_norm("0.attention_norm")
-        tensor = model.tensors["embedding"]
-        values = np.pad(tensor.floats(), ((0, 0), (0, self.hidden - model.hidden)))
-        element = Element.BF16 if tensor.dtype == "BF16" else Element.FP32
-        if element is Element.BF16:
-            values = (values.view(np.uint32) >> 16).astype(np.uint16)
+        element = Element.BF16 if model.tensors["embedding"].dtype == "BF16" else Element.FP32
+        values = self._embedding(element)
         stride = align(values.itemsize * self.hidden, config.bus_bytes)
-        address = self.map.place("embedding", _padded(values, stride))
+        address = self._place_rows("embedding", values, stride)
         self.program.emit("token embeddings", Opcode.EMBED, address=address, bytes=stride, stride=stride,
                           rows=self.hidden, dst=self.x, element=element, inv_n=self.inv_n, epsilon=self.epsilon)
         self.token_bytes = values.itemsize * model.hidden + 4 * model.head_dim
+
+    def _embedding(self, element):
+        """The embedding's rows, padded to whole blocks."""
+        values = np.pad(self.model.tensors["embedding"].floats(), ((0, 0), (0, self.hidden - self.model.hidden)))
+        return (values.view(np.uint32) >> 16).astype(np.uint16) if element is Element.BF16 else values
+
+    def _place_rows(self, name, values, stride):
+        return self.map.place(name, _padded(values, stride))
+
+    def _place_matrix(self, name, blocks, size):
+        data = pack_matrix(blocks, self.config)
+        if len(data) != size:
+            raise AssertionError(f"{name}: {len(data)} bytes are not the layout's {size}")
+        return self.map.place(name, data)
 
     def _layer(self, n):
         model, group = self.model, self.model.group
@@ -169,13 +184,11 @@ class _Compiler:
         self.formats.setdefault(kind, fmt.name.lower())
         self._load_table(fmt, fields.get("only_last", 0))
         tiles, kblocks = blocks.codes.shape[0] // TILE_ROWS, blocks.codes.shape[1]
-        data = pack_matrix(blocks, self.config)
-        if len(data) != matrix_bytes(fmt, tiles, kblocks, self.config):
-            raise AssertionError(f"layer {layer} {kind}: {len(data)} bytes are not the layout's")
+        size = matrix_bytes(fmt, tiles, kblocks, self.config)
         name = kind if layer is None else f"{layer}.{kind}"
-        address = self.map.place(f"{name}.weight", data)
+        address = self._place_matrix(f"{name}.weight", blocks, size)
         self.program.emit(name, Opcode.LINEAR, address=address, tiles=tiles, kblocks=kblocks,
-                          beats=len(data) // self.config.bus_bytes, code_bits8=int(fmt.code_bits == 8),
+                          beats=size // self.config.bus_bytes, code_bits8=int(fmt.code_bits == 8),
                           scale_format=fmt.scale_format, minimum=int(fmt.minimum), **fields)
         self._count(layer, kind, fmt)
 

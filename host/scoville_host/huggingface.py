@@ -6,7 +6,7 @@ from .errors import RequestError
 from .model import LINEARS, Model, RopeScaling
 from .safetensors_file import SafetensorsFile
 
-__all__ = ["load_huggingface"]
+__all__ = ["load_huggingface", "read_config", "read_json"]
 
 SUPPORTED = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 _LAYER = {"attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
@@ -14,7 +14,8 @@ _LAYER |= {name: f"{'self_attn' if name in 'qkvo' else 'mlp'}.{name}_proj" for n
 _TOP = {"embedding": "model.embed_tokens", "norm": "model.norm", "lm_head": "lm_head"}
 
 
-def _read_json(path):
+def read_json(path):
+    """A JSON file; RequestError if it is missing or broken."""
     try:
         return json.loads(path.read_text())
     except OSError as error:
@@ -61,7 +62,16 @@ def load_huggingface(path):
     RequestError
         If a file is missing or broken, or the architecture is none of `SUPPORTED`.
     """
-    config = _read_json(path / "config.json")
+    model = read_config(path / "config.json")
+    model.name, model.source = path.resolve().name, str(path)
+    _read_tensors(model, _files(path))
+    model.check()
+    return model
+
+
+def read_config(path):
+    """The `Model` of a config.json, without its tensors; RequestError as `load_huggingface`."""
+    config = read_json(path)
     kind = config.get("model_type")
     if kind not in SUPPORTED:
         raise RequestError(f"{path}: architecture {kind!r} is not supported; supported are {', '.join(SUPPORTED)}")
@@ -71,25 +81,22 @@ def load_huggingface(path):
         _refuse_variants(path, config, context)
         theta, scaling = _rope(path, config)
         eos = config.get("eos_token_id")
-        model = Model(
-            name=path.resolve().name, source=str(path), hidden=hidden, layers=config["num_hidden_layers"], heads=heads,
+        return Model(
+            name=path.stem, source=str(path), hidden=hidden, layers=config["num_hidden_layers"], heads=heads,
             kv_heads=config.get("num_key_value_heads") or heads, head_dim=config.get("head_dim") or hidden // heads,
             ffn=config["intermediate_size"], vocab=config["vocab_size"], context=context,
             epsilon=float(config.get("rms_norm_eps", 1e-6)), rope_theta=theta, rope_layout="half", rope_scaling=scaling,
             tied=bool(config.get("tie_word_embeddings", False)),
             eos_ids=[] if eos is None else list(eos) if isinstance(eos, list) else [eos])
     except KeyError as error:
-        raise RequestError(f"{path / 'config.json'}: {error} is missing") from None
-    _read_tensors(model, _files(path))
-    model.check()
-    return model
+        raise RequestError(f"{path}: {error} is missing") from None
 
 
 def _files(path):
     """Where each tensor is: dict of checkpoint name to `SafetensorsFile`."""
     index = path / "model.safetensors.index.json"
     if index.exists():
-        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        names = sorted(set(read_json(index).get("weight_map", {}).values()))
     else:
         names = [file.name for file in sorted(path.glob("*.safetensors"))]
     if not names:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from scoville.config import ChipConfig
+
 from .errors import RequestError
 from .image import Image
 from .tokenizer import Tokenizer
@@ -39,7 +41,7 @@ def open_session(model, config=None, *, weights=None, context=None, report=lambd
     Parameters
     ----------
     model : name, directory or file; see `models.resolve`.
-    config : name of a configuration, or None for the first of `DEFAULT_CONFIGS` that the model fits.
+    config : name of a configuration, a `ChipConfig`, or None for the first of `DEFAULT_CONFIGS` that the model fits.
     report : called with a line of text about each step.
     text : whether a tokenizer is wanted.
 
@@ -52,7 +54,8 @@ def open_session(model, config=None, *, weights=None, context=None, report=lambd
     from .models import resolve
     from .tokenizer import load_tokenizer
 
-    configs = [find_config(name) for name in ([config] if config else DEFAULT_CONFIGS)]
+    configs = [each if isinstance(each, ChipConfig) else find_config(each)
+               for each in ([config] if config else DEFAULT_CONFIGS)]
     name, path = resolve(model, report)
     report(f"reading {path}")
     loaded = load_checkpoint(path, name)

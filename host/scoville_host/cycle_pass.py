@@ -1,0 +1,240 @@
+"""One pass, timed: the program walked in order, each instruction through the front end, the stream and the epilogue."""
+
+from scoville.config import PAGE_TOKENS, TILE_ROWS
+from scoville.control.front_end import page_part_beats
+from scoville.control.instruction_fetch import CHUNK
+from scoville.isa import INSTRUCTION_BYTES, Dest, Element, Mode, Opcode
+from scoville.top import INSTRUCTION_QUEUE
+
+from .cycle_stream import Stream, Tile
+from .cycle_units import Epilogue, FetchPort, KvStore, Softmax
+
+__all__ = ["PassTimer"]
+
+QUEUE = 2  # cycles through a queue
+DISPATCH = 4  # from the cycle in which an instruction may begin to the first beat that the decoder takes for it
+RESULT = 1  # from a block in the operand buffer to the cycle in which an instruction that waited for it begins
+WAITS = {Dest.KEY: "dependency_kv", Dest.VALUE: "dependency_kv", Dest.LOGITS: "dependency_logits"}
+SEAT = 4  # the attention walker's steps between two sets of lanes, beside one a lane
+
+
+class PassTimer:
+    """The cycles of one pass.
+
+    Parameters
+    ----------
+    config : `ChipConfig`
+    memory : `Memory`
+    program : list of decoded instructions, up to the END
+    program_address : of the first
+    position, tokens, last : as `PassState`
+
+    Members
+    -------
+    cycles : from the beginning of the pass to the end of its END
+    stream : `Stream`, with the array's work and stalls
+    """
+
+    def __init__(self, config, memory, program, program_address, position, tokens, last):
+        self.config, self.memory = config, memory
+        self.position, self.tokens = position, tokens
+        self.pages = (position + tokens - 1) // PAGE_TOKENS + 1
+        self.stream = Stream(config, memory)
+        self.epilogue, self.softmax = Epilogue(config), Softmax(config)
+        self.port = FetchPort(config, memory)
+        self.store = KvStore(config, memory, self.port)
+        self.front = 0.0  # the front end is free
+        self.back = 0.0  # the back end is free
+        self.vectors = 0.0  # the vector unit is free
+        self.takes = []  # when the back end took each instruction
+        self.sampled = 0.0
+        steps = {Opcode.LOAD: self._load, Opcode.ROPE: self._lanes, Opcode.EMBED: self._lanes,
+                 Opcode.LINEAR: self._linear, Opcode.ATTEND: self._attend, Opcode.END: self._end}
+        self.chunk = max(CHUNK, config.bus_bytes // INSTRUCTION_BYTES)
+        for number, fields in enumerate(program):
+            self._fetch(number, program_address)
+            if fields["only_last"] and not last:
+                continue
+            forward = self.front + 3
+            if len(self.takes) >= INSTRUCTION_QUEUE:
+                forward = max(forward, self.takes[-INSTRUCTION_QUEUE])
+            self.front = forward
+            begin = max(self.back, forward + QUEUE) + 1
+            self.takes.append(begin - 1)
+            steps[fields["opcode"]](fields, begin)
+        self.cycles = self.back
+
+    def _fetch(self, number, address):
+        if number % self.chunk == 0:
+            beats = self.chunk * INSTRUCTION_BYTES // self.config.bus_bytes
+            self.front = self.port.read("program", self.front + 1, beats)
+
+    def _begin(self, fields, begin, reason):
+        """When an instruction may begin: at once, or when all before it is done."""
+        if fields["wait"]:
+            quiet = max(self.epilogue.done + RESULT, self.vectors)
+            self.reason = reason
+            return max(begin, quiet)
+        self.reason = "command"
+        return begin
+
+    # --- vectors -------------------------------------------------------------------------------------------------
+    def _load(self, fields, begin):
+        beats = fields["bytes"] // self.config.bus_bytes
+        self.front = self.stream.request(self.front + 1, fields["address"] // self.config.bus_bytes, beats) + 1
+        begin = self._begin(fields, begin, "dependency_load")
+        self.stream.command(begin + DISPATCH - 1)
+        self.vectors = self.stream.vector(beats)[1] + 1
+        self.back = begin + 3
+
+    def _lanes(self, fields, begin):
+        """ROPE and EMBED: a row of memory for each lane."""
+        config, embed = self.config, fields["opcode"] is Opcode.EMBED
+        beats = fields["bytes"] // config.bus_bytes
+        begin = self._begin(fields, begin, "dependency_load")
+        for lane in range(self.tokens):
+            at = fields["address"] // config.bus_bytes
+            self.front = self.stream.request(self.front + 2, at, beats) + 1
+            self.stream.command(begin + DISPATCH - 1 + 2 * lane)
+            if embed:
+                self._embed(fields, begin + 2 * lane, beats)
+            else:
+                self.vectors = self.stream.vector(beats)[1] + 1
+        self.back = begin + 1 + 2 * self.tokens
+
+    def _embed(self, fields, begin, beats):
+        epilogue, latency = self.epilogue, self.epilogue.latency
+        epilogue.command(begin + 1 + QUEUE, plain=False)
+        words = self.config.bus_bytes // (4 if fields["element"] == Element.FP32 else 2)
+        interval, depth = max(1, latency.interval), latency.front + latency.plain
+        self.stream.command(self.vectors)
+        first, _ = self.stream.vector(beats)
+        first = max(first + 1, epilogue.running)
+        epilogue.flow(first, first + fields["rows"] - 1, fields["rows"], depth, interval)
+        epilogue.admitted = epilogue.passed - depth
+        self.stream.command(max(self.stream.taken, epilogue.passed - (depth + words) * interval))
+        self.vectors = epilogue.admitted
+        epilogue.square()
+        epilogue.quantise(epilogue.left, 1)
+
+    # --- matrices ------------------------------------------------------------------------------------------------
+    def _linear(self, fields, begin):
+        config, stream, epilogue = self.config, self.stream, self.epilogue
+        self.front = stream.request(self.front + 1, fields["address"] // config.bus_bytes, fields["beats"]) + 1
+        begin = self._begin(fields, begin, WAITS.get(Dest(fields["dest"]), "dependency_linear"))
+        stream.command(begin + DISPATCH - 1)
+        dest, norm, glu = fields["dest"], bool(fields["norm"]), fields["mode"] == Mode.GLU
+        logits = dest == Dest.LOGITS
+        plain = not (logits or norm or fields["residual"])
+        epilogue.command(begin + 1 + QUEUE, plain=plain, rms=bool(fields["lane_scale"]))
+        tile = Tile.linear(config, fields)
+        count, task, before = fields["tiles"], begin + DISPATCH, stream.accepted
+        for number in range(count):
+            before = stream.accepted
+            first, last = self._tile(tile, task, epilogue.room())
+            left = epilogue.tile(first, last, norm=norm, glu=glu)
+            if logits or glu and number % 2 == 0:
+                continue
+            blocks = epilogue.quantise(left, self.tokens)
+            if dest in (Dest.KEY, Dest.VALUE):
+                self._append(fields, number, blocks)
+        self.back = max(begin + 3, before if count > 1 else 0) + 1
+        if norm:
+            epilogue.square()
+        if logits:
+            epilogue.done = max(epilogue.done, epilogue.left)
+            self.sampled = epilogue.left + epilogue.latency.sample
+            self.dumped = epilogue.left + 8 + self.memory.write_latency
+
+    def _tile(self, tile, task, room):
+        """A tile's items; returns when the first item of its last k-block and its last item are taken."""
+        group = self.stream.group
+        for header, blocks in tile.parts[:-1]:
+            group(header, blocks, tile.item_beats, 0, task, self.reason)
+        header, blocks = tile.parts[-1]
+        return group(header, blocks, tile.item_beats, room, task, self.reason)
+
+    def _append(self, fields, number, blocks):
+        """The blocks of a K or V tile, lane by lane, to the KV store."""
+        head, part = divmod(number, fields["head_blocks"])
+        row = fields["table"] + head * fields["table_stride"]
+        for lane in range(self.tokens):
+            now = blocks - (self.tokens - 1 - lane) * self.epilogue.latency.convert
+            page = (self.position + lane) // PAGE_TOKENS
+            known = (part or lane) and (lane == 0 and self.tokens == 1 or self.known == (head, page))
+            self.store.append(now, fields["dest"] == Dest.VALUE, row, page, known)
+            self.known = (head, page)
+
+    # --- attention -----------------------------------------------------------------------------------------------
+    def _attend(self, fields, begin):
+        config = self.config
+        begin = self._begin(fields, begin, "dependency_attend")
+        self.part_beats = page_part_beats(config, fields["head_blocks"])
+        self.walk = begin + 1  # the attention walker's next step
+        self.front = max(self.front + 1, self.store.written)
+        for head in range(fields["kv_heads"]):
+            row = fields["table"] + head * fields["table_stride"]
+            pairs = self.tokens * fields["group"]
+            for served in range(0, pairs, config.lanes):
+                self._heads(fields, row, min(config.lanes, pairs - served))
+        self.back = self.walk + 1
+
+    def _heads(self, fields, row, lanes):
+        """One set of lanes over all pages: K0, K1 V0, K2 V1, …"""
+        self.walk += self.config.lanes + SEAT - 1
+        scored = []
+        for page in range(self.pages + 1):
+            if page < self.pages:
+                found = self.port.walk("front", self.front + 1, row, page)
+                self._request(found)
+                scored.append(self._keys(fields))
+                if page == 0:
+                    continue
+            self._request(self.front)
+            self._values(fields, scored[page - 1], page == self.pages, lanes)
+
+    def _request(self, now):
+        beat = 0  # pages are longer than bursts, and begin anywhere
+        self.front = self.stream.request(now + 1, beat, self.part_beats) + 1
+
+    def _keys(self, fields):
+        """Scores of a page: when the softmax unit has them."""
+        stream, epilogue = self.stream, self.epilogue
+        stream.command(self.walk + QUEUE)
+        task, before = self.walk + 3, stream.accepted
+        self.reason = "command"
+        first, last = self._tile(Tile.key(self.config, fields["head_blocks"]), task, epilogue.room())
+        self.walk = max(self.walk + 2, before) + 1
+        return epilogue.scores(first, last, self.softmax.room())
+
+    def _values(self, fields, scored, last_page, lanes):
+        """The values of a page, weighed by its probabilities."""
+        stream, epilogue, blocks = self.stream, self.epilogue, fields["head_blocks"]
+        stream.command(self.walk + QUEUE)
+        codes = blocks * TILE_ROWS * TILE_ROWS // self.config.bus_bytes
+        exponents, _ = stream.vector(self.part_beats - codes)
+        left = self.softmax.page(scored, exponents, blocks)
+        ready = epilogue.quantise(left, lanes) + 1
+        if last_page:
+            self.walk += 2
+            factor = self.softmax.issued - TILE_ROWS * (blocks - 1) + epilogue.latency.weigh + epilogue.latency.factor
+            epilogue.command(self.walk + QUEUE, plain=True, factor=factor)
+        self.walk = max(self.walk + 1, ready)
+        tile, self.reason = Tile.value(self.config), "softmax"
+        for _ in range(blocks):
+            before = stream.accepted
+            first, last = self._tile(tile, self.walk + 1, epilogue.room() if last_page else 0)
+            self.walk = max(self.walk, before) + 1
+            if last_page:
+                epilogue.quantise(epilogue.tile(first, last), lanes)
+
+    def _end(self, fields, begin):
+        settled = max(self.epilogue.done + RESULT, self.store.written, self.vectors, self.sampled)
+        if self.sampled:
+            settled = max(settled, self.dumped)
+        self.back = max(begin, settled) + 1
+
+    def stalls(self):
+        """Cycles of the pass in which the array does nothing, by reason."""
+        rest = self.cycles - self.stream.work - sum(self.stream.stalls.values())
+        return self.stream.stalls | {"pass_end": rest}

@@ -1,0 +1,179 @@
+"""The weight stream, timed: memory, reader, decoder and array as one recurrence over groups of k-blocks."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from scoville.config import BLOCK, TILE_ROWS
+from scoville.isa import ScaleFormat
+from scoville.memory.reader import StreamReader
+
+__all__ = ["Memory", "Stream", "Tile"]
+
+READER = 6  # cycles of a read beside the memory's: the burst's, AR's and the mux's registers, and the FIFO
+ITEM = 2  # from an item's last beat to the array, `WeightDecoder`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What counts of a memory: beats a cycle that it gives a plain reader, and its latencies in cycles."""
+
+    rate: float
+    read_latency: int
+    write_latency: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile of 32 rows in the weight stream: (header beats, k-blocks) of its groups, with its last k-block apart."""
+
+    parts: tuple
+    item_beats: float  # a fraction if a beat carries several items
+
+    @classmethod
+    def linear(cls, config, fields):
+        """Of a LINEAR."""
+        scale = {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1, ScaleFormat.FP16: 2}[ScaleFormat(fields["scale_format"])]
+
+        def header(blocks):
+            return sum(-(-TILE_ROWS * blocks * size // config.bus_bytes) for size in (scale, 2 * fields["minimum"]))
+
+        return cls._make(config, fields["kblocks"], config.group, header, 8 if fields["code_bits8"] else 4)
+
+    @classmethod
+    def key(cls, config, blocks):
+        """The K part of a page."""
+        return cls._make(config, blocks, blocks, lambda n: -(-TILE_ROWS * n // config.bus_bytes), 8)
+
+    @classmethod
+    def value(cls, config):
+        """A dimension block of the V part of a page."""
+        return cls._make(config, 1, 1, lambda n: 0, 8)
+
+    @classmethod
+    def _make(cls, config, kblocks, group, header, bits):
+        sizes = [min(group, kblocks - at) for at in range(0, kblocks, group)]
+        parts = [(header(size), size) for size in sizes[:-1]]
+        last = sizes[-1]
+        parts += [(header(last), last - 1), (0, 1)] if last > 1 else [(header(last), 1)]
+        return cls(tuple(parts), config.rows * BLOCK * bits / 8 / config.bus_bytes)
+
+
+class Stream:
+    """When the decoder takes beats and the array takes items. A time is the cycle of the event.
+
+    Members
+    -------
+    taken : of the last beat that the decoder took
+    accepted : of the last item that the array took
+    work, stalls : cycles of the array: its own, and those in which it waited, by reason
+    """
+
+    def __init__(self, config, memory):
+        reader = StreamReader(config)
+        self.depth, self.burst = reader.depth, reader.burst_beats
+        self.items, self.cycles = config.interleave, config.block_cycles
+        self.rate, self.delay = memory.rate, memory.read_latency + READER
+        self.beat = 0  # beats taken
+        self.requested = 0  # beats asked for
+        self.issued = self.arrived = self.taken = self.accepted = 0.0
+        self.descriptors = []  # (first beat, place of that beat in its burst, when the reader took it)
+        self.beats, self.times = [0], [0.0]  # when beats were taken: points between which they came evenly
+        self.point = 0
+        self.work, self.stalls = 0, {}
+
+    def request(self, now, address_beat, beats):
+        """A descriptor that the front end offers at `now`; returns when the reader takes it."""
+        if self.requested:
+            now = max(now, self._room(self.requested))
+        self.descriptors.append((self.requested, address_beat % self.burst, now))
+        self.requested += beats
+        return now
+
+    def _room(self, end):
+        """When the FIFO has room for beats up to `end`: those before it, by its depth, have been taken."""
+        wanted = end - self.depth
+        if wanted <= 0:
+            return 0.0
+        beats, times = self.beats, self.times
+        point = bisect_left(beats, wanted, self.point)
+        self.point = max(0, point - 1)
+        if point == len(beats):
+            return times[-1] + wanted - beats[-1]
+        low, high = beats[point - 1], beats[point]
+        return times[point] - (times[point] - times[point - 1]) * (high - wanted) / (high - low)
+
+    def _arrival(self, beat):
+        """When beat number `beat` (from 1) can be taken."""
+        first, place, at = self.descriptors[0]
+        while len(self.descriptors) > 1 and self.descriptors[1][0] < beat:
+            self.descriptors.pop(0)
+            first, place, at = self.descriptors[0]
+        offset = (beat - 1 - first + place) % self.burst
+        end = min(beat - offset + self.burst - 1, self.requested)
+        issue = max(at, self._room(end) + 1)
+        return issue + 2 + self.delay + min(offset, beat - 1 - first)
+
+    def _arrive(self, beats, after=0):
+        """When all of the next `beats` beats behind `after` others can have been taken."""
+        self.arrived = max(self.arrived + beats / self.rate, self._arrival(self.beat + after + beats))
+        return self.arrived
+
+    def _take(self, beats, now):
+        self.beat += beats
+        self.taken = now
+        self.beats.append(self.beat)
+        self.times.append(now)
+
+    def lose(self, reason, cycles):
+        """Charge cycles in which the array does nothing."""
+        if cycles > 0:
+            self.stalls[reason] = self.stalls.get(reason, 0) + cycles
+
+    def command(self, now):
+        """A command that reaches the decoder at `now`; it is taken with the last beat before it, or later."""
+        self.taken = max(self.taken, now)
+
+    def vector(self, beats, interval=1):
+        """Beats that are forwarded, one every `interval` cycles; returns when the first and the last are taken."""
+        first = max(self.taken + 1, self._arrive(1))
+        last = max(first + (beats - 1) * interval, self._arrive(beats - 1, 1))
+        self._take(beats, last)
+        return first, last
+
+    def group(self, header, blocks, item_beats, room=0.0, task=0.0, reason="command"):
+        """A header and the codes of `blocks` k-blocks.
+
+        Parameters
+        ----------
+        room, task : the array takes no item before the drain has room, and before it has its task
+        reason : what it waits for without a task
+
+        Returns
+        -------
+        When the first and the last item are taken by the array.
+        """
+        items, cycles = blocks * self.items, self.cycles
+        codes = int(items * item_beats)
+        before = self.accepted
+        start = self.taken
+        late = self._arrive(header + codes)
+        end = max(start + header + codes, late)
+        step = max(1, item_beats)
+        first_beat = max(start + header + step, late - codes / self.rate + step)
+        first = max(before + cycles, first_beat + ITEM, room, task)
+        last = max(first + (items - 1) * cycles, end + ITEM, first + (items - 2) * item_beats + 1)
+        held = 2 if item_beats >= 1 else 1 + 1 / item_beats  # items between the beats and the array
+        self._take(header + codes, max(end, last - held * max(cycles, item_beats) + step - 1))
+        self.accepted = last
+        self.work += items * cycles
+        lost = last - before - items * cycles
+        if lost > 0:
+            for name, until in ((reason, task), ("drain_chain", room), ("memory", min(late - codes + ITEM, first))):
+                waited = min(lost, until - before - cycles)
+                if waited > 0:
+                    self.lose(name, waited)
+                    lost -= waited
+            from_header = min(lost, header)
+            self.lose("header", from_header)
+            self.lose("bus", lost - from_header)
+        return first, last

@@ -1,0 +1,150 @@
+"""The units behind the array, timed: drain, chain, quantiser, softmax and KV store, each as a recurrence over tiles."""
+
+from scoville.array.drain import SLOTS
+from scoville.config import BLOCK, TILE_ROWS
+
+from .latencies import latencies
+
+__all__ = ["Epilogue", "FetchPort", "KvStore", "Softmax"]
+
+WRITE = 3  # cycles of a write beside the memory's: command, address and data each have a register
+WALK = 4  # cycles of a page walk that reads nothing, `PageWalker`
+FETCH = 8  # cycles of a read through the fetch port beside the memory's
+
+
+class FetchPort:
+    """Small reads of several users, one at a time each; that they wait for each other is left out."""
+
+    def __init__(self, config, memory):
+        self.bus_bytes, self.delay = config.bus_bytes, memory.read_latency + FETCH
+        self.free = {}
+        self.kept = {}  # the last beat of page table that each user has read
+
+    def read(self, user, now, beats=1):
+        """When the last of `beats` beats is there."""
+        self.free[user] = max(now, self.free.get(user, 0)) + self.delay + beats
+        return self.free[user]
+
+    def walk(self, user, now, row, page):
+        """When a page's address is there."""
+        beat = (row + 4 * page) // self.bus_bytes
+        if self.kept.get(user) == beat:
+            return now + WALK
+        self.kept[user] = beat
+        return self.read(user, now + WALK // 2) + WALK // 2
+
+
+class KvStore:
+    """Appends: blocks wait for each other, and for the page of their head."""
+
+    def __init__(self, config, memory, port):
+        self.port, self.memory = port, memory
+        self.cost = {value: max(1, BLOCK * (BLOCK if value else 1) // config.bus_bytes) + 6 for value in (False, True)}
+        self.free = self.written = 0.0
+
+    def append(self, now, value, row, page, known):
+        """A block that the router has at `now`, on a page whose row of the table is `row`."""
+        now = max(now, self.free)
+        if not known:
+            now = self.port.walk("append", now + 1, row, page) + 2
+        self.free = now + self.cost[value]
+        self.written = self.free + WRITE + self.memory.write_latency
+
+
+class Epilogue:
+    """Drain, chain, quantiser and router.
+
+    Members
+    -------
+    done : when the last block, so far, can be read from the operand buffer or the last logit has left
+    """
+
+    def __init__(self, config):
+        self.latency = latencies(config)
+        self.groups = config.rows
+        self.row = 0.0  # the last row that left the drain
+        self.slots = [0.0] * SLOTS  # when the drain's room for a tile is free
+        self.admitted = self.passed = 0.0  # the chain's last row: at its input, at its residual
+        self.left = 0.0  # at its output
+        self.rms = 0.0  # when 1/rms is there
+        self.running = 0.0  # the present command's first row may come
+        self.plain = True
+        self.done = 0.0
+
+    def room(self):
+        """When the drain has room for one more tile."""
+        return self.slots[0]
+
+    def _drain(self, first, last, hold):
+        """Rows of a tile whose last k-block's items were taken from `first` to `last`; they leave from `hold` on."""
+        first = max(first + self.latency.row, self.row + 1, hold)
+        self.row = max(first + TILE_ROWS - 1, last + self.latency.row + self.groups - 1)
+        return first
+
+    def _leave(self):
+        self.slots = [*self.slots[1:], self.row + 1]
+
+    def scores(self, first, last, hold):
+        """A tile for the softmax unit; returns when its last row is there."""
+        self._drain(first, last, hold)
+        self._leave()
+        return self.row
+
+    def command(self, now, plain, rms=False, factor=0.0):
+        """The chain takes its next command."""
+        start = max(now, self.admitted + 1, factor)
+        if not (plain and self.plain):
+            start = max(start, self.left + 1)
+        if rms:
+            start = max(start, self.rms)
+        self.plain = plain
+        self.running = start + 1
+        self.admitted = start
+
+    def tile(self, first, last, *, norm=False, glu=False):
+        """A tile for the chain; returns when the last row that it makes is at the quantiser."""
+        interval = self.latency.interval if norm else 1
+        depth = self.latency.front + (self.latency.glu if glu else self.latency.plain)
+        first = self._drain(first, last, self.running)
+        self.flow(first, self.row, TILE_ROWS, depth, interval)
+        if norm:  # the stages before the residual fill up, then rows leave the drain as they leave the chain
+            self.row = max(self.row, self.passed - depth * interval)
+        self.admitted = self.row
+        self._leave()
+        return self.left
+
+    def flow(self, first, last, rows, depth, interval):
+        """Rows through the chain: `first` and `last` at its input."""
+        begin = max(first + depth, self.passed + interval)
+        self.passed = max(begin + (rows - 1) * interval, last + depth)
+        self.left = self.passed + self.latency.back
+
+    def square(self):
+        """The command's sum of squares is complete."""
+        self.rms = self.passed + self.latency.rms
+
+    def quantise(self, now, lanes):
+        """Blocks of `lanes` lanes whose last row came at `now`; returns when they are in the operand buffer."""
+        blocks = now + self.latency.quantise + (lanes - 1) * self.latency.convert
+        self.done = max(self.done, blocks)
+        return blocks
+
+
+class Softmax:
+    """Pages of scores into blocks of probabilities."""
+
+    def __init__(self, config):
+        self.latency, self.rows = latencies(config), BLOCK
+        self.issued = 0.0  # the last exponential
+        self.released = [0.0] * 2  # when room for a page of scores is free
+
+    def room(self):
+        """When the first score of one more page can come."""
+        return self.released[0]
+
+    def page(self, scored, exponents, blocks):
+        """A page whose last score came at `scored` and whose V exponents at `exponents`: its last row's time."""
+        begin = max(scored + self.latency.scores, exponents + 1, self.issued + 2)
+        self.issued = begin + self.rows * blocks - 1
+        self.released = [*self.released[1:], begin + self.rows]
+        return self.issued + self.latency.weigh
