@@ -85,7 +85,8 @@ class Timeline:
             start = max(start, over[-1] + 1) if len(over) else start
         low, high = np.maximum(at, start), np.minimum(at + lengths, stop)
         self.start, self.cycles = int(start), int(stop - start)
-        self.members = unpack(np.repeat(words, np.maximum(high - low, 0)).astype(np.uint32))
+        shown = np.maximum(high - low, 0)
+        self.members = {name: np.repeat(values.astype(np.uint8), shown) for name, values in unpack(words).items()}
         self.instructions = self._take(every, first)
         self._charge()
         self._ends(every)
@@ -109,7 +110,7 @@ class Timeline:
         taken = self.pulses("take")
         due = due[max(0, len(due) - len(taken)):]  # a recording that begins in mid-pass ends with the sequence
         ends = np.append(taken[1:], self.cycles)
-        waited = np.concatenate([[0], np.cumsum(self.members["waiting"])])
+        waited = np.concatenate([[0], np.cumsum(self.members["waiting"], dtype=np.int64)])
         return [Instruction(name=name, fields=fields, number=number, taken=int(at),
                             begin=int(at + 1 + waited[end] - waited[at]))
                 for at, end, (number, name, fields) in zip(taken, ends, due, strict=False)]
