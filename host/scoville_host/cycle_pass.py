@@ -41,11 +41,12 @@ class PassTimer:
         self.pages = (position + tokens - 1) // PAGE_TOKENS + 1
         self.stream = Stream(config, memory)
         self.epilogue, self.softmax = Epilogue(config), Softmax(config)
-        self.port = FetchPort(config, memory)
+        self.port = FetchPort(config, memory, self.stream)
         self.store = KvStore(config, memory, self.port)
         self.front = 0.0  # the front end is free
         self.back = 0.0  # the back end is free
         self.vectors = 0.0  # the vector unit is free
+        self.appends = []  # blocks for the KV store, done when their time matters and what else is read then is known
         self.takes = []  # when the back end took each instruction
         self.sampled = 0.0
         steps = {Opcode.LOAD: self._load, Opcode.ROPE: self._lanes, Opcode.EMBED: self._lanes,
@@ -149,10 +150,13 @@ class PassTimer:
     def _tile(self, tile, task, room):
         """A tile's items; returns when the first item of its last k-block and its last item are taken."""
         group = self.stream.group
-        for header, blocks in tile.parts[:-1]:
-            group(header, blocks, tile.item_beats, 0, task, self.reason)
-        header, blocks = tile.parts[-1]
-        return group(header, blocks, tile.item_beats, room, task, self.reason)
+        for header, items in tile.body:
+            group(header, items, tile.item_beats, 0, task, self.reason)
+        first = None
+        for header, items in tile.tail:
+            begin, last = group(header, items, tile.item_beats, room, task, self.reason)
+            first = begin if first is None else first
+        return first, last
 
     def _append(self, fields, number, blocks):
         """The blocks of a K or V tile, lane by lane, to the KV store."""
@@ -162,7 +166,7 @@ class PassTimer:
             now = blocks - (self.tokens - 1 - lane) * self.epilogue.latency.convert
             page = (self.position + lane) // PAGE_TOKENS
             known = (part or lane) and (lane == 0 and self.tokens == 1 or self.known == (head, page))
-            self.store.append(now, fields["dest"] == Dest.VALUE, row, page, known)
+            self.appends.append((now, fields["dest"] == Dest.VALUE, row, page, known))
             self.known = (head, page)
 
     # --- attention -----------------------------------------------------------------------------------------------
@@ -171,7 +175,7 @@ class PassTimer:
         begin = self._begin(fields, begin, "dependency_attend")
         self.part_beats = page_part_beats(config, fields["head_blocks"])
         self.walk = begin + 1  # the attention walker's next step
-        self.front = max(self.front + 1, self.store.written)
+        self.front = max(self.front + 1, self._written())
         for head in range(fields["kv_heads"]):
             row = fields["table"] + head * fields["table_stride"]
             pairs = self.tokens * fields["group"]
@@ -228,8 +232,15 @@ class PassTimer:
             if last_page:
                 epilogue.quantise(epilogue.tile(first, last), lanes)
 
+    def _written(self):
+        """When all appends have been written."""
+        for each in self.appends:
+            self.store.append(*each)
+        self.appends = []
+        return self.store.written
+
     def _end(self, fields, begin):
-        settled = max(self.epilogue.done + RESULT, self.store.written, self.vectors, self.sampled)
+        settled = max(self.epilogue.done + RESULT, self._written(), self.vectors, self.sampled)
         if self.sampled:
             settled = max(settled, self.dumped)
         self.back = max(begin, settled) + 1

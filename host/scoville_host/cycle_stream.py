@@ -1,6 +1,6 @@
 """The weight stream, timed: memory, reader, decoder and array as one recurrence over groups of k-blocks."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 from scoville.config import BLOCK, TILE_ROWS
@@ -9,7 +9,8 @@ from scoville.memory.reader import StreamReader
 
 __all__ = ["Memory", "Stream", "Tile"]
 
-READER = 6  # cycles of a read beside the memory's: the burst's, AR's and the mux's registers, and the FIFO
+SPLIT = 2  # cycles from a descriptor to its first burst
+READER = 4  # cycles of a burst beside the memory's: AR's and the mux's registers, and the FIFO
 ITEM = 2  # from an item's last beat to the array, `WeightDecoder`
 
 
@@ -22,12 +23,27 @@ class Memory:
     write_latency: int
 
 
-@dataclass(frozen=True)
 class Tile:
-    """A tile of 32 rows in the weight stream: (header beats, k-blocks) of its groups, with its last k-block apart."""
+    """A tile of 32 rows in the weight stream.
 
-    parts: tuple
-    item_beats: float  # a fraction if a beat carries several items
+    Members
+    -------
+    body, tail : (header beats, items) in order; `tail` is the last k-block. A step is small beside the reader's FIFO.
+    item_beats : a fraction if a beat carries several items
+    """
+
+    def __init__(self, config, kblocks, group, header, bits):
+        self.item_beats = config.rows * BLOCK * bits / 8 / config.bus_bytes
+        most = max(1, int(config.stream_beats / 4 / self.item_beats))
+        self.body, self.tail = [], []
+        for at in range(0, kblocks, group):
+            size = min(group, kblocks - at)
+            last = at + size == kblocks
+            beats = header(size)
+            for into, blocks in ((self.body, size - last), (self.tail, last)):
+                for first in range(0, blocks * config.interleave, most):
+                    into.append((beats, min(most, blocks * config.interleave - first)))
+                    beats = 0
 
     @classmethod
     def linear(cls, config, fields):
@@ -37,25 +53,17 @@ class Tile:
         def header(blocks):
             return sum(-(-TILE_ROWS * blocks * size // config.bus_bytes) for size in (scale, 2 * fields["minimum"]))
 
-        return cls._make(config, fields["kblocks"], config.group, header, 8 if fields["code_bits8"] else 4)
+        return cls(config, fields["kblocks"], config.group, header, 8 if fields["code_bits8"] else 4)
 
     @classmethod
     def key(cls, config, blocks):
         """The K part of a page."""
-        return cls._make(config, blocks, blocks, lambda n: -(-TILE_ROWS * n // config.bus_bytes), 8)
+        return cls(config, blocks, blocks, lambda n: -(-TILE_ROWS * n // config.bus_bytes), 8)
 
     @classmethod
     def value(cls, config):
         """A dimension block of the V part of a page."""
-        return cls._make(config, 1, 1, lambda n: 0, 8)
-
-    @classmethod
-    def _make(cls, config, kblocks, group, header, bits):
-        sizes = [min(group, kblocks - at) for at in range(0, kblocks, group)]
-        parts = [(header(size), size) for size in sizes[:-1]]
-        last = sizes[-1]
-        parts += [(header(last), last - 1), (0, 1)] if last > 1 else [(header(last), 1)]
-        return cls(tuple(parts), config.rows * BLOCK * bits / 8 / config.bus_bytes)
+        return cls(config, 1, 1, lambda n: 0, 8)
 
 
 class Stream:
@@ -71,13 +79,16 @@ class Stream:
     def __init__(self, config, memory):
         reader = StreamReader(config)
         self.depth, self.burst = reader.depth, reader.burst_beats
-        self.items, self.cycles = config.interleave, config.block_cycles
-        self.rate, self.delay = memory.rate, memory.read_latency + READER
+        self.cycles = config.block_cycles
+        self.delay = memory.read_latency + READER
+        # As many whole bursts as the FIFO has room for are under way, and a burst's room is free with its last beat.
+        self.rate = min(memory.rate, self.depth // self.burst * self.burst / (self.delay + self.burst + 1))
         self.beat = 0  # beats taken
         self.requested = 0  # beats asked for
         self.issued = self.arrived = self.taken = self.accepted = 0.0
         self.descriptors = []  # (first beat, place of that beat in its burst, when the reader took it)
-        self.beats, self.times = [0], [0.0]  # when beats were taken: points between which they came evenly
+        self.arrivals = [0.0]  # when the FIFO had the beats of each step
+        self.beats, self.times = [0], [0.0]  # when beats were taken, at the ends of steps
         self.point = 0
         self.work, self.stalls = 0, {}
 
@@ -94,13 +105,11 @@ class Stream:
         wanted = end - self.depth
         if wanted <= 0:
             return 0.0
-        beats, times = self.beats, self.times
-        point = bisect_left(beats, wanted, self.point)
+        point = bisect_left(self.beats, wanted, self.point)
         self.point = max(0, point - 1)
-        if point == len(beats):
-            return times[-1] + wanted - beats[-1]
-        low, high = beats[point - 1], beats[point]
-        return times[point] - (times[point] - times[point - 1]) * (high - wanted) / (high - low)
+        # Between two points beats come as early as they can; what holds bursts apart in the long run is in `rate`.
+        earliest = self.times[point - 1] + wanted - self.beats[point - 1]
+        return min(earliest, self.times[point]) if point < len(self.beats) else earliest
 
     def _arrival(self, beat):
         """When beat number `beat` (from 1) can be taken."""
@@ -110,8 +119,8 @@ class Stream:
             first, place, at = self.descriptors[0]
         offset = (beat - 1 - first + place) % self.burst
         end = min(beat - offset + self.burst - 1, self.requested)
-        issue = max(at, self._room(end) + 1)
-        return issue + 2 + self.delay + min(offset, beat - 1 - first)
+        issue = max(at + SPLIT, self._room(end) + 1)
+        return issue + self.delay + min(offset, beat - 1 - first)
 
     def _arrive(self, beats, after=0):
         """When all of the next `beats` beats behind `after` others can have been taken."""
@@ -123,6 +132,13 @@ class Stream:
         self.taken = now
         self.beats.append(self.beat)
         self.times.append(now)
+        self.arrivals.append(self.arrived)
+
+    def delivered(self, now):
+        """When the memory has given all that was asked for before `now`: what is asked then comes behind it."""
+        taken = self.beats[bisect_right(self.times, now) - 1]
+        asked = min(taken + self.depth - self.burst, self.beats[-1])
+        return self.arrivals[bisect_left(self.beats, asked)]
 
     def lose(self, reason, cycles):
         """Charge cycles in which the array does nothing."""
@@ -140,8 +156,8 @@ class Stream:
         self._take(beats, last)
         return first, last
 
-    def group(self, header, blocks, item_beats, room=0.0, task=0.0, reason="command"):
-        """A header and the codes of `blocks` k-blocks.
+    def group(self, header, items, item_beats, room=0.0, task=0.0, reason="command"):
+        """A header and the codes of `items` items.
 
         Parameters
         ----------
@@ -152,8 +168,8 @@ class Stream:
         -------
         When the first and the last item are taken by the array.
         """
-        items, cycles = blocks * self.items, self.cycles
-        codes = int(items * item_beats)
+        cycles = self.cycles
+        codes = -int(-items * item_beats // 1)
         before = self.accepted
         start = self.taken
         late = self._arrive(header + codes)
@@ -161,9 +177,11 @@ class Stream:
         step = max(1, item_beats)
         first_beat = max(start + header + step, late - codes / self.rate + step)
         first = max(before + cycles, first_beat + ITEM, room, task)
-        last = max(first + (items - 1) * cycles, end + ITEM, first + (items - 2) * item_beats + 1)
-        held = 2 if item_beats >= 1 else 1 + 1 / item_beats  # items between the beats and the array
-        self._take(header + codes, max(end, last - held * max(cycles, item_beats) + step - 1))
+        # Two items lie between the beats and the array: the third one's first beat is taken with the first item.
+        third = first + (items - 2) * item_beats - 1
+        last = max(first + (items - 1) * cycles, max(end, third) + ITEM)
+        held = 2 if item_beats >= 1 else 1 + 1 / item_beats
+        self._take(header + codes, max(end, third, last - held * max(cycles, item_beats) + step - 1))
         self.accepted = last
         self.work += items * cycles
         lost = last - before - items * cycles

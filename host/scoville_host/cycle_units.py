@@ -15,14 +15,15 @@ FETCH = 8  # cycles of a read through the fetch port beside the memory's
 class FetchPort:
     """Small reads of several users, one at a time each; that they wait for each other is left out."""
 
-    def __init__(self, config, memory):
-        self.bus_bytes, self.delay = config.bus_bytes, memory.read_latency + FETCH
+    def __init__(self, config, memory, stream):
+        self.bus_bytes, self.delay, self.stream = config.bus_bytes, memory.read_latency + FETCH, stream
         self.free = {}
         self.kept = {}  # the last beat of page table that each user has read
 
     def read(self, user, now, beats=1):
         """When the last of `beats` beats is there."""
-        self.free[user] = max(now, self.free.get(user, 0)) + self.delay + beats
+        now = max(now, self.free.get(user, 0))
+        self.free[user] = max(now + self.delay, self.stream.delivered(now) + FETCH // 2) + beats
         return self.free[user]
 
     def walk(self, user, now, row, page):
