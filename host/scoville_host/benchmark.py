@@ -14,6 +14,7 @@ from scoville.config import CONFIGS
 from . import generate
 from .errors import ChipError, RequestError
 from .files import write_json
+from .predict import predict_image
 from .session import open_session
 
 __all__ = ["ROWS", "Row", "chosen_rows", "grown", "main", "run"]
@@ -109,9 +110,20 @@ def run(row, folder=RESULTS, report=lambda line: None):
                            check=not row.long, trace=trace, report=report)
     if found["golden_match"] is False:
         raise ChipError(f"{row.name}: tokens or logits differ from the golden model's")
+    found |= prediction(row, session.image, found)
     found = {"row": asdict(row) | {"reached": row.reached(found[row.metric])}} | found | {"trace": trace.name}
     write_json(folder / f"{row.slug}.json", found)
     return found
+
+
+def prediction(row, image, found):
+    """What the analytical model says: `predicted` (the counts) and `prediction_error`, the largest relative one."""
+    cycles = predict_image(image, row.prompt_tokens, row.decode_tokens, memory=row.memory)
+    made = max(row.decode_tokens - 1, 1)
+    decode = cycles.cycles - cycles.prefill if row.decode_tokens > 1 else cycles.cycles
+    predicted = dict(zip(COUNTS, (cycles.cycles, cycles.prefill, decode / made), strict=True))
+    return {"predicted": predicted,
+            "prediction_error": max((predicted[key] / found[key] - 1 for key in COUNTS), key=abs)}
 
 
 def grown(found, before):
@@ -121,7 +133,8 @@ def grown(found, before):
 
 
 def _table(rows, results, baseline):
-    table = Table("workload", "prefill", "cycles a token", "baseline", "bus", "multipliers", "bar", "longest stalls")
+    table = Table("workload", "prefill", "cycles a token", "baseline", "bus", "multipliers", "bar", "predicted",
+                  "longest stalls")
     for row in rows:
         found = results[row.name]
         before = baseline.get(row.name, {}).get("cycles_per_token")
@@ -130,6 +143,7 @@ def _table(rows, results, baseline):
         table.add_row(row.name, f"{found['prefill_cycles']:,}", f"{found['cycles_per_token']:,.0f}",
                       f"{before:,.0f}" if before else "none", f"{found['bus_utilisation']:.1%}",
                       f"{found['mac_utilisation']:.1%}", f"{row.bar:,}{reached}" if row.bar else "",
+                      f"{found['prediction_error']:+.2%}",
                       ", ".join(f"{name} {count / found['cycles']:.1%}" for name, count in stalls))
     return table
 

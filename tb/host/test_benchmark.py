@@ -50,6 +50,7 @@ def test_run(tmp_path):
     stored = json.loads((tmp_path / f"{QUICK.slug}.json").read_text())
     assert stored == json.loads(json.dumps(found))
     assert stored["row"]["reached"] and stored["golden_match"]
+    assert abs(stored["prediction_error"]) < 0.02 and set(stored["predicted"]) == set(benchmark.COUNTS)
     assert stored["work_cycles"] + sum(stored["stalls"].values()) == stored["cycles"]
     trace = json.loads((tmp_path / stored["trace"]).read_text())
     assert trace["otherData"]["cycles"] == stored["decode_cycles"]

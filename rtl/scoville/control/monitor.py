@@ -28,8 +28,8 @@ class PerformanceCounters(wiring.Component):
     reason : In(one bit for each of `registers.STALLS`), the first that is high is charged; the last catches the rest
     charged : Out(5), one cycle later: 0 for work, else 1 + the place of the reason; 31 if the cycle is not counted
     cycles, prefill_cycles, beats, work_cycles : Out(48)
-    select : In(5), a place in `registers.STALLS`; stall : Out(48), that reason's cycles, two cycles after `select`; while it
-        runs, it may lack the last run of the reason
+    select : In(5), a place in `registers.STALLS`; stall : Out(48), that reason's cycles, two cycles after `select`;
+        while it runs, the last run of the reason may be missing
     """
 
     def __init__(self):
