@@ -134,6 +134,8 @@ class PassTimer:
             before = stream.accepted
             first, last = self._tile(tile, task, epilogue.room())
             left = epilogue.tile(first, last, norm=norm, glu=glu)
+            if logits:
+                stream.write(4 * TILE_ROWS / config.bus_bytes)
             if logits or glu and number % 2 == 0:
                 continue
             blocks = epilogue.quantise(left, self.tokens)
@@ -166,6 +168,7 @@ class PassTimer:
             now = blocks - (self.tokens - 1 - lane) * self.epilogue.latency.convert
             page = (self.position + lane) // PAGE_TOKENS
             known = (part or lane) and (lane == 0 and self.tokens == 1 or self.known == (head, page))
+            self.stream.write(self.store.beats[fields["dest"] == Dest.VALUE] + 1)
             self.appends.append((now, fields["dest"] == Dest.VALUE, row, page, known))
             self.known = (head, page)
 

@@ -16,9 +16,17 @@ ITEM = 2  # from an item's last beat to the array, `WeightDecoder`
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What counts of a memory: beats a cycle that it gives a plain reader, and its latencies in cycles."""
+    """What counts of a memory.
+
+    Parameters
+    ----------
+    rate : beats a cycle that it gives a plain reader
+    shared : whether a beat that is written takes the time of one that is read
+    read_latency, write_latency : to a burst's first beat, and from its last beat to the response
+    """
 
     rate: float
+    shared: bool = False
     read_latency: int
     write_latency: int
 
@@ -81,6 +89,7 @@ class Stream:
         self.depth, self.burst = reader.depth, reader.burst_beats
         self.cycles = config.block_cycles
         self.delay = memory.read_latency + READER
+        self.pace, self.shared = memory.rate, memory.shared
         # As many whole bursts as the FIFO has room for are under way, and a burst's room is free with its last beat.
         self.rate = min(memory.rate, self.depth // self.burst * self.burst / (self.delay + self.burst + 1))
         self.beat = 0  # beats taken
@@ -120,7 +129,7 @@ class Stream:
         offset = (beat - 1 - first + place) % self.burst
         end = min(beat - offset + self.burst - 1, self.requested)
         issue = max(at + SPLIT, self._room(end) + 1)
-        return issue + self.delay + min(offset, beat - 1 - first)
+        return issue + self.delay + min(offset, beat - 1 - first) / self.pace
 
     def _arrive(self, beats, after=0):
         """When all of the next `beats` beats behind `after` others can have been taken."""
@@ -139,6 +148,11 @@ class Stream:
         taken = self.beats[bisect_right(self.times, now) - 1]
         asked = min(taken + self.depth - self.burst, self.beats[-1])
         return self.arrivals[bisect_left(self.beats, asked)]
+
+    def write(self, beats):
+        """Beats that are written between those read."""
+        if self.shared:
+            self.arrived += beats / self.pace
 
     def lose(self, reason, cycles):
         """Charge cycles in which the array does nothing."""

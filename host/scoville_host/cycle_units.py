@@ -8,6 +8,7 @@ from .latencies import latencies
 __all__ = ["Epilogue", "FetchPort", "KvStore", "Softmax"]
 
 WRITE = 3  # cycles of a write beside the memory's: command, address and data each have a register
+STEPS = 6  # of the KV store beside a block's beats
 WALK = 4  # cycles of a page walk that reads nothing, `PageWalker`
 FETCH = 8  # cycles of a read through the fetch port beside the memory's
 
@@ -40,7 +41,7 @@ class KvStore:
 
     def __init__(self, config, memory, port):
         self.port, self.memory = port, memory
-        self.cost = {value: max(1, BLOCK * (BLOCK if value else 1) // config.bus_bytes) + 6 for value in (False, True)}
+        self.beats = {value: max(1, BLOCK * (BLOCK if value else 1) // config.bus_bytes) for value in (False, True)}
         self.free = self.written = 0.0
 
     def append(self, now, value, row, page, known):
@@ -48,7 +49,7 @@ class KvStore:
         now = max(now, self.free)
         if not known:
             now = self.port.walk("append", now + 1, row, page) + 2
-        self.free = now + self.cost[value]
+        self.free = now + self.beats[value] + STEPS
         self.written = self.free + WRITE + self.memory.write_latency
 
 

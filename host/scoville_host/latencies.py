@@ -7,7 +7,7 @@ from amaranth.hdl import Module, Signal, signed
 from scoville.array.array import DotArray
 from scoville.attention.softmax import Z_BITS, Z_FRACTION
 from scoville.config import BLOCK
-from scoville.numerics import fp32, sigmoid, table
+from scoville.numerics import block, fp32, sigmoid, table
 from scoville.numerics.pipe import Pipe
 
 __all__ = ["Latencies", "latencies"]
@@ -59,6 +59,8 @@ def latencies(config):
     scale2 = _age(fp32.scale2, word, Signal(signed(9)))
     fixed = _age(lambda pipe, a: fp32.to_fixed(pipe, a, Z_FRACTION, Z_BITS), word)
     exp2, recip, rsqrt = (_age(f, x) for f, x in ((table.exp2_fixed, number), (table.recip, word), (table.rsqrt, word)))
+    code = _age(lambda pipe, value, e8: block.quantise_code(pipe, value, e8, config.act_bits, pipe.input(Signal())),
+                word, Signal(8))
     convert = max(1, BLOCK // max(8, config.lanes))
     return Latencies(
         row=DotArray(config).latency + 2,  # and the drain's memory and register
@@ -68,7 +70,7 @@ def latencies(config):
         glu=1 + _age(sigmoid.sigmoid, word) + (config.lanes > 1) + 2 * mul,
         back=add + mul + 1,
         rms=add + mul + add + 1 + mul + add + rsqrt + config.lanes + 1,
-        quantise=7 + convert,
+        quantise=2 + code + 2 + 1 + convert,  # choice and value; sum and output; the router
         convert=convert,
         scores=mul + fixed + 5,  # the page's maximum 2, the FIFO of pages 1, its load 1, the z memory 1
         weigh=1 + exp2 + scale2,
