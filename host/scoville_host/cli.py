@@ -191,7 +191,8 @@ def bench(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Option(help="As elsewhere, or the config.json of a model without weights.")] = "tiny",
+    model: Annotated[str, typer.Option(help="As elsewhere, or of a model without weights its config.json, or "
+                                               "llama-3.2-1b, qwen2.5-7b, llama-3-8b, llama-3-70b.")] = "tiny",
     config: Config = None,
     prompt_tokens: Annotated[int, typer.Option(help="Tokens in the prompt.")] = 16,
     decode_tokens: Annotated[int, typer.Option(help="Tokens to generate.")] = 16,
@@ -208,7 +209,7 @@ def predict(
 
     \b
     scoville predict --model smollm2 --config kria --prompt-tokens 64 --decode-tokens 3
-    scoville predict --model Llama-3-8B/config.json --config kria --weights q4_1 --set rows=8 --set bus_bytes=128
+    scoville predict --model llama-3-8b --config kria --weights q4_1 --set rows=8 --set bus_bytes=128
     """
     from .files import write_json
     from .predict import predict as work

@@ -39,7 +39,8 @@ def memory_of(timing):
     rate = min(1, timing.beats / timing.period)
     if timing.refresh_interval:
         rate *= 1 - timing.refresh_cycles / timing.refresh_interval
-    return Memory(rate=rate, shared=timing.beats / timing.period <= 1, read_latency=timing.read_latency, write_latency=timing.write_latency)
+    return Memory(rate=rate, shared=timing.beats <= timing.period, read_latency=timing.read_latency,
+                  write_latency=timing.write_latency)
 
 
 def program_of(image):

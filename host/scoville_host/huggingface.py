@@ -1,12 +1,13 @@
 """Import of Hugging Face checkpoint directories: config.json and safetensors."""
 
 import json
+from pathlib import Path
 
 from .errors import RequestError
 from .model import LINEARS, Model, RopeScaling
 from .safetensors_file import SafetensorsFile
 
-__all__ = ["load_huggingface", "read_config", "read_json"]
+__all__ = ["load_huggingface", "model_of", "read_config", "read_json"]
 
 SUPPORTED = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 _LAYER = {"attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
@@ -71,7 +72,11 @@ def load_huggingface(path):
 
 def read_config(path):
     """The `Model` of a config.json, without its tensors; RequestError as `load_huggingface`."""
-    config = read_json(path)
+    return model_of(read_json(path), path)
+
+
+def model_of(config, path):
+    """The same of its contents; `path` is what errors name."""
     kind = config.get("model_type")
     if kind not in SUPPORTED:
         raise RequestError(f"{path}: architecture {kind!r} is not supported; supported are {', '.join(SUPPORTED)}")
@@ -82,7 +87,7 @@ def read_config(path):
         theta, scaling = _rope(path, config)
         eos = config.get("eos_token_id")
         return Model(
-            name=path.stem, source=str(path), hidden=hidden, layers=config["num_hidden_layers"], heads=heads,
+            name=Path(path).stem, source=str(path), hidden=hidden, layers=config["num_hidden_layers"], heads=heads,
             kv_heads=config.get("num_key_value_heads") or heads, head_dim=config.get("head_dim") or hidden // heads,
             ffn=config["intermediate_size"], vocab=config["vocab_size"], context=context,
             epsilon=float(config.get("rms_norm_eps", 1e-6)), rope_theta=theta, rope_layout="half", rope_scaling=scaling,

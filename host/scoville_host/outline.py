@@ -1,6 +1,7 @@
 """Programs of models that are known by their shape alone: what the analytical model needs of one, and no weights."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from scoville.config import BLOCK
@@ -9,21 +10,42 @@ from scoville.isa import Element
 from .compiler import Compiler
 from .errors import RequestError
 from .formats import Blocks, get_format
-from .huggingface import read_config, read_json
+from .huggingface import model_of, read_json
 from .layout import align, head_blocks
 from .matrices import Matrices
 from .model import Tensor
 from .program import MemoryMap
 
-__all__ = ["compile_outline", "fitted", "read_outline", "set_fields"]
+__all__ = ["SHAPES", "compile_outline", "fitted", "is_outline", "read_outline", "set_fields"]
 
 BIASED = {"qwen2": ("q", "k", "v")}  # matrices that have a bias, by the `model_type` of config.json
 
 
-def read_outline(path):
-    """The `Model` of a config.json, with tensors of the right shape that hold zeros and take no memory."""
-    model = read_config(path)
-    biased = BIASED.get(read_json(path)["model_type"], ())
+def _shape(hidden, layers, heads, kv_heads, ffn, vocab, kind="llama", **settings):
+    return {"model_type": kind, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads, "intermediate_size": ffn, "vocab_size": vocab,
+            "max_position_embeddings": 32768} | settings
+
+
+SHAPES = {
+    "llama-3.2-1b": _shape(2048, 16, 32, 8, 8192, 128256, head_dim=64, tie_word_embeddings=True),
+    "qwen2.5-7b": _shape(3584, 28, 28, 4, 18944, 152064, kind="qwen2"),
+    "llama-3-8b": _shape(4096, 32, 32, 8, 14336, 128256),
+    "llama-3-70b": _shape(8192, 80, 64, 8, 28672, 128256),
+}
+"""Settings of well-known models, as their config.json has them, as far as they matter here."""
+
+
+def is_outline(model):
+    """Whether `--model` names a shape, not weights."""
+    return model in SHAPES or Path(model).suffix == ".json"
+
+
+def read_outline(model):
+    """The `Model` of a name in `SHAPES` or a config.json; its tensors hold zeros and take no memory."""
+    config = SHAPES[model] if model in SHAPES else read_json(Path(model))
+    model = model_of(config, model)
+    biased = BIASED.get(config["model_type"], ())
     for name, shape in model.shapes().items():
         if not name.endswith("_bias") or name.rpartition(".")[2].removesuffix("_bias") in biased:
             model.tensors[name] = Tensor(dtype="BF16", values=np.broadcast_to(np.float32(0), shape))

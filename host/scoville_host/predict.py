@@ -1,13 +1,12 @@
 """The work behind ``scoville predict``: cycles of a workload from the analytical model."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from .cycles import PassCycles, memory_of
 from .errors import RequestError
-from .outline import compile_outline, fitted, read_outline, set_fields
+from .outline import compile_outline, fitted, is_outline, read_outline, set_fields
 from .report import passes, summary
 from .rtl import DEFAULT_MEMORY, check_memory
 from .runtime import Result
@@ -30,7 +29,7 @@ def predict(model, config=None, prompt_tokens=16, decode_tokens=16, *, settings=
 
     Parameters
     ----------
-    model : as for `open_session`, or the config.json of a model without weights.
+    model : as for `open_session`, or a model without weights, see `read_outline`.
     config : name of a configuration. Without weights, its buffers are enlarged to what the model needs.
     settings : texts such as ``rows=8``, changes of the configuration.
 
@@ -49,8 +48,8 @@ def predict(model, config=None, prompt_tokens=16, decode_tokens=16, *, settings=
     check_memory(memory or DEFAULT_MEMORY)
     needed = position + prompt_tokens + decode_tokens - 1
     options = {"position": position, "memory": memory}
-    if Path(model).suffix == ".json":
-        outline = read_outline(Path(model))
+    if is_outline(model):
+        outline = read_outline(model)
         if needed > outline.context:
             raise RequestError(f"{needed} positions do not fit the context of {model}, {outline.context}")
         chosen = fitted(set_fields(find_config(config or DEFAULT_CONFIGS[-1]), settings), outline)

@@ -93,7 +93,8 @@ def test_outlines_are_programs_without_weights(tmp_path):
     """A model's shape gives the program that the model itself gives."""
     folder = write_huggingface(tmp_path / "model", random_tensors(tied=False))
     image = open_session(folder, "nano", weights="q4_1", text=False).image
-    outline = compile_outline(read_outline(folder / "config.json"), image.config, weights="q4_1", context=image.context)
+    model = read_outline(str(folder / "config.json"))
+    outline = compile_outline(model, image.config, weights="q4_1", context=image.context)
     places = ("address", "table")
     strip = [[{name: value for name, value in fields.items() if name not in places} for fields in program_of(each)[0]]
              for each in (image, outline)]
@@ -109,7 +110,7 @@ def test_outlines_are_programs_without_weights(tmp_path):
 def test_shapes_alone(shape):
     """All layers of an outline from two: as the walk over all of them."""
     found = predict(str(shape), "kria", 5, 3, weights="q4_0")
-    model = read_outline(shape)
+    model = read_outline(str(shape))
     image = compile_outline(model, get_config("kria"), weights="q4_0", context=8)
     fields = next(fields for fields in program_of(image)[0] if fields.get("kblocks") == 3)
     assert fields["beats"] * 64 == matrix_bytes(model_format(image), 2, 3, image.config)
@@ -127,7 +128,7 @@ def model_format(image):
 
 
 def test_buffers_grow_with_the_model(shape):
-    model = replace(read_outline(shape), hidden=4096, ffn=14336, heads=32)
+    model = replace(read_outline(str(shape)), hidden=4096, ffn=14336, heads=32)
     config = fitted(get_config("kria"), model)
     assert config.max_hidden == 4096 and config.operand_blocks >= 128 + 14336 // BLOCK and config.rows == 4
     assert np.prod(model.tensors["embedding"].values.strides) == 0
