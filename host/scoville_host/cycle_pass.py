@@ -6,6 +6,7 @@ from scoville.control.instruction_fetch import CHUNK
 from scoville.isa import INSTRUCTION_BYTES, Dest, Element, Mode, Opcode
 from scoville.top import INSTRUCTION_QUEUE
 
+from .cycle_steady import Steady
 from .cycle_stream import Stream, Tile
 from .cycle_units import Epilogue, FetchPort, KvStore, Softmax
 
@@ -130,17 +131,21 @@ class PassTimer:
         epilogue.command(begin + 1 + QUEUE, plain=plain, rms=bool(fields["lane_scale"]))
         tile = Tile.linear(config, fields)
         count, task, before = fields["tiles"], begin + DISPATCH, stream.accepted
-        for number in range(count):
+        steady = Steady(stream, epilogue, count)
+        number = 0
+        while number < count:
             before = stream.accepted
             first, last = self._tile(tile, task, epilogue.room())
             left = epilogue.tile(first, last, norm=norm, glu=glu)
+            number += 1
             if logits:
                 stream.write(4 * TILE_ROWS / config.bus_bytes)
-            if logits or glu and number % 2 == 0:
-                continue
-            blocks = epilogue.quantise(left, self.tokens)
-            if dest in (Dest.KEY, Dest.VALUE):
-                self._append(fields, number, blocks)
+            elif not (glu and number % 2):
+                blocks = epilogue.quantise(left, self.tokens)
+                if dest in (Dest.KEY, Dest.VALUE):
+                    self._append(fields, number - 1, blocks)
+                    continue
+            number += steady.skip(number)
         self.back = max(begin + 3, before if count > 1 else 0) + 1
         if norm:
             epilogue.square()

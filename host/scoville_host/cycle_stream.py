@@ -149,6 +149,16 @@ class Stream:
         asked = min(taken + self.depth - self.burst, self.beats[-1])
         return self.arrivals[bisect_left(self.beats, asked)]
 
+    def skip(self, times, beats, cycles):
+        """Repeat what came last, `beats` beats in `cycles` cycles, so many times more."""
+        begin = bisect_left(self.beats, self.beat - self.depth)
+        for points, step in ((self.beats, beats), (self.times, cycles), (self.arrivals, cycles)):
+            points.extend([point + times * step for point in points[begin:]])
+        self.beat += times * beats
+        self.taken += times * cycles
+        self.accepted += times * cycles
+        self.arrived += times * cycles
+
     def write(self, beats):
         """Beats that are written between those read."""
         if self.shared:

@@ -83,6 +83,19 @@ class Epilogue:
         self.row = max(first + TILE_ROWS - 1, last + self.latency.row + self.groups - 1)
         return first
 
+    def state(self, now):
+        """All times as seen from `now`."""
+        return tuple(round(time - now, 3) for time in (self.row, *self.slots, self.admitted, self.passed, self.left))
+
+    def skip(self, cycles):
+        """As if that much later everything were the same."""
+        self.row += cycles
+        self.slots = [slot + cycles for slot in self.slots]
+        self.admitted += cycles
+        self.passed += cycles
+        self.left += cycles
+        self.done += cycles
+
     def _leave(self):
         self.slots = [*self.slots[1:], self.row + 1]
 

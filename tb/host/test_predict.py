@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from checkpoints import random_tensors, write_huggingface
 from scoville.config import BLOCK, CONFIGS, get_config
+from scoville_host import cycle_steady
 from scoville_host.benchmark import BASELINE, ROWS
 from scoville_host.cli import main
 from scoville_host.cycle_stream import Memory, Stream
@@ -125,6 +126,17 @@ def model_format(image):
     from scoville_host.formats import get_format
 
     return get_format(image.weights["down"])
+
+
+@pytest.mark.parametrize("memory", ["ideal", "lpddr4"])
+@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+def test_equal_tiles_are_left_out_without_a_loss(shape, config, memory, monkeypatch):
+    shape.write_text(json.dumps(SHAPE | {"intermediate_size": 4096, "num_hidden_layers": 2, "vocab_size": 2000}))
+    found = predict(str(shape), config, 3, 2, memory=memory)
+    monkeypatch.setattr(cycle_steady, "TAIL", 1 << 30)
+    walked = predict(str(shape), config, 3, 2, memory=memory)
+    assert found["cycles"] == pytest.approx(walked["cycles"], rel=2e-4) and found["beats"] == walked["beats"]
+    assert found["work_cycles"] == walked["work_cycles"]
 
 
 def test_buffers_grow_with_the_model(shape):
