@@ -1,0 +1,1 @@
+"""What a board needs round the chip: a host link over a UART, and one memory port for the link and the chip."""

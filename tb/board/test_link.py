@@ -1,0 +1,222 @@
+"""The link against its model: every request and refusal, repeats, resynchronisation, speed of the answers."""
+
+import struct
+
+import cocotb
+import harness
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from cobs import cobs
+from scoville.board.arbiter import MemoryArbiter
+from scoville.board.block_ram import BlockRam
+from scoville.board.link import Link
+from scoville.board.protocol import BUFFER, HEADER, LIMIT_REGISTERS, NAK, Op, Reason, frame
+from scoville.config import get_config
+from small_board import BROKEN, CLOCK, MEMORY, TIMEOUT, SmallChip
+
+
+class System(wiring.Component):
+    """The link, without a line, on memory that the chip reads as well."""
+
+    def __init__(self, config):
+        self.config = config
+        self.link = Link(config, memory_bytes=MEMORY, clock_hz=CLOCK, board="test", timeout=TIMEOUT)
+        members = self.link.signature.members
+        super().__init__({"i": members["i"], "o": members["o"], "line_error": In(1), "fault": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.link = link = self.link
+        m.submodules.chip = chip = SmallChip(self.config)
+        m.submodules.arbiter = arbiter = MemoryArbiter(self.config)
+        m.submodules.memory = memory = BlockRam(self.config, MEMORY)
+        connect(m, flipped(self.i), link.i)
+        connect(m, link.o, flipped(self.o))
+        connect(m, link.registers, chip.s_axil)
+        connect(m, chip.m_axi, arbiter.chip)
+        connect(m, link.memory, arbiter.link)
+        connect(m, arbiter.memory, memory.axi)
+        m.d.comb += [link.line_error.eq(self.line_error), self.fault.eq(link.fault)]
+        return m
+
+
+class Registers(dict):
+    """What the small chip's registers do."""
+
+    def read(self, address):
+        return self.get(address, 0)
+
+    def write(self, address, value):
+        self[address] = value
+
+
+class Host:
+    """Sends to the RTL and to the model, and compares the answers."""
+
+    def __init__(self, dut, seed, stalls=0.0):
+        self.dut, self.tb = dut, harness.Bench(dut, seed)
+        config = get_config(harness.parameters()["config"])
+        self.word = config.bus_bytes
+        self.memory = np.zeros(MEMORY, np.uint8)
+        link = Link(config, memory_bytes=MEMORY, clock_hz=CLOCK, board="test", timeout=TIMEOUT)
+        self.model = link.model(Registers(), self.memory)
+        self.source, self.sink = self.tb.source("i", stalls), self.tb.sink("o", stalls)
+        self.sequence = 0
+
+    async def start(self):
+        await self.tb.reset()
+        await self.ask(Op.IDENTIFY, 0, 77)
+
+    async def answer(self):
+        """The next frame from the RTL, decoded."""
+        line = []
+        while not line or line[-1]:
+            line += await self.sink.receive(1)
+        return cobs.decode(bytes(line[:-1]))
+
+    async def exchange(self, line, broken=False):
+        """Send the bytes of a frame; the answer, which is the model's."""
+        self.source.send(line + b"\0")
+        if broken:
+            await self.tb.wait(2)
+            self.dut.line_error.value = 1
+            await self.tb.wait(1)
+            self.dut.line_error.value = 0
+        found = await self.answer()
+        assert found == self.model.answer(line, broken)
+        return found
+
+    async def ask(self, op, length, address, payload=b""):
+        found = await self.exchange(cobs.encode(frame(self.sequence, op, length, address, payload)))
+        self.sequence = (self.sequence + 1) % 256
+        return found
+
+    async def refused(self, reason, *request):
+        sequence, code, length, address = HEADER.unpack_from(await self.ask(*request))
+        assert (code, length, address) == (NAK, 0, reason)
+
+
+@cocotb.test()
+async def requests(dut):
+    """Random requests of all kinds, at all sizes."""
+    host = Host(dut, 1, 0.2)
+    await host.start()
+    rng = host.tb.rng
+    for _ in range(40):
+        write = rng.random() < 0.5
+        if rng.random() < 0.4:
+            words = rng.choice([1, 1, 3, BUFFER // 4 if rng.random() < 0.1 else 2])
+            address = 4 * rng.randrange(BROKEN // 4 - words + 1)
+            op = Op.WRITE_REGISTERS if write else rng.choice([Op.READ_REGISTERS, Op.READ_FIFO])
+            await host.ask(op, 4 * words, address, rng.randbytes(4 * words) if write else b"")
+        else:
+            words = rng.choice([1, 2, 5, BUFFER // host.word if rng.random() < 0.3 else 4])
+            address = host.word * rng.randrange(MEMORY // host.word - words + 1)
+            size = host.word * words
+            if rng.random() < 0.2:
+                await host.ask(Op.CRC_MEMORY, 4, address, struct.pack("<I", size))
+            else:
+                await host.ask(Op.WRITE_MEMORY if write else Op.READ_MEMORY, size, address,
+                               rng.randbytes(size) if write else b"")
+    await host.ask(Op.CRC_MEMORY, 4, 0, struct.pack("<I", MEMORY))
+
+
+@cocotb.test()
+async def refusals(dut):
+    """Every reason, and that nothing was written."""
+    host = Host(dut, 2)
+    await host.tb.reset()
+    word = host.word
+    await host.exchange(cobs.encode(frame(1, Op.READ_REGISTERS, 4, 0)))  # no session
+    await host.ask(Op.IDENTIFY, 0, 5)
+    await host.refused(Reason.OP, 8, 0, 0)
+    await host.refused(Reason.OP, 0, 0, 0)
+    for op in (Op.READ_REGISTERS, Op.READ_MEMORY, Op.WRITE_MEMORY, Op.WRITE_REGISTERS):
+        await host.refused(Reason.SIZE, op, 0, 0)
+    await host.refused(Reason.SIZE, Op.READ_MEMORY, BUFFER + word, 0)
+    await host.refused(Reason.SIZE, Op.WRITE_MEMORY, 2 * word, 0, bytes(word))
+    await host.refused(Reason.SIZE, Op.CRC_MEMORY, 4, 0, bytes(8))
+    await host.refused(Reason.SIZE, Op.CRC_MEMORY, 4, 0, bytes(4))
+    await host.refused(Reason.ALIGNMENT, Op.WRITE_MEMORY, word, 4, b"x" * word)
+    await host.refused(Reason.ALIGNMENT, Op.READ_MEMORY, word + 1, 0)
+    await host.refused(Reason.ALIGNMENT, Op.READ_REGISTERS, 4, 2)
+    await host.refused(Reason.RANGE, Op.WRITE_MEMORY, 2 * word, MEMORY - word, b"x" * 2 * word)
+    await host.refused(Reason.RANGE, Op.READ_MEMORY, word, 0xFFFFFF00)
+    await host.refused(Reason.RANGE, Op.CRC_MEMORY, 4, word, struct.pack("<I", 1 << 31))
+    await host.refused(Reason.RANGE, Op.READ_REGISTERS, 8, LIMIT_REGISTERS - 4)
+    request = cobs.encode(frame(host.sequence, Op.WRITE_MEMORY, word, 0, b"x" * word))
+    await host.exchange(request[:-1])
+    await host.exchange(request[:8])
+    await host.exchange(request[:-1] + b"\x7f")
+    await host.exchange(request, broken=True)
+    await host.exchange(cobs.encode(frame(host.sequence, Op.WRITE_MEMORY, BUFFER + 1, 0, bytes(BUFFER + 1))))
+    await host.exchange(cobs.encode(frame(host.sequence + 1, Op.WRITE_MEMORY, word, 0, b"x" * word)))
+    await host.ask(Op.IDENTIFY, 0, 5)  # the same session: the sequence stays
+    host.sequence -= 1
+    for address in (BROKEN, BROKEN - 4):  # the model's registers know no errors
+        for op, payload in ((Op.READ_REGISTERS, b""), (Op.WRITE_REGISTERS, bytes(8))):
+            host.source.send(cobs.encode(frame(host.sequence, op, 8, address, payload)) + b"\0")
+            assert await host.answer() == frame(host.sequence, NAK, 0, Reason.BUS)
+            host.sequence += 1
+    host.model.last = host.sequence - 1
+    await host.ask(Op.READ_MEMORY, BUFFER, 0)
+    assert not host.memory.any()
+
+
+@cocotb.test()
+async def repeats(dut):
+    """A repeated request is answered again and not carried out again."""
+    host = Host(dut, 3, 0.3)
+    await host.start()
+    request = cobs.encode(frame(1, Op.WRITE_REGISTERS, 4, 8, b"\1\0\0\0"))
+    first = await host.exchange(request)
+    await host.exchange(cobs.encode(frame(2, Op.READ_REGISTERS, 4, 8)))
+    host.model.registers[8] = 9  # the model's register changes, the RTL's does not: a repeat must not look
+    assert await host.exchange(cobs.encode(frame(2, Op.READ_REGISTERS, 4, 8))) != first
+    await host.exchange(b"\5noise")
+    await host.exchange(cobs.encode(frame(2, Op.READ_REGISTERS, 4, 8)))
+    await host.exchange(request)  # older than the last: refused
+
+
+@cocotb.test()
+async def silence(dut):
+    """A frame that stops is refused after the time-out, and what follows is understood."""
+    host = Host(dut, 4)
+    await host.start()
+    host.source.send(b"\7abc")
+    await host.source.drain()
+    start = host.tb.cycle
+    assert await host.answer() == host.model.refuse(Reason.TIMEOUT)
+    assert host.tb.cycle - start >= TIMEOUT
+    await host.ask(Op.IDENTIFY, 0, 1)
+
+
+@cocotb.test()
+async def busy(dut):
+    """Frames that come before an answer has gone are refused, in one answer, and counted."""
+    host = Host(dut, 5)
+    await host.start()
+    request = cobs.encode(frame(1, Op.CRC_MEMORY, 4, 0, struct.pack("<I", 1024)))
+    host.source.send(request + b"\0" + b"\3ab\0" * 3)
+    assert await host.answer() == host.model.answer(request)
+    assert await host.answer() == host.model.refuse(Reason.BUSY)
+    host.model.faults += 2
+    await host.ask(Op.IDENTIFY, 0, 1)
+
+
+@cocotb.test()
+async def full_speed(dut):
+    """The bytes of an answer follow each other in two cycles: faster than any line."""
+    host = Host(dut, 6)
+    await host.start()
+    await host.ask(Op.READ_MEMORY, BUFFER, 0)
+    cycles = host.sink.cycles[-BUFFER:]
+    assert cycles[-1] - cycles[0] == 2 * (BUFFER - 1)
+
+
+@pytest.mark.parametrize("config", ["slim", "nano"])
+def test_link(sim, config):
+    harness.run(System(get_config(config)), __name__, sim=sim, parameters={"config": config})
