@@ -47,7 +47,6 @@ class PassTimer:
         self.front = 0.0  # the front end is free
         self.back = 0.0  # the back end is free
         self.vectors = 0.0  # the vector unit is free
-        self.appends = []  # blocks for the KV store, done when their time matters and what else is read then is known
         self.takes = []  # when the back end took each instruction
         self.sampled = 0.0
         steps = {Opcode.LOAD: self._load, Opcode.ROPE: self._lanes, Opcode.EMBED: self._lanes,
@@ -174,8 +173,9 @@ class PassTimer:
             page = (self.position + lane) // PAGE_TOKENS
             known = (part or lane) and (lane == 0 and self.tokens == 1 or self.known == (head, page))
             self.stream.write(self.store.beats[fields["dest"] == Dest.VALUE] + 1)
-            self.appends.append((now, fields["dest"] == Dest.VALUE, row, page, known))
+            taken = self.store.append(now, fields["dest"] == Dest.VALUE, row, page, known)
             self.known = (head, page)
+        self.epilogue.route(max(blocks, taken))
 
     # --- attention -----------------------------------------------------------------------------------------------
     def _attend(self, fields, begin):
@@ -183,7 +183,7 @@ class PassTimer:
         begin = self._begin(fields, begin, "dependency_attend")
         self.part_beats = page_part_beats(config, fields["head_blocks"])
         self.walk = begin + 1  # the attention walker's next step
-        self.front = max(self.front + 1, self._written())
+        self.front = max(self.front + 1, self.store.written)
         for head in range(fields["kv_heads"]):
             row = fields["table"] + head * fields["table_stride"]
             pairs = self.tokens * fields["group"]
@@ -240,15 +240,8 @@ class PassTimer:
             if last_page:
                 epilogue.quantise(epilogue.tile(first, last), lanes)
 
-    def _written(self):
-        """When all appends have been written."""
-        for each in self.appends:
-            self.store.append(*each)
-        self.appends = []
-        return self.store.written
-
     def _end(self, fields, begin):
-        settled = max(self.epilogue.done + RESULT, self._written(), self.vectors, self.sampled)
+        settled = max(self.epilogue.done + RESULT, self.store.written, self.vectors, self.sampled)
         if self.sampled:
             settled = max(settled, self.dumped)
         self.back = max(begin, settled) + 1

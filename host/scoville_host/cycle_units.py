@@ -2,13 +2,15 @@
 
 from scoville.array.drain import SLOTS
 from scoville.config import BLOCK, TILE_ROWS
+from scoville.epilogue.quantiser import HALVES
 
 from .latencies import latencies
 
 __all__ = ["Epilogue", "FetchPort", "KvStore", "Softmax"]
 
 WRITE = 3  # cycles of a write beside the memory's: command, address and data each have a register
-STEPS = 6  # of the KV store beside a block's beats
+# Of the KV store beside a block's beats: 6 of its own, and 2 for each of two writes, whose data follow the address.
+STEPS = 10
 WALK = 4  # cycles of a page walk that reads nothing, `PageWalker`
 FETCH = 8  # cycles of a read through the fetch port beside the memory's
 
@@ -45,12 +47,13 @@ class KvStore:
         self.free = self.written = 0.0
 
     def append(self, now, value, row, page, known):
-        """A block that the router has at `now`, on a page whose row of the table is `row`."""
-        now = max(now, self.free)
+        """A block that the router has at `now`, on a page whose row of the table is `row`; returns when it is taken."""
+        taken = now = max(now, self.free)
         if not known:
             now = self.port.walk("append", now + 1, row, page) + 2
         self.free = now + self.beats[value] + STEPS
         self.written = self.free + WRITE + self.memory.write_latency
+        return taken
 
 
 class Epilogue:
@@ -71,6 +74,8 @@ class Epilogue:
         self.rms = 0.0  # when 1/rms is there
         self.running = 0.0  # the present command's first row may come
         self.plain = True
+        self.routed = 0.0  # the router has passed its last block on
+        self.halves = [0.0] * HALVES  # when the quantiser has room for one more block
         self.done = 0.0
 
     def room(self):
@@ -85,7 +90,8 @@ class Epilogue:
 
     def state(self, now):
         """All times as seen from `now`."""
-        return tuple(round(time - now, 3) for time in (self.row, *self.slots, self.admitted, self.passed, self.left))
+        times = (self.row, *self.slots, self.admitted, self.passed, self.left, self.routed, *self.halves)
+        return tuple(round(time - now, 3) for time in times)
 
     def skip(self, cycles):
         """As if that much later everything were the same."""
@@ -94,6 +100,8 @@ class Epilogue:
         self.admitted += cycles
         self.passed += cycles
         self.left += cycles
+        self.routed += cycles
+        self.halves = [half + cycles for half in self.halves]
         self.done += cycles
 
     def _leave(self):
@@ -122,15 +130,15 @@ class Epilogue:
         depth = self.latency.front + (self.latency.glu if glu else self.latency.plain)
         first = self._drain(first, last, self.running)
         self.flow(first, self.row, TILE_ROWS, depth, interval)
-        if norm:  # the stages before the residual fill up, then rows leave the drain as they leave the chain
-            self.row = max(self.row, self.passed - depth * interval)
+        # The stages before the residual fill up, then rows leave the drain as they leave the chain.
+        self.row = max(self.row, self.passed - depth * interval)
         self.admitted = self.row
         self._leave()
         return self.left
 
     def flow(self, first, last, rows, depth, interval):
         """Rows through the chain: `first` and `last` at its input."""
-        begin = max(first + depth, self.passed + interval)
+        begin = max(first + depth, self.passed + interval, self.halves[0] - self.latency.back)
         self.passed = max(begin + (rows - 1) * interval, last + depth)
         self.left = self.passed + self.latency.back
 
@@ -140,9 +148,14 @@ class Epilogue:
 
     def quantise(self, now, lanes):
         """Blocks of `lanes` lanes whose last row came at `now`; returns when they are in the operand buffer."""
-        blocks = now + self.latency.quantise + (lanes - 1) * self.latency.convert
-        self.done = max(self.done, blocks)
-        return blocks
+        return self.route(max(now + self.latency.quantise, self.routed + 1) + (lanes - 1) * self.latency.convert)
+
+    def route(self, now):
+        """The router passes on the last lane's block of a command's next one."""
+        self.routed = now
+        self.halves = [*self.halves[1:], now - self.latency.quantise - self.latency.convert]
+        self.done = max(self.done, now)
+        return now
 
 
 class Softmax:
