@@ -130,19 +130,24 @@ class PassTimer:
         epilogue.command(begin + 1 + QUEUE, plain=plain, rms=bool(fields["lane_scale"]))
         tile = Tile.linear(config, fields)
         count, task, before = fields["tiles"], begin + DISPATCH, stream.accepted
+        phases = 1 if logits else -(-self.tokens // config.lanes)
         steady = Steady(stream, epilogue, count)
         number = 0
         while number < count:
             before = stream.accepted
-            first, last = self._tile(tile, task, epilogue.room())
-            left = epilogue.tile(first, last, norm=norm, glu=glu)
+            first, last = self._tile(tile, task, epilogue.room(), phases)
+            left = epilogue.tile(first, last, norm=norm, glu=glu, phases=phases)
             number += 1
             if logits:
                 stream.write(4 * TILE_ROWS / config.bus_bytes)
             elif not (glu and number % 2):
-                blocks = epilogue.quantise(left, self.tokens)
+                rows = TILE_ROWS // 2 if glu else TILE_ROWS * (epilogue.latency.interval if norm else 1)
+                for phase in range(phases):
+                    lanes = min(config.lanes, self.tokens - phase * config.lanes)
+                    blocks = epilogue.quantise(left - rows * (phases - 1 - phase), lanes)
+                    if dest in (Dest.KEY, Dest.VALUE):
+                        self._append(fields, number - 1, blocks, phase * config.lanes, lanes)
                 if dest in (Dest.KEY, Dest.VALUE):
-                    self._append(fields, number - 1, blocks)
                     continue
             number += steady.skip(number)
         self.back = max(begin + 3, before if count > 1 else 0) + 1
@@ -153,27 +158,28 @@ class PassTimer:
             self.sampled = epilogue.left + epilogue.latency.sample
             self.dumped = epilogue.left + 8 + self.memory.write_latency
 
-    def _tile(self, tile, task, room):
+    def _tile(self, tile, task, room, phases=1):
         """A tile's items; returns when the first item of its last k-block and its last item are taken."""
         group = self.stream.group
         for header, items in tile.body:
-            group(header, items, tile.item_beats, 0, task, self.reason)
+            group(header, items, tile.item_beats, 0, task, self.reason, phases)
         first = None
         for header, items in tile.tail:
-            begin, last = group(header, items, tile.item_beats, room, task, self.reason)
+            begin, last = group(header, items, tile.item_beats, room, task, self.reason, phases)
             first = begin if first is None else first
         return first, last
 
-    def _append(self, fields, number, blocks):
-        """The blocks of a K or V tile, lane by lane, to the KV store."""
+    def _append(self, fields, number, blocks, first, lanes):
+        """The blocks of a K or V tile for the tokens `first` and so on, lane by lane, to the KV store."""
         head, part = divmod(number, fields["head_blocks"])
         row = fields["table"] + head * fields["table_stride"]
-        for lane in range(self.tokens):
-            now = blocks - (self.tokens - 1 - lane) * self.epilogue.latency.convert
-            page = (self.position + lane) // PAGE_TOKENS
-            known = (part or lane) and (lane == 0 and self.tokens == 1 or self.known == (head, page))
-            self.stream.write(self.store.beats[fields["dest"] == Dest.VALUE] + 1)
-            taken = self.store.append(now, fields["dest"] == Dest.VALUE, row, page, known)
+        value = fields["dest"] == Dest.VALUE
+        for lane in range(lanes):
+            now = blocks - (lanes - 1 - lane) * self.epilogue.latency.convert
+            page = (self.position + first + lane) // PAGE_TOKENS
+            known = (number or first or lane) and self.known == (head, page)
+            self.stream.write(self.store.beats[value] + 1)
+            taken = self.store.append(now, value, row, page, known)
             self.known = (head, page)
         self.epilogue.route(max(blocks, taken))
 

@@ -87,7 +87,7 @@ class Stream:
     def __init__(self, config, memory):
         reader = StreamReader(config)
         self.depth, self.burst = reader.depth, reader.burst_beats
-        self.cycles = config.block_cycles
+        self.cycles = self.turns = config.block_cycles  # of an item; of the last one
         self.delay = memory.read_latency + READER
         self.pace, self.shared = memory.rate, memory.shared
         # As many whole bursts as the FIFO has room for are under way, and a burst's room is free with its last beat.
@@ -180,38 +180,40 @@ class Stream:
         self._take(beats, last)
         return first, last
 
-    def group(self, header, items, item_beats, room=0.0, task=0.0, reason="command"):
+    def group(self, header, items, item_beats, room=0.0, task=0.0, reason="command", phases=1):
         """A header and the codes of `items` items.
 
         Parameters
         ----------
         room, task : the array takes no item before the drain has room, and before it has its task
         reason : what it waits for without a task
+        phases : times that each item is used
 
         Returns
         -------
         When the first and the last item are taken by the array.
         """
-        cycles = self.cycles
+        cycles = self.cycles * phases
         codes = -int(-items * item_beats // 1)
-        before = self.accepted
+        before, turns = self.accepted, self.turns
         start = self.taken
         late = self._arrive(header + codes)
         end = max(start + header + codes, late)
         step = max(1, item_beats)
         first_beat = max(start + header + step, late - codes / self.rate + step)
-        first = max(before + cycles, first_beat + ITEM, room, task)
+        first = max(before + turns, first_beat + ITEM, room, task)
         # Two items lie between the beats and the array: the third one's first beat is taken with the first item.
         third = first + (items - 2) * item_beats - 1
         last = max(first + (items - 1) * cycles, max(end, third) + ITEM)
         held = 2 if item_beats >= 1 else 1 + 1 / item_beats
         self._take(header + codes, max(end, third, last - held * max(cycles, item_beats) + step - 1))
-        self.accepted = last
+        lost = last + cycles - before - turns - items * cycles
+        self.accepted, self.turns = last, cycles
         self.work += items * cycles
-        lost = last - before - items * cycles
         if lost > 0:
+            begin = before + turns
             for name, until in ((reason, task), ("drain_chain", room), ("memory", min(late - codes + ITEM, first))):
-                waited = min(lost, until - before - cycles)
+                waited = min(lost, until - begin)
                 if waited > 0:
                     self.lose(name, waited)
                     lost -= waited

@@ -2,17 +2,21 @@
 
 from scoville.array.drain import SLOTS
 from scoville.config import BLOCK, TILE_ROWS
-from scoville.epilogue.quantiser import HALVES
 
 from .latencies import latencies
 
-__all__ = ["Epilogue", "FetchPort", "KvStore", "Softmax"]
+__all__ = ["Epilogue", "FetchPort", "KvStore", "Softmax", "phases_of"]
 
 WRITE = 3  # cycles of a write beside the memory's: command, address and data each have a register
 # Of the KV store beside a block's beats: 6 of its own, and 2 for each of two writes, whose data follow the address.
 STEPS = 10
 WALK = 4  # cycles of a page walk that reads nothing, `PageWalker`
 FETCH = 8  # cycles of a read through the fetch port beside the memory's
+
+
+def phases_of(config):
+    """Tokens that a lane serves in turn."""
+    return getattr(config, "phases", 1)
 
 
 class FetchPort:
@@ -75,17 +79,21 @@ class Epilogue:
         self.running = 0.0  # the present command's first row may come
         self.plain = True
         self.routed = 0.0  # the router has passed its last block on
-        self.halves = [0.0] * HALVES  # when the quantiser has room for one more block
+        self.halves = [0.0] * 2 * phases_of(config)  # when the quantiser has room for one more block
         self.done = 0.0
 
     def room(self):
         """When the drain has room for one more tile."""
         return self.slots[0]
 
-    def _drain(self, first, last, hold):
-        """Rows of a tile whose last k-block's items were taken from `first` to `last`; they leave from `hold` on."""
+    def _drain(self, first, last, hold, phases=1):
+        """Rows of a tile whose last k-block's items were taken from `first` to `last`; they leave from `hold` on.
+
+        Rows of a phase leave together, so all but the last phase's wait for the last item.
+        """
         first = max(first + self.latency.row, self.row + 1, hold)
-        self.row = max(first + TILE_ROWS - 1, last + self.latency.row + self.groups - 1)
+        ready = last + self.latency.row + self.groups - 1
+        self.row = max(first + TILE_ROWS * phases - 1, ready + TILE_ROWS * (phases - 1))
         return first
 
     def state(self, now):
@@ -124,12 +132,12 @@ class Epilogue:
         self.running = start + 1
         self.admitted = start
 
-    def tile(self, first, last, *, norm=False, glu=False):
+    def tile(self, first, last, *, norm=False, glu=False, phases=1):
         """A tile for the chain; returns when the last row that it makes is at the quantiser."""
         interval = self.latency.interval if norm else 1
         depth = self.latency.front + (self.latency.glu if glu else self.latency.plain)
-        first = self._drain(first, last, self.running)
-        self.flow(first, self.row, TILE_ROWS, depth, interval)
+        first = self._drain(first, last, self.running, phases)
+        self.flow(first, self.row, TILE_ROWS * phases, depth, interval)
         # The stages before the residual fill up, then rows leave the drain as they leave the chain.
         self.row = max(self.row, self.passed - depth * interval)
         self.admitted = self.row
@@ -148,12 +156,13 @@ class Epilogue:
 
     def quantise(self, now, lanes):
         """Blocks of `lanes` lanes whose last row came at `now`; returns when they are in the operand buffer."""
+        self.halves = [*self.halves[1:], 0.0]
         return self.route(max(now + self.latency.quantise, self.routed + 1) + (lanes - 1) * self.latency.convert)
 
     def route(self, now):
-        """The router passes on the last lane's block of a command's next one."""
+        """The router passes the last lane's block on."""
         self.routed = now
-        self.halves = [*self.halves[1:], now - self.latency.quantise - self.latency.convert]
+        self.halves[-1] = now - self.latency.quantise - self.latency.convert
         self.done = max(self.done, now)
         return now
 
