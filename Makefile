@@ -7,6 +7,7 @@ MODEL   ?= tiny
 CONFIG  ?= nano
 PROMPT  ?= Once upon a time
 TOKENS  ?= 64
+BOARD   ?= ulx3s-bram
 JOBS    ?= 2
 SIM     ?=
 SEED    ?= 1
@@ -19,7 +20,7 @@ export AMARANTH_USE_YOSYS := builtin
 export SEED WAVES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim verilog synth bench timing report docs check lint clean tools icarus
+.PHONY: help demo test sim verilog synth bench board-sim timing report docs check lint clean tools icarus
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -71,6 +72,10 @@ report: $(BIN)/.report  ## build/report/index.html: benchmarks, stalls, roofline
 
 timing: $(BIN)/.ready  ## area and Fmax of every unit alone, ECP5 and ASAP7: [UNIT='fp32*'] [CONFIG=nano]
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.timing --config $(CONFIG) --unit "$(UNIT)"
+
+board-sim: $(BIN)/.ready  ## a board in simulation, pins to pins, driven by the real host program: [BOARD=ulx3s-bram]
+	@$(BIN)/python -m scoville_sim.board_sim --board $(BOARD) --model $(MODEL) --prompt "$(PROMPT)" \
+	  --max-new-tokens $(TOKENS)
 
 docs: $(BIN)/.ready  ## the generated pages of docs/
 	@$(BIN)/python -m scoville.documents

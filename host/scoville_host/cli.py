@@ -21,7 +21,7 @@ app = typer.Typer(name="scoville", no_args_is_help=True, add_completion=False, r
 Model = Annotated[str, typer.Option(help="A name (see `scoville models`), a Hugging Face directory, or a .gguf file.")]
 Config = Annotated[str | None, typer.Option(help="A configuration (see `scoville configs`). Default: nano if the "
                                                  "model fits, else kria.")]
-Backend = Annotated[str, typer.Option(help="golden (the numpy model) or rtl (the Verilated chip).")]
+Backend = Annotated[str, typer.Option(help="golden (the numpy model), rtl (the Verilated chip) or board (an FPGA).")]
 Memory = Annotated[str | None, typer.Option(help="Timing of the simulated memory: ideal, ddr4, lpddr4, sdram, "
                                                  "random.")]
 Weights = Annotated[str | None, typer.Option(help="Bring all weights to this format: mxint8, q8_0, q4_0, q4_1 or "
@@ -30,6 +30,9 @@ Context = Annotated[int | None, typer.Option(help="Positions to make room for. D
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers of the run to this file.")]
 Trace = Annotated[Path | None, typer.Option(help="Write a Chrome trace of the last tokens (rtl only).")]
 TraceTokens = Annotated[int, typer.Option(help="Passes that make a token, in the trace, counted from the end.")]
+Port = Annotated[str | None, typer.Option(help="Serial port of the board, such as /dev/ttyUSB0.")]
+Baud = Annotated[int, typer.Option(help="Rate of the board's serial line.")]
+Board = Annotated[str | None, typer.Option(help="Name of the board that has to answer. Default: any.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
 
@@ -66,12 +69,15 @@ def generate(
     raw: Annotated[bool, typer.Option("--raw", help="Do not put the prompt into the model's chat template.")] = False,
     logits_out: Annotated[Path | None, typer.Option(help="Write float32 [tokens, vocabulary] to this .npy.")] = None,
     json_out: Json = None,
-    check: Annotated[bool, typer.Option("--check/--no-check", help="Compare with the golden model (rtl only).")] = True,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Compare rtl or board with golden.")] = True,
     weights: Weights = None,
     context: Context = None,
     memory: Memory = None,
     trace: Trace = None,
     trace_tokens: TraceTokens = 1,
+    port: Port = None,
+    baud: Baud = 1_000_000,
+    board: Board = None,
     quiet: Quiet = False,
 ):
     """Generate text.
@@ -80,6 +86,7 @@ def generate(
     scoville generate --prompt "Once upon a time"
     scoville generate --prompt "Once upon a time" --backend rtl --max-new-tokens 16 --json run.json
     scoville generate --model smollm2 --prompt "What is a processor?" --config kria
+    scoville generate --prompt "Once upon a time" --backend board --port /dev/ttyUSB0
     """
     from . import generate as work
     from .files import write_array, write_json
@@ -89,6 +96,13 @@ def generate(
     report = _reporter(quiet)
     check_prompt(prompt, prompt_ids)
     check_backend(backend, memory)
+    options = None
+    if backend == "board":
+        from .board import board_config, open_board
+
+        link = open_board(port, baud, board)
+        config = board_config(link, config)
+        options = {"link": link, "need_logits": logits_out is not None, "read_logits": check, "quiet": quiet}
     session = open_session(model, config, weights=weights, context=context, report=report)
     ids = parse_prompt(session, prompt, prompt_ids, raw)
     if not 0 <= seed < 1 << 64:
@@ -96,7 +110,7 @@ def generate(
     found, result = work.generate(
         session, ids, max_new_tokens, backend=backend, memory=memory, temperature=temperature, seed=seed,
         stop_ids=() if ignore_eos else session.stop_ids(), check=check, trace=trace,
-        trace_tokens=trace_tokens, write=_write, report=report)
+        trace_tokens=trace_tokens, board=options, write=_write, report=report)
     if logits_out:
         write_array(logits_out, result.logits)
     if json_out:
@@ -115,7 +129,8 @@ def _say_numbers(found, report):
                f"bus {found['bus_utilisation']:.1%}, multipliers {found['mac_utilisation']:.1%}; "
                f"{found['cycles_per_second']:,.0f} cycles a second")
     if found["golden_match"]:
-        report("tokens and logits equal the golden model's, bit for bit")
+        what = "tokens" if found.get("logits_compared") is False else "tokens and logits"
+        report(f"{what} equal the golden model's, bit for bit")
     elif found["golden_match"] is False:
         raise RunFailed("tokens or logits differ from the golden model's")
 

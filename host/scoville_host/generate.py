@@ -13,13 +13,15 @@ __all__ = ["bench", "bench_prompt", "generate", "matches"]
 
 
 def matches(result, golden):
-    """Whether tokens and logits are equal, bit for bit."""
+    """Whether tokens, and logits if there are any, are equal, bit for bit."""
+    if result.logits is None:
+        return result.tokens == golden.tokens
     bits, expected = result.logits.view(np.uint32), golden.logits.view(np.uint32)
     return result.tokens == golden.tokens and np.array_equal(bits, expected)
 
 
 def generate(session, ids, max_new, *, backend="golden", memory=None, temperature=0.0, seed=0, stop_ids=(), check=True,
-             trace=None, trace_tokens=1, write=lambda text: None, report=lambda line: None):
+             trace=None, trace_tokens=1, board=None, write=lambda text: None, report=lambda line: None):
     """Run a prompt on a backend, and on the golden model to compare with.
 
     Parameters
@@ -28,6 +30,7 @@ def generate(session, ids, max_new, *, backend="golden", memory=None, temperatur
     ids : token ids of the prompt.
     check : whether to run the golden model beside any other backend.
     trace : path of a Chrome trace to write, of the last `trace_tokens` passes that make a token, or None.
+    board : for the backend ``board``, the arguments of `BoardBackend` by name.
     write : called with the text (or, without a tokenizer, the token ids) as it comes.
     report : called with a line of text about each step.
 
@@ -38,7 +41,7 @@ def generate(session, ids, max_new, *, backend="golden", memory=None, temperatur
     image, tokenizer = session.image, session.tokenizer
     max_new = check_request(image, ids, max_new, temperature)
     check_trace(backend, trace, trace_tokens)
-    chosen = get_backend(backend, memory=memory, record=trace is not None, report=report)
+    chosen = get_backend(backend, memory=memory, record=trace is not None, report=report, **(board or {}))
     stream = TextStream(tokenizer) if tokenizer else None
     settings = {"temperature": temperature, "seed": seed, "stop_ids": tuple(stop_ids)}
 
@@ -56,6 +59,8 @@ def generate(session, ids, max_new, *, backend="golden", memory=None, temperatur
         report("checking against the golden model")
         golden = GoldenBackend().generate(image, ids, max_new, **settings)
         found["golden_match"] = matches(result, golden)
+        if result.logits is None:
+            found["logits_compared"] = False
     return found, result
 
 
@@ -94,6 +99,8 @@ def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", batch=1, memo
     RequestError
         If the workload does not fit the context, or asks for more than one sequence.
     """
+    if backend == "board":
+        raise RequestError("bench runs on --backend rtl; for a board see scoville generate --backend board --json")
     if batch != 1:
         raise RequestError(f"--batch is {batch}; the chip runs one sequence at a time, so it must be 1")
     if prompt_tokens < 1 or prompt_tokens + decode_tokens - 1 > session.image.context:

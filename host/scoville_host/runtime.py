@@ -18,7 +18,7 @@ class Result:
     Members
     -------
     tokens : generated ids; a stop token counts and is the last.
-    logits : float32 ``[len(tokens), vocab]``, those that each token was chosen from.
+    logits : float32 ``[len(tokens), vocab]``, those that each token was chosen from; None if a board kept none.
     seconds : wall-clock time.
     cycles, prefill_cycles, decode_cycles : clock cycles: in all, up to the first token, after it; None without a clock.
     activity : what `VerilatedChip.recorded` gave, if asked for.
@@ -26,7 +26,7 @@ class Result:
     """
 
     tokens: list
-    logits: np.ndarray
+    logits: np.ndarray | None
     seconds: float
     cycles: int | None = None
     prefill_cycles: int | None = None
@@ -95,7 +95,13 @@ def _rtl(**options):
     return RtlBackend(**options)
 
 
-BACKENDS = {"golden": lambda **options: GoldenBackend(), "rtl": _rtl}
+def _board(*, memory=None, record=False, **options):
+    from .board import BoardBackend
+
+    return BoardBackend(**options)
+
+
+BACKENDS = {"golden": lambda **options: GoldenBackend(), "rtl": _rtl, "board": _board}
 
 
 def check_backend(name, memory=None):

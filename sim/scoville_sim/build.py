@@ -22,7 +22,7 @@ from .inputs import RegisteredInputs
 __all__ = ["SimError", "build_chip", "build_library", "cache_folder"]
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("chip.cpp", "chip.h", "axi_memory.h")
+SOURCES = {"chip": ("chip.cpp", "chip.h", "axi_memory.h"), "board": ("board.cpp",)}  # a loop, and what it includes
 VERILATOR_ARGS = ["--cc", "--top-module", "top", "--prefix", "Vtop", "-O3", "--x-assign", "fast", "--x-initial", "fast",
                   "--no-timing", "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "30000"]
 CXX_ARGS = ["-std=c++20", "-fPIC", "-march=native", "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-w"]
@@ -80,7 +80,7 @@ def _run(command, what, **options):
     return done.stdout
 
 
-def _compile(folder, bus_bytes, waves):
+def _compile(folder, bus_bytes, waves, loop, defines):
     """Turn folder/top.sv into folder/chip.so."""
     root = Path(verilator.__file__).parent
     binary = root / "bin" / "verilator_bin"
@@ -95,9 +95,10 @@ def _compile(folder, bus_bytes, waves):
     runtime = ["verilated.cpp", "verilated_threads.cpp"] + (["verilated_vcd_c.cpp"] if waves else [])
     sources = [(path, SLOW if "__Slow" in path.name or "Syms" in path.name else FAST)
                for path in sorted(generated.glob("*.cpp"))]
-    sources += [(include / name, SLOW) for name in runtime] + [(HERE / "chip.cpp", FAST)]
+    sources += [(include / name, SLOW) for name in runtime] + [(HERE / SOURCES[loop][0], FAST)]
     flags = [*CXX_ARGS, f"-DSCOVILLE_BUS_BYTES={bus_bytes}", f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}",
              "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", *(["-DSCOVILLE_WAVES"] if waves else []),
+             *(f"-D{define}" for define in defines),
              "-I", generated, "-I", include, "-I", include / "vltstd", "-I", HERE]
     launcher = ["ccache"] if shutil.which("ccache") else []
 
@@ -115,7 +116,7 @@ def _compile(folder, bus_bytes, waves):
     shutil.rmtree(generated)
 
 
-def build_library(source, bus_bytes, *, waves=False, name="chip"):
+def build_library(source, bus_bytes, *, waves=False, name="chip", loop="chip", defines=()):
     """The shared library of a chip given as SystemVerilog text.
 
     Parameters
@@ -124,6 +125,8 @@ def build_library(source, bus_bytes, *, waves=False, name="chip"):
     bus_bytes : width of its memory bus.
     waves : build with VCD tracing, which slows every cycle down.
     name : what to call it in the message that a build has begun.
+    loop : key of `SOURCES`: the C++ round the Verilated module.
+    defines : macros for it.
 
     Returns
     -------
@@ -133,8 +136,9 @@ def build_library(source, bus_bytes, *, waves=False, name="chip"):
     ------
     SimError : a tool is missing or fails; one line.
     """
-    own = [(HERE / file).read_bytes() for file in SOURCES]
-    key = _hash(source, bus_bytes, waves, VERILATOR_ARGS, CXX_ARGS, FAST, SLOW, _processor(), verilator.__file__, *own)
+    own = [(HERE / file).read_bytes() for file in SOURCES[loop]]
+    key = _hash(source, bus_bytes, waves, VERILATOR_ARGS, CXX_ARGS, FAST, SLOW, _processor(), verilator.__file__,
+                defines, *own)
     folder = cache_folder() / key
     library = folder / "chip.so"
     with _lock(cache_folder() / f"{key}.lock"):
@@ -143,7 +147,7 @@ def build_library(source, bus_bytes, *, waves=False, name="chip"):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             (folder / "top.sv").write_text(source)
-            _compile(folder, bus_bytes, waves)
+            _compile(folder, bus_bytes, waves, loop, defines)
     return library
 
 

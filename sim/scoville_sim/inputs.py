@@ -17,14 +17,15 @@ class RegisteredInputs(wiring.Component):
     Parameters
     ----------
     component : wiring.Component
+    passed : names of members whose inputs have no register, because what drives them answers in the same cycle
 
     Members
     -------
     Those of `component`.
     """
 
-    def __init__(self, component):
-        self.component = component
+    def __init__(self, component, passed=()):
+        self.component, self.passed = component, passed
         super().__init__(component.signature)
 
     def elaborate(self, platform):
@@ -38,6 +39,8 @@ class RegisteredInputs(wiring.Component):
                 self.signature.flatten(self), self.component.signature.flatten(self.component), strict=True):
             if member.flow == wiring.Out:
                 m.d.comb += ours.eq(theirs)
+            elif path[0] in self.passed:
+                m.d.comb += theirs.eq(ours)
             else:
                 register = Signal(ours.shape(), reset_less=True, name="_".join(map(str, path)))
                 m.d.sync += register.eq(ours)
