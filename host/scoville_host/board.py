@@ -141,7 +141,7 @@ class BoardBackend:
         wanted = max(rest, region.address + max_new * image.registers["LOGITS_STRIDE"])
         if rest > room or self.need_logits and wanted > room:
             needed = wanted if self.need_logits else rest
-            raise RequestError(f"the image needs {needed:,} bytes; the board has {room:,} (see --context and --weights)")
+            raise RequestError(f"the image needs {needed:,} bytes; the board has {room:,} (see --context, --weights)")
         if self.read_logits and wanted > room:
             self.report(f"the board's memory, {room:,} bytes, has no room for logits: only tokens can be compared")
         return self.read_logits and wanted <= room

@@ -28,7 +28,7 @@ def checkpoint(tmp_path):
 
 @pytest.mark.parametrize("arguments, message", [
     (["bogus"], "No such command 'bogus'; see scoville --help"),
-    (["generate", "--bogus"], "No such option: --bogus; see scoville generate --help"),
+    (["generate", "--zzz"], "No such option: --zzz; see scoville generate --help"),
     (["generate", "--max-new-tokens", "x"], "--max-new-tokens"),
     (["generate"], "give either --prompt TEXT or --prompt-ids 1,2,3"),
     (["generate", "--prompt", "a", "--prompt-ids", "1"], "give either"),
