@@ -66,9 +66,11 @@ class Host:
         self.source, self.sink = self.tb.source("i", stalls), self.tb.sink("o", stalls)
         self.sequence = 0
 
-    async def start(self):
+    async def start(self, session=77):
+        """Begin a session and clear the memory that the tests look at: a reset leaves it as the test before did."""
         await self.tb.reset()
-        await self.ask(Op.IDENTIFY, 0, 77)
+        await self.ask(Op.IDENTIFY, 0, session)
+        await self.ask(Op.WRITE_MEMORY, BUFFER, 0, bytes(BUFFER))
 
     async def answer(self):
         """The next frame from the RTL, decoded."""
@@ -104,6 +106,8 @@ async def requests(dut):
     """Random requests of all kinds, at all sizes."""
     host = Host(dut, 1, 0.2)
     await host.start()
+    for address in range(BUFFER, MEMORY, BUFFER):
+        await host.ask(Op.WRITE_MEMORY, BUFFER, address, bytes(BUFFER))
     rng = host.tb.rng
     for _ in range(40):
         write = rng.random() < 0.5
@@ -132,6 +136,7 @@ async def refusals(dut):
     word = host.word
     await host.exchange(cobs.encode(frame(1, Op.READ_REGISTERS, 4, 0)))  # no session
     await host.ask(Op.IDENTIFY, 0, 5)
+    await host.ask(Op.WRITE_MEMORY, BUFFER, 0, bytes(BUFFER))
     await host.refused(Reason.OP, 8, 0, 0)
     await host.refused(Reason.OP, 0, 0, 0)
     for op in (Op.READ_REGISTERS, Op.READ_MEMORY, Op.WRITE_MEMORY, Op.WRITE_REGISTERS):
@@ -171,13 +176,13 @@ async def repeats(dut):
     """A repeated request is answered again and not carried out again."""
     host = Host(dut, 3, 0.3)
     await host.start()
-    request = cobs.encode(frame(1, Op.WRITE_REGISTERS, 4, 8, b"\1\0\0\0"))
+    request = cobs.encode(frame(2, Op.WRITE_REGISTERS, 4, 8, b"\1\0\0\0"))
     first = await host.exchange(request)
-    await host.exchange(cobs.encode(frame(2, Op.READ_REGISTERS, 4, 8)))
+    await host.exchange(cobs.encode(frame(3, Op.READ_REGISTERS, 4, 8)))
     host.model.registers[8] = 9  # the model's register changes, the RTL's does not: a repeat must not look
-    assert await host.exchange(cobs.encode(frame(2, Op.READ_REGISTERS, 4, 8))) != first
+    assert await host.exchange(cobs.encode(frame(3, Op.READ_REGISTERS, 4, 8))) != first
     await host.exchange(b"\5noise")
-    await host.exchange(cobs.encode(frame(2, Op.READ_REGISTERS, 4, 8)))
+    await host.exchange(cobs.encode(frame(3, Op.READ_REGISTERS, 4, 8)))
     await host.exchange(request)  # older than the last: refused
 
 
@@ -199,7 +204,7 @@ async def busy(dut):
     """Frames that come before an answer has gone are refused, in one answer, and counted."""
     host = Host(dut, 5)
     await host.start()
-    request = cobs.encode(frame(1, Op.CRC_MEMORY, 4, 0, struct.pack("<I", 1024)))
+    request = cobs.encode(frame(2, Op.CRC_MEMORY, 4, 0, struct.pack("<I", 1024)))
     host.source.send(request + b"\0" + b"\3ab\0" * 3)
     assert await host.answer() == host.model.answer(request)
     assert await host.answer() == host.model.refuse(Reason.BUSY)

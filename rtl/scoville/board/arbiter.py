@@ -59,7 +59,10 @@ class MemoryArbiter(wiring.Component):
         pending = Signal(range(self.OUTSTANDING + 1))
         room = Signal()
         begun, ended = Signal(), Signal()
+        address_done, data_done, address_passed, data_passed = Signal(), Signal(), Signal(), Signal()  # the link's
         m.d.comb += [
+            address_passed.eq(address_done | link.awvalid & link.awready),
+            data_passed.eq(data_done | link.wvalid & link.wready & link.wlast),
             room.eq(pending != self.OUTSTANDING),
             begun.eq(chip.awvalid & chip.awready),
             ended.eq(chip.wvalid & chip.wready & chip.wlast),
@@ -68,18 +71,21 @@ class MemoryArbiter(wiring.Component):
         for name in (*(f"aw{field}" for field in ADDRESS), "wdata", "wstrb", "wlast"):
             m.d.comb += getattr(memory, name).eq(Mux(mine, getattr(link, name), getattr(chip, name)))
         m.d.comb += [
-            memory.awvalid.eq(Mux(mine, link.awvalid, chip.awvalid & room)),
-            memory.wvalid.eq(Mux(mine, link.wvalid, chip.wvalid)),
+            memory.awvalid.eq(Mux(mine, link.awvalid & ~address_done, chip.awvalid & room)),
+            memory.wvalid.eq(Mux(mine, link.wvalid & ~data_done, chip.wvalid)),
             chip.awready.eq(memory.awready & ~mine & room),
             chip.wready.eq(memory.wready & ~mine),
-            link.awready.eq(memory.awready & mine),
-            link.wready.eq(memory.wready & mine),
+            link.awready.eq(memory.awready & mine & ~address_done),
+            link.wready.eq(memory.wready & mine & ~data_done),
         ]
         with m.If(~mine):
             # Chip data that overtakes its address would be lost in the link's burst, so it has to be quiet as well.
             m.d.sync += mine.eq(link.awvalid & ~chip.awvalid & ~chip.wvalid & (pending == 0))
-        with m.Elif(~link.awvalid & ~link.wvalid):
-            m.d.sync += mine.eq(0)
+            m.d.sync += [address_done.eq(0), data_done.eq(0)]
+        with m.Else():
+            m.d.sync += [
+                address_done.eq(address_passed), data_done.eq(data_passed), mine.eq(~(address_passed & data_passed)),
+            ]
 
         # Answers.
         for manager, ours in ((chip, 0), (link, 1)):
