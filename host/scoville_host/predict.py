@@ -19,7 +19,7 @@ LAYERS = 2, 3  # of an outline that are walked; all layers are alike, so the res
 
 def predict_image(image, prompt_tokens, decode_tokens, *, position=0, memory=None):
     """The `Cycles` of a sequence on an `Image`: `prompt_tokens` in from `position` on, `decode_tokens` out."""
-    every = [(position + start, *rest) for start, *rest in passes(prompt_tokens, decode_tokens, image.config.lanes)]
+    every = [(position + start, *rest) for start, *rest in passes(prompt_tokens, decode_tokens, image.config.seats)]
     return PassCycles(image, memory_of(check_memory(memory or DEFAULT_MEMORY))).sequence(every, prompt_tokens)
 
 

@@ -19,7 +19,7 @@ def summary(image, result, prompt_tokens, backend, text=None):
     """
     config, traffic = image.config, image.traffic
     generated = len(result.tokens)
-    every = passes(prompt_tokens, generated, config.lanes)
+    every = passes(prompt_tokens, generated, config.seats)
     decode = every[len(every) - (generated - 1):] if generated > 1 else every
     model_bytes = sum(traffic.pass_bytes(*each) for each in decode)
     macs = sum(traffic.pass_macs(*each) for each in every)

@@ -65,7 +65,7 @@ class Timeline:
     def __init__(self, image, recorded, prompt_tokens, generated, tokens=1):
         self.image = image
         at, words, self.cut = recorded[0].astype(np.int64), recorded[1], recorded[2]
-        every = passes(prompt_tokens, generated, image.config.lanes)
+        every = passes(prompt_tokens, generated, image.config.seats)
         running = unpack(words)["charged"] != STOPPED
         if not running.any():
             raise ValueError("nothing was recorded")

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from amaranth.utils import exact_log2
+
 __all__ = ["BLOCK", "CONFIGS", "PAGE_TOKENS", "TILE_ROWS", "ChipConfig", "get_config"]
 
 BLOCK = 32  # values in an activation or weight block
@@ -17,6 +19,8 @@ class ChipConfig:
     ----------
     bus_bytes : memory data bus, bytes a beat; a power of two, 8 to 256.
     rows, lanes : dot units a lane, and lanes; powers of two. `32 // rows` must cover the accumulate latency (4).
+    phases : tokens that a lane serves in turn; a power of two. A weight is used for `phases` tokens a lane before the
+        next one is taken, so that a prompt keeps multipliers busy that the bus alone could not feed.
     dot_width : multipliers a dot unit, a power of two up to 32; a block takes ``32 // dot_width`` cycles.
     act_bits : bits of an activation code, 8 to 12.
     max_hidden : depth of the residual buffer and of the norm-weight buffer, values.
@@ -31,6 +35,7 @@ class ChipConfig:
     bus_bytes: int
     rows: int
     lanes: int
+    phases: int = 1
     dot_width: int = 32
     act_bits: int = 8
     max_hidden: int = 1024
@@ -41,12 +46,14 @@ class ChipConfig:
     addr_bits: int = 40
 
     def __post_init__(self):
-        for field in ("bus_bytes", "rows", "lanes", "dot_width", "max_head_blocks", "stream_beats"):
+        for field in ("bus_bytes", "rows", "lanes", "phases", "dot_width", "max_head_blocks", "stream_beats"):
             value = getattr(self, field)
             if value < 1 or value & (value - 1):
                 raise ValueError(f"{field} is {value}; it must be a power of two")
         if not 8 <= self.bus_bytes <= 256:
             raise ValueError(f"bus_bytes is {self.bus_bytes}; it must be 8 to 256")
+        if self.phases > 1 and self.max_hidden & (self.max_hidden - 1):
+            raise ValueError(f"max_hidden is {self.max_hidden}; with phases it must be a power of two")
         if self.rows > 8:
             raise ValueError(f"rows is {self.rows}; at most 8, so that 32 / rows covers the accumulate latency")
         if self.dot_width > BLOCK:
@@ -57,6 +64,16 @@ class ChipConfig:
     @property
     def bus_bits(self):
         return 8 * self.bus_bytes
+
+    @property
+    def seats(self):
+        """Tokens a pass: seat s is lane s mod T in phase s div T."""
+        return self.lanes * self.phases
+
+    @property
+    def lane_bits(self):
+        """Bits of a seat's number that are its lane; those above are its phase."""
+        return exact_log2(self.lanes)
 
     @property
     def interleave(self):
@@ -82,10 +99,11 @@ CONFIGS = {
     config.name: config
     for config in (
         ChipConfig(name="nano", bus_bytes=16, rows=2, lanes=2, dot_width=16),
+        ChipConfig(name="duo", bus_bytes=16, rows=2, lanes=2, phases=2, dot_width=16),
         ChipConfig(name="slim", bus_bytes=8, rows=1, lanes=1, dot_width=8, max_hidden=256, max_rows=1024,
                    operand_blocks=64, stream_beats=64),
         ChipConfig(name="wide", bus_bytes=32, rows=8, lanes=4, dot_width=32, max_hidden=1024, operand_blocks=128),
-        ChipConfig(name="kria", bus_bytes=64, rows=4, lanes=4, dot_width=32, max_hidden=1024, operand_blocks=128),
+        ChipConfig(name="kria", bus_bytes=64, rows=4, lanes=4, phases=2, dot_width=32, max_hidden=1024, operand_blocks=128),
     )
 }
 

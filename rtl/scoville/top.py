@@ -389,13 +389,14 @@ class Top(wiring.Component):
             m.d.sync += done.eq(1)
         token_in, token_out = tokens.i.valid & tokens.i.ready, tokens.o.valid & tokens.o.ready
         m.d.sync += waiting.eq(waiting + token_in - token_out)
-        # The largest finite value comes only from clipping. Lanes that no token uses hold anything.
-        tokens_mask = Cat(lane < sequence.state.tokens for lane in range(config.lanes))
+        # The largest finite value comes only from clipping. Lanes that no token uses hold anything;
+        # logits are those of the last token's phase.
+        tokens_mask = Cat(lane <= (sequence.state.tokens - 1)[:config.lane_bits] for lane in range(config.lanes))
         lost = Signal(4)
         m.d.sync += lost.eq(Cat(
             chain.clipped,
             chain.logits.valid & (tokens_mask & fp32.clipped(chain.logits.payload)).any(),
-            *(rows.valid & rows.ready & (quantiser.command.p.mask & fp32.clipped(rows.payload)).any()
+            *(rows.valid & rows.ready & (quantiser.mask & fp32.clipped(rows.payload)).any()
               for rows in (chain.o, softmax.o))))
         with m.If(lost.any()):
             m.d.sync += saturated.eq(1)

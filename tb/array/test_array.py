@@ -21,7 +21,7 @@ from test_dot_unit import random_scales, scale_fields
 TIGHT = ChipConfig(name="tight", bus_bytes=16, rows=8, lanes=1, operand_blocks=16, max_head_blocks=2)
 ODD = ChipConfig(name="odd", bus_bytes=16, rows=1, lanes=2, dot_width=8, act_bits=12, operand_blocks=16,
                  max_head_blocks=1)
-CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), TIGHT, ODD)}
+CONFIGS = {config.name: config for config in (get_config("nano"), get_config("duo"), get_config("kria"), TIGHT, ODD)}
 STATUS = ("issue", "no_task", "no_weights", "drain_full")
 
 
@@ -65,7 +65,7 @@ class Run:
         self.rng = self.tb.np_rng
         self.write, self.task, self.weights = (self.tb.source(name) for name in ("write", "task", "weights"))
         self.sink = self.tb.sink("o")
-        self.acc = np.zeros((self.config.max_head_blocks, 32, self.config.lanes), np.float32)
+        self.acc = np.zeros((self.config.phases, self.config.max_head_blocks, 32, self.config.lanes), np.float32)
         self.expected = []
         self.counts = dict.fromkeys(STATUS, 0)
 
@@ -73,12 +73,13 @@ class Run:
         config = self.config
         await self.tb.reset()
         depth, lanes = operand_depth(config), config.lanes
-        x = self.rng.standard_normal((depth, lanes, 32)) * 2.0 ** self.rng.integers(-6, 6, (depth, lanes, 1))
+        shape = (config.phases, depth, lanes)
+        x = self.rng.standard_normal((*shape, 32)) * 2.0 ** self.rng.integers(-6, 6, (*shape, 1))
         self.q, self.e8, self.sums = block.model.quantise(x.astype(np.float32), config.act_bits)
         self.write.send([harness.pack(operand_write(config), {
-            "bank": lane, "address": address,
-            "block": {"q": self.q[address, lane], "e8": self.e8[address, lane], "sum": self.sums[address, lane]}})
-            for address in range(depth) for lane in range(lanes)])
+            "bank": place[2], "address": place[1], "phase": place[0],
+            "block": {"q": self.q[place], "e8": self.e8[place], "sum": self.sums[place]}})
+            for place in np.ndindex(shape)])
         await self.write.drain()
         for agent in (self.task, self.weights, self.sink):
             agent.stalls = self.stalls
@@ -92,9 +93,10 @@ class Run:
             assert len(high) == 1, high
             self.counts[high[0]] += 1
 
-    def add(self, *, kblocks, tile, clear, rescale=0, drain=1, tag=0):
+    def add(self, *, kblocks, tile, clear, rescale=0, drain=1, tag=0, phases=None):
         """Queue a task with random weights and shifts, and work out what it gives."""
         config, rng = self.config, self.rng
+        first, last = phases or sorted(rng.integers(0, config.phases, 2).tolist())
         address = int(rng.integers(0, operand_depth(config) - kblocks + 1))
         shift = np.where(rng.random(config.lanes) < 0.2, 255, rng.integers(0, 30, config.lanes))
         codes = rng.integers(-128, 128, (kblocks, 32, 32), dtype=np.int8)
@@ -102,7 +104,7 @@ class Run:
         has_minimum = rng.integers(0, 2)
         self.task.send([harness.pack(array_task(config), {
             "address": address, "kblocks": kblocks, "tile": tile, "clear": clear, "rescale": rescale, "drain": drain,
-            "tag": tag, "shift": shift})])
+            "tag": tag, "shift": shift, "first_phase": first, "last_phase": last})])
         rows = config.rows
         self.weights.send([harness.pack(weight_block(config), {
             "codes": codes[k, row:row + rows].reshape(-1), "has_minimum": has_minimum,
@@ -110,18 +112,20 @@ class Run:
             "minimum": [scale_fields(bits) for bits in minimums[k, row:row + rows]]})
             for k in range(kblocks) for row in range(0, 32, rows)])
         span = slice(address, address + kblocks)
-        self.acc[tile] = DotArray.model(
-            codes, block.model.scale_fp16(scales), block.model.scale_fp16(minimums) if has_minimum else None,
-            self.q[span], self.e8[span], self.sums[span], None if clear else self.acc[tile], shift if rescale else None)
-        if drain:
-            self.expected += [(row, tag, values.tolist()) for row, values in
-                              enumerate(self.acc[tile].view(np.uint32))]
+        for phase in range(first, last + 1):
+            acc, operands = self.acc[phase], (each[phase, span] for each in (self.q, self.e8, self.sums))
+            acc[tile] = DotArray.model(
+                codes, block.model.scale_fp16(scales), block.model.scale_fp16(minimums) if has_minimum else None,
+                *operands, None if clear else acc[tile], shift if rescale else None)
+            if drain:
+                self.expected += [(row, phase, tag, values.tolist()) for row, values in
+                                  enumerate(acc[tile].view(np.uint32))]
 
     async def check(self):
         received = [harness.unpack(drain_row(self.config), packed)
                     for packed in await self.sink.receive(len(self.expected))]
         for got, want in zip(received, self.expected, strict=True):
-            assert (got["row"], got["tag"], got["values"]) == want
+            assert (got["row"], got["phase"], got["tag"], got["values"]) == want
         await RisingEdge(self.dut.clk)
         await ReadOnly()
         assert self.weights.idle and self.task.idle and not int(self.dut.busy.value)
@@ -133,7 +137,7 @@ async def random_tasks(dut):
     await run.start()
     rng, tiles = run.tb.rng, run.config.max_head_blocks
     for tile in range(tiles):
-        run.add(kblocks=rng.randint(1, 3), tile=tile, clear=1)
+        run.add(kblocks=rng.randint(1, 3), tile=tile, clear=1, phases=(0, run.config.phases - 1))
     for _ in range(12):
         run.add(kblocks=rng.choice([1, 1, 2, 5]), tile=rng.randrange(tiles), clear=rng.getrandbits(1),
                 rescale=rng.getrandbits(1), drain=rng.getrandbits(1), tag=rng.getrandbits(1))
@@ -149,10 +153,10 @@ async def full_throughput(dut):
     config = run.config
     blocks = max(1, -(-32 // (config.interleave * config.block_cycles)))  # a tile takes as long as its rows to leave
     for _ in range(4):
-        run.add(kblocks=blocks, tile=0, clear=1)
+        run.add(phases=(0, 0), kblocks=blocks, tile=0, clear=1)
     for _ in range(2):  # the accumulators come round as soon as they can
-        run.add(kblocks=1, tile=0, clear=0, rescale=1, drain=0)
-    run.add(kblocks=blocks, tile=0, clear=0)
+        run.add(phases=(0, 0), kblocks=1, tile=0, clear=0, rescale=1, drain=0)
+    run.add(phases=(0, 0), kblocks=blocks, tile=0, clear=0)
     await run.check()
     items = (5 * blocks + 2) * config.interleave
     cycles = run.weights.cycles
@@ -167,11 +171,26 @@ async def full_throughput(dut):
 
 
 @cocotb.test()
+async def phases_share_the_weights(dut):
+    """A weight is taken once and used a cycle (or its slices) for each phase."""
+    run = Run(dut, 4, 0.0)
+    await run.start()
+    config = run.config
+    for _ in range(4):
+        run.add(kblocks=8, tile=0, clear=1, phases=(0, config.phases - 1))
+    await run.check()
+    items = 4 * 8 * config.interleave
+    assert len(run.weights.cycles) == items
+    assert run.weights.cycles[-1] - run.weights.cycles[0] == (items - 1) * config.phases * config.block_cycles
+    assert run.counts["issue"] == items * config.phases * config.block_cycles
+
+
+@cocotb.test()
 async def blocked_drain(dut):
     run = Run(dut, 3, 0.0)
     await run.start()
     for _ in range(4):
-        run.add(kblocks=1, tile=0, clear=1)
+        run.add(phases=(0, 0), kblocks=1, tile=0, clear=1)
     run.sink.stalls = 1.0
     await run.tb.wait(300 * run.config.block_cycles)
     assert run.counts["issue"] == 2 * run.config.interleave * run.config.block_cycles

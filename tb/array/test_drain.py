@@ -8,7 +8,7 @@ from scoville.array.drain import Drain, drain_row, drain_write
 from scoville.config import ChipConfig, get_config
 
 ODD = ChipConfig(name="odd", bus_bytes=16, rows=8, lanes=1)
-CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), get_config("slim"), ODD)}
+CONFIGS = {config.name: config for config in (get_config("nano"), get_config("duo"), get_config("kria"), get_config("slim"), ODD)}
 TILES = 12
 
 
@@ -18,11 +18,13 @@ async def run_tiles(dut, stalls, delay):
     tb = harness.Bench(dut, seed=int(10 * stalls) + delay)
     source, sink = tb.source("write", stalls=stalls), tb.sink("o", stalls=stalls)
     await tb.reset()
-    tiles = [[[tb.rng.getrandbits(32) for _ in range(config.lanes)] for _ in range(32)] for _ in range(TILES)]
+    spans = [sorted(tb.rng.choices(range(config.phases), k=2)) for _ in range(TILES)]  # first and last phase
+    tiles = [[[[tb.rng.getrandbits(32) for _ in range(config.lanes)] for _ in range(32)] for _ in range(last - first + 1)]
+             for first, last in spans]
     tags = [tb.rng.getrandbits(1) for _ in range(TILES)]
 
     async def send():
-        for tile, tag in zip(tiles, tags, strict=True):
+        for tile, (first, last), tag in zip(tiles, spans, tags, strict=True):
             while not int(dut.available.value):
                 await RisingEdge(dut.clk)
             dut.reserve.value = 1
@@ -30,14 +32,18 @@ async def run_tiles(dut, stalls, delay):
             dut.reserve.value = 0
             if delay:
                 await tb.wait(delay)
-            source.send([harness.pack(drain_write(config), {"tag": tag, "values": tile[row:row + config.rows]})
-                         for row in range(0, 32, config.rows)])
+            source.send([harness.pack(drain_write(config), {
+                "tag": tag, "phase": phase, "last": phase == last,
+                "values": tile[phase - first][row:row + config.rows]})
+                for row in range(0, 32, config.rows) for phase in range(first, last + 1)])
             await RisingEdge(dut.clk)
 
     cocotb.start_soon(send())
-    received = [harness.unpack(drain_row(config), packed) for packed in await sink.receive(32 * TILES)]
-    expected = [{"row": row, "tag": tags[index // 32], "values": values}
-                for index, (row, values) in enumerate(Drain.model(tiles))]
+    origin = [{"phase": phase, "tag": tag} for (first, last), tag in zip(spans, tags, strict=True)
+              for phase in range(first, last + 1) for _ in range(32)]
+    received = [harness.unpack(drain_row(config), packed) for packed in await sink.receive(len(origin))]
+    expected = [{"row": row, "values": values} | where
+                for (row, values), where in zip(Drain.model(tiles), origin, strict=True)]
     assert received == expected
     await RisingEdge(dut.clk)
     await ReadOnly()
@@ -53,9 +59,9 @@ async def under_stalls(dut):
 @cocotb.test()
 async def full_throughput(dut):
     config, sink = await run_tiles(dut, 0.0, 0)
-    if config.rows > 1:
+    if config.rows > config.phases:
         # From the second tile on a tile is always ready to be read behind the one that leaves.
-        assert sink.cycles[-1] - sink.cycles[0] == 32 * TILES - 1
+        assert sink.cycles[-1] - sink.cycles[0] == len(sink.cycles) - 1
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -7,12 +7,12 @@ from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import RisingEdge
-from scoville.array.operand import OperandBuffer, operand_depth, operand_write
+from scoville.array.operand import OperandBuffer, operand_depth, operand_place, operand_write
 from scoville.config import ChipConfig, get_config
 from scoville.numerics.block import block_layout
 
 ODD = ChipConfig(name="odd", bus_bytes=16, rows=8, lanes=1, act_bits=11, operand_blocks=5, max_head_blocks=1)
-CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), ODD)}
+CONFIGS = {config.name: config for config in (get_config("nano"), get_config("duo"), get_config("kria"), ODD)}
 
 
 class Top(wiring.Component):
@@ -22,7 +22,7 @@ class Top(wiring.Component):
         self.config = config
         super().__init__({
             "write": In(stream.Signature(operand_write(config))),
-            "address": In(range(operand_depth(config))),
+            "address": In(operand_place(config)),
             "blocks": Out(data.ArrayLayout(block_layout(config.act_bits), config.lanes)),
         })
 
@@ -43,11 +43,16 @@ async def reads_and_writes(dut):
     depth, layout = operand_depth(config), operand_write(config)
     bits = layout["block"].shape.size
     state, expected, checked = {}, {}, 0
-    for _ in range(3 * depth * config.lanes):
-        write = {"bank": tb.rng.randrange(config.lanes), "address": tb.rng.randrange(depth)}
+    for _ in range(3 * depth * config.seats):
+        write = {"bank": tb.rng.randrange(config.lanes), "address": tb.rng.randrange(depth),
+                 "phase": tb.rng.randrange(config.phases)}
         write["block"] = tb.rng.getrandbits(bits)
         # Half the reads ask for what the same cycle writes: they must still see the old block.
-        valid, address = tb.rng.random() < 0.7, tb.rng.choice([write["address"], tb.rng.randrange(depth)])
+        valid = tb.rng.random() < 0.7
+        place = {"address": tb.rng.randrange(depth), "phase": tb.rng.randrange(config.phases)}
+        if tb.rng.random() < 0.5:
+            place = {name: write[name] for name in place}
+        address = harness.pack(operand_place(config), place)
         dut.write__valid.value = int(valid)
         dut.write__payload.value = harness.pack(layout, write)
         dut.address.value = address
@@ -59,7 +64,7 @@ async def reads_and_writes(dut):
             checked += 1
         expected = {lane: state[lane, address] for lane in range(config.lanes) if (lane, address) in state}
         if valid:
-            state[write["bank"], write["address"]] = write["block"]
+            state[write["bank"], harness.pack(operand_place(config), {name: write[name] for name in place})] = write["block"]
     assert checked > depth
 
 

@@ -86,20 +86,20 @@ class System:
                 "address": self.base + self.page_bytes * self.mapped[key], "fault": int(key in self.missing)})])
 
     def append(self, value, position, tokens, shuffle=False):
-        """Queue the output of one matrix: head by head, block by block, lane by lane."""
+        """Queue the output of one matrix: head by head, block by block, token by token."""
         config, rng = self.config, self.tb.np_rng
-        order = [(head, part, lane) for head in range(self.heads) for part in range(self.head_blocks)
-                 for lane in range(tokens)]
+        order = [(head, part, seat) for head in range(self.heads) for part in range(self.head_blocks)
+                 for seat in range(tokens)]
         if shuffle:
             self.tb.rng.shuffle(order)
         self.commands.send([harness.pack(store_command_layout(config), {
             "value": value, "table": TABLE, "table_stride": STRIDE, "position": position,
             "head_blocks": self.head_blocks, "blocks": len(order)})])
-        for head, part, lane in order:
+        for head, part, seat in order:
             q, e8 = rng.integers(-127, 128, 32), int(rng.integers(0, 256))
             self.blocks.send([harness.pack(kv_block_layout(config), {
-                "lane": lane, "kv_head": head, "part": part, "value": value, "q": q, "e8": e8})])
-            page, slot = divmod(position + lane, 32)
+                "seat": seat, "kv_head": head, "part": part, "value": value, "q": q, "e8": e8})])
+            page, slot = divmod(position + seat, 32)
             if (head, page) not in self.missing:
                 KvStore.model(config, self.wanted[self.mapped[head, page]], q.astype(np.int8), e8, value=value,
                               slot=slot, part=part, head_blocks=self.head_blocks)
@@ -123,7 +123,7 @@ async def appends(dut, seed, stalls):
     await system.start()
     rng = system.tb.rng
     for trial in range(8):
-        tokens = rng.randint(1, config.lanes)
+        tokens = rng.randint(1, config.seats)
         position = rng.choice([0, 31, 32 * PAGES - tokens, rng.randrange(32 * PAGES - tokens)])
         for value in (0, 1):
             system.append(value, position, tokens, shuffle=trial % 2 == 1)
@@ -182,7 +182,7 @@ async def throughput(dut):
         assert beats + 6 <= cycles[1] - cycles[0] <= beats + 16, (value, cycles)
 
 
-@pytest.mark.parametrize("config", ["nano", "slim", "wide", "kria"])
+@pytest.mark.parametrize("config", ["nano", "duo", "slim", "wide", "kria"])
 def test_kv_store(sim, config):
     harness.run(Store(get_config(config)), __name__, sim=sim, parameters={"config": config})
 

@@ -14,7 +14,7 @@ from simulators import run_seed
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny"
 # The builds of the large chips take minutes.
-CONFIGS = ["nano", "slim", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wide", "kria"))]
+CONFIGS = ["nano", "duo", "slim", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wide", "kria"))]
 STALLING = MemoryTiming(read_latency=20, write_latency=10, refresh_interval=500, refresh_cycles=40, stall_ar=0.3,
                         stall_r=0.3, stall_aw=0.3, stall_w=0.3, stall_b=0.3)
 
@@ -125,7 +125,7 @@ def test_tiny_past_a_page(name):
 def test_configurations_agree():
     """Golden models of other layouts are compared with each other in test_golden; here the chips are."""
     results = []
-    for name in ("nano", "slim", "wide", "kria"):
+    for name in ("nano", "duo", "slim", "wide", "kria"):
         image = compiled(get_config(name), **SHAPES["head of 24, groups of 3, biases"])
         with Machine(image) as machine:
             results.append(machine.run(list(range(35)), 4))

@@ -13,7 +13,7 @@ def encoded(opcode, fields):
 
 def random_state(config, rng, *, last_position=150):
     """A pass state; `position` leaves room for a few pages of context."""
-    tokens = rng.randint(1, config.lanes)
+    tokens = rng.randint(1, config.seats)
     return {"tokens": tokens, "position": rng.choice([0, rng.randrange(32), rng.randrange(last_position)]),
             "last": rng.randrange(2), "ids": [rng.getrandbits(32) for _ in range(tokens)]}
 

@@ -92,7 +92,7 @@ class System:
             got = [harness.unpack(LAYOUTS[name](config), packed) for packed in sink.received[marks[name]:]]
             assert len(got) == len(expected[name]), name
             for index, (item, wanted) in enumerate(zip(got, expected[name], strict=True)):
-                mask = wanted.get("mask", (1 << config.lanes) - 1)
+                mask = wanted.get("mask", -1) >> config.lanes * wanted.get("first_phase", 0)
                 assert subset(item, wanted, mask), f"{name} {index}: {item}, expected {wanted}"
         assert self.shift.idle
 
@@ -103,7 +103,7 @@ async def sweep(dut, seed, stalls):
     config, rng = system.config, system.rng
     await system.start()
     for group in GROUPS:
-        for tokens in range(1, config.lanes + 1):
+        for tokens in range(1, config.seats + 1):
             pages = rng.randint(1, 4)
             position = rng.choice([max(0, 32 * pages - tokens), 32 * (pages - 1), rng.randrange(100)])
             state = {"tokens": tokens, "position": position, "last": 1, "ids": []}
@@ -131,18 +131,18 @@ async def many_pages(dut):
     await system.run(state, group=1, kv_heads=1, src=5, dst=9, head_blocks=1)
 
 
-@pytest.mark.parametrize("config", ["slim", "nano", "kria"])
+@pytest.mark.parametrize("config", ["slim", "nano", "duo", "kria"])
 def test_attend(sim, config):
     harness.run(AttendWalker(get_config(config)), __name__, sim=sim, parameters=config)
 
 
-@pytest.mark.parametrize("config", ["slim", "nano", "kria"])
+@pytest.mark.parametrize("config", ["slim", "nano", "duo", "kria"])
 @pytest.mark.parametrize("group", GROUPS)
 def test_operand_map(config, group):
     """Each lane reads the query blocks that the router wrote for it; each head's output goes to its token's bank."""
     config = get_config(config)
     kv_heads, blocks, src, dst = 2, 2, 3, 40
-    for tokens in range(1, config.lanes + 1):
+    for tokens in range(1, config.seats + 1):
         fields = {"head_blocks": blocks, "group": group, "kv_heads": kv_heads, "src": src, "dst": dst,
                   "softmax_scale": 0}
         state = {"tokens": tokens, "position": 0}
@@ -159,12 +159,13 @@ def test_operand_map(config, group):
         finals = [c for c in commands["quantiser"] if c["info"]["dest"] == QuantDest.ATTENTION.value]
         for task, command in zip(scores, finals, strict=True):
             for lane in range(config.lanes):
-                if not command["mask"] >> lane & 1:
+                seat = task["first_phase"] * config.lanes + lane
+                if not command["mask"] >> seat & 1:
                     continue
                 token, head = command["info"]["lane_token"][lane], command["info"]["lane_head"][lane]
                 for block in range(blocks):
-                    assert written[lane, task["address"] + block] == (token, head, block)
-                    kind, bank, address = route(config, command["info"], lane, block)
+                    assert written[seat, task["address"] + block] == (token, head, block)
+                    kind, bank, address = route(config, command["info"], seat, block)
                     assert (kind, bank, address) == ("operand", token, dst + head * blocks + block)
                     outputs.add((bank, address))
         assert len(outputs) == len(written)

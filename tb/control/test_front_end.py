@@ -167,7 +167,7 @@ async def attention(dut):
     await system.start()
     for pages in range(1, 5):
         for group in (1, 3, 4):
-            tokens = rng.randint(1, config.lanes)
+            tokens = rng.randint(1, config.seats)
             position = max(0, 32 * pages - tokens - rng.randrange(8))
             state = {"tokens": tokens, "position": position, "last": 1, "ids": [0] * tokens}
             program = [encoded(Opcode.LINEAR, random_instruction(config, rng, Opcode.LINEAR, dest=dest, norm=0))
@@ -240,6 +240,6 @@ async def page_faults(dut):
     assert {"end", "fault"} <= set(stops)
 
 
-@pytest.mark.parametrize("config", ["slim", "nano", "kria"])
+@pytest.mark.parametrize("config", ["slim", "nano", "duo", "kria"])
 def test_front_end(sim, config):
     harness.run(FrontEnd(get_config(config)), __name__, sim=sim, parameters=config)

@@ -126,7 +126,7 @@ async def prompts(dut):
     """Every prompt length up to three full chunks and one token."""
     system = System(dut, 1)
     await system.start()
-    for length in range(1, 3 * system.config.lanes + 2):
+    for length in range(1, 3 * system.config.seats + 2):
         new = system.rng.randrange(1, 6)
         await system.check(system.tokens(length), system.tokens(new), max_new=new, context=length + new)
 
@@ -156,9 +156,9 @@ async def stop_tokens(dut):
 async def context(dut):
     """A pass that would not fit is not begun; one that fits exactly is."""
     system = System(dut, 3)
-    lanes = system.config.lanes
+    seats = system.config.seats
     await system.start()
-    for length in (1, lanes, lanes + 1, 2 * lanes + 1):
+    for length in (1, seats, seats + 1, 2 * seats + 1):
         for room in range(length + 4):
             if int(dut.overrun.value):
                 await system.tb.reset()
@@ -172,8 +172,8 @@ async def read_error(dut):
     """The error is told once, with the token's address; the halt that follows ends the sequence."""
     system = System(dut, 4)
     await system.start()
-    lanes = system.config.lanes
-    for length in (1, lanes, 2 * lanes):
+    seats = system.config.seats
+    for length in (1, seats, 2 * seats):
         for broken in range(length):
             system.broken = broken
             await system.begin(system.tokens(length), system.tokens(1), max_new=1, context=100)
@@ -237,6 +237,6 @@ async def full_speed(dut):
     assert [b - t for b, t in zip(begun[1:], system.token.cycles, strict=False)] == [3] * 5
 
 
-@pytest.mark.parametrize("config", ["slim", "nano", "kria"])
+@pytest.mark.parametrize("config", ["slim", "nano", "duo", "kria"])
 def test_sequence(sim, config):
     harness.run(SequenceController(get_config(config)), __name__, sim=sim, parameters=config)

@@ -61,8 +61,8 @@ class System:
             tb.source(name, stalls) for name in ("command", "vectors", "beats", "i", "factor"))
         self.sinks = {"o": tb.sink("o", stalls), "logits": tb.sink("logits", stalls)}
         self.expected = {"o": [], "logits": []}
-        self.residual = np.zeros((config.max_hidden, config.lanes), np.float32)
-        self.rms = np.zeros(config.lanes, np.float32)
+        self.residual = np.zeros((config.max_hidden, config.seats), np.float32)
+        self.rms = np.zeros(config.seats, np.float32)
 
     def load(self, values, dest, **fields):
         raw = values.tobytes() if isinstance(values, np.ndarray) else values
@@ -79,13 +79,13 @@ class System:
         self.bias = floats(rng, 256, spread=1)
         self.weight = floats(rng, config.max_hidden, spread=1, special=0)
         pairs = config.max_head_blocks * BLOCK // 2
-        angle = rng.uniform(-4, 4, (pairs, config.lanes))
+        angle = rng.uniform(-4, 4, (pairs, config.seats))
         self.cos, self.sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
         self.load(self.bias, VectorDest.BIAS)
         self.load(self.weight, VectorDest.NORM)
-        for lane in range(config.lanes):
-            table = np.ascontiguousarray(np.stack([self.cos[:, lane], self.sin[:, lane]], 1))
-            self.load(table, VectorDest.ROPE, lane=lane)
+        for seat in range(config.seats):
+            table = np.ascontiguousarray(np.stack([self.cos[:, seat], self.sin[:, seat]], 1))
+            self.load(table, VectorDest.ROPE, seat=seat)
         await self.settle()
 
     async def settle(self):
@@ -94,14 +94,17 @@ class System:
             await self.tb.wait(1)
 
     def send(self, rows, *, embed=None, mask=None, lane_scale=LaneScale.NONE, bias=0, mode=Mode.PLAIN, add=0, store=0,
-             norm_=0, head_blocks=1, logits=0, limit=0):
-        """Queue one command with random rows, and move the shadow on."""
+             norm_=0, head_blocks=1, logits=0, limit=0, phases=(0, 0)):
+        """Queue one command with random rows, and move the shadow on; rows of several phases are multiples of 32."""
         rng, config = self.tb.np_rng, self.config
-        mask = (1 << config.lanes) - 1 if mask is None else mask
-        chosen = np.array([mask >> lane & 1 for lane in range(config.lanes)], bool)
+        first, last = phases
+        used = slice(first * config.lanes, (last + 1) * config.lanes)  # seats
+        mask = (1 << used.stop) - (1 << used.start) if mask is None else mask
+        chosen = np.array([mask >> seat & 1 for seat in range(config.seats)], bool)
         inv_n, epsilon = np.float32(1 / max(rows, 1)), np.float32(1e-5)
         self.command.send([harness.pack(chain_command(config), {
             "source": int(embed is not None), "rows": rows, "mask": mask, "lane_scale": lane_scale.value,
+            "first_phase": first, "last_phase": last,
             "bias": bias, "mode": mode.value, "residual_add": add, "residual_store": store, "norm": norm_,
             "head_blocks": head_blocks, "logits": logits, "limit": limit,
             "inv_n": int(inv_n.view(np.uint32)), "epsilon": int(epsilon.view(np.uint32))})])
@@ -109,18 +112,18 @@ class System:
         if lane_scale == LaneScale.RMS:
             scale = self.rms
         elif lane_scale == LaneScale.ATTENTION:
-            scale = floats(rng, config.lanes, spread=2)
-            self.factor.send(to_ints(scale[None]))
+            scale = floats(rng, config.seats, spread=2)
+            self.factor.send(to_ints(scale[None, used]))
         if embed is None:
-            v = floats(rng, (rows, config.lanes), spread=4, special=0.02)
+            v = floats(rng, (rows, config.seats), spread=4, special=0.02)
             layout = drain_row(config)
             self.rows.send(row % 32 << layout["row"].offset | bits << layout["values"].offset
-                           for row, bits in enumerate(to_ints(v)))
+                           for row, bits in enumerate(to_ints(self.in_phases(v, phases))))
         else:
             raw = floats(rng, rows, spread=2).astype("<f4")
             raw = raw.tobytes() if embed == Element.FP32 else rng.integers(0x3C00, 0x4200, rows).astype("<u2").tobytes()
             self.load(raw, VectorDest.EMBED, words=rows, element=embed.value)
-            v = np.repeat(VectorUnit.model_embed(raw, rows, embed)[:, None], config.lanes, 1)
+            v = np.repeat(VectorUnit.model_embed(raw, rows, embed)[:, None], config.seats, 1)
         pairs = head_blocks * BLOCK // 2
         out, kept, total = chain.model_rows(
             v, scale=scale, bias=self.bias if bias else None, mode=mode, cos=self.cos[:pairs], sin=self.sin[:pairs],
@@ -129,7 +132,16 @@ class System:
             self.residual[:len(kept)] = np.where(chosen, kept, self.residual[:len(kept)])
         if norm_:
             self.rms = np.where(chosen, norm.model(total, inv_n, epsilon), self.rms)
-        self.expected["logits" if logits else "o"].append(out[:limit] if logits else out)
+        out = self.in_phases(out[:limit] if logits else out, phases, 16 if mode == Mode.GLU else 32)
+        self.expected["logits" if logits else "o"].append(out)
+
+    def in_phases(self, rows, phases, run=32):
+        """Rows [n, seats] as rows [.., T]: runs of the phases, in turn."""
+        if phases[0] == phases[1]:
+            run = max(1, len(rows))
+        lanes = self.config.lanes
+        return np.concatenate([rows[at:at + run, phase * lanes:(phase + 1) * lanes] for at in range(0, len(rows), run)
+                               for phase in range(phases[0], phases[1] + 1)])
 
     async def check(self):
         for name, sink in self.sinks.items():
@@ -142,29 +154,34 @@ class System:
         rng = self.tb.rng
         kind = rng.choice(["project", "rotate", "gate", "out", "attend", "embed", "logits"])
         rows = 2 * rng.randint(1, 24)
+        one = rng.randrange(self.config.phases)
+        phases = tuple(sorted((one, rng.randrange(self.config.phases))))
+        if phases[0] != phases[1]:
+            rows = 32 * rng.randint(1, 2)
         scale = rng.choice([LaneScale.NONE, LaneScale.RMS])
         bias = rng.randrange(2)
         if kind == "project":
-            self.send(rows, lane_scale=scale, bias=bias)
+            self.send(rows, lane_scale=scale, bias=bias, phases=phases)
         elif kind == "rotate":
-            self.send(rows + 64, lane_scale=scale, bias=bias, mode=Mode.ROPE, head_blocks=rng.choice([1, 2]))
+            self.send(rows + 64, lane_scale=scale, bias=bias, mode=Mode.ROPE, head_blocks=rng.choice([1, 2]),
+                      phases=phases)
         elif kind == "gate":
-            self.send(rows, lane_scale=scale, bias=bias, mode=Mode.GLU)
+            self.send(rows, lane_scale=scale, bias=bias, mode=Mode.GLU, phases=phases)
         elif kind == "out":
             self.send(rows, bias=bias, add=rng.randrange(2), store=rng.randrange(2), norm_=rng.randrange(2),
-                      lane_scale=scale)
+                      lane_scale=scale, phases=phases)
         elif kind == "attend":
-            self.send(rows, lane_scale=LaneScale.ATTENTION)
+            self.send(rows, lane_scale=LaneScale.ATTENTION, phases=(one, one))
         elif kind == "embed":
-            self.send(rows, embed=rng.choice(list(Element)), mask=1 << rng.randrange(self.config.lanes), store=1,
-                      norm_=1)
+            self.send(rows, embed=rng.choice(list(Element)), store=1, norm_=1, phases=(one, one),
+                      mask=1 << one * self.config.lanes + rng.randrange(self.config.lanes))
         else:
-            self.send(rows, lane_scale=scale, logits=1, limit=rng.randint(1, rows))
+            self.send(rows, lane_scale=scale, logits=1, limit=rng.randint(1, rows), phases=(one, one))
 
 
 async def first_norm(system):
     """Gives every residual row and 1/rms a value."""
-    system.send(128, store=1, norm_=1)
+    system.send(128, store=1, norm_=1, phases=(0, system.config.phases - 1))
     await system.check()
 
 
@@ -210,10 +227,10 @@ async def full_throughput(dut):
     done, start = sink.cycles[-1], len(source.cycles)
     system.send(32, lane_scale=LaneScale.RMS)
     await system.check()
-    assert source.cycles[start] - done <= 26 + system.config.lanes
+    assert source.cycles[start] - done <= 26 + system.config.seats
 
 
-@pytest.mark.parametrize("config", ["slim", "kria"])
+@pytest.mark.parametrize("config", ["slim", "duo", "kria"])
 def test_chain(sim, config):
     harness.run(ChainAndVectors(get_config(config)), __name__, sim=sim, parameters=config)
 

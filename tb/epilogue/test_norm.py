@@ -1,4 +1,4 @@
-"""1/rms of the lanes: against the model, against float64, and the lanes that keep theirs."""
+"""1/rms of the seats: against the model, against float64, and the seats that keep theirs."""
 
 import cocotb
 import harness
@@ -12,16 +12,16 @@ from scoville.numerics import fp32
 
 
 @cocotb.test()
-async def lanes_and_masks(dut):
+async def seats_and_masks(dut):
     config = get_config(harness.parameters())
     tb = harness.Bench(dut, 1)
     source = tb.source("i", stalls=0.3)
     await tb.reset()
-    shadow = np.zeros(config.lanes, np.float32)
+    shadow = np.zeros(config.seats, np.float32)
     for turn in range(60):
-        total = np.abs(floats(tb.np_rng, config.lanes, spread=30))
+        total = np.abs(floats(tb.np_rng, config.seats, spread=30))
         inv_n, epsilon = np.float32(1 / tb.rng.randint(32, 1000)), np.float32(1e-5)
-        mask = (1 << config.lanes) - 1 if turn == 0 else tb.rng.randrange(1 << config.lanes)
+        mask = (1 << config.seats) - 1 if turn == 0 else tb.rng.randrange(1 << config.seats)
         source.send([harness.pack(rms_layout(config), {
             "total": total.view(np.uint32), "mask": mask, "inv_n": int(inv_n.view(np.uint32)),
             "epsilon": int(epsilon.view(np.uint32))})])
@@ -31,10 +31,10 @@ async def lanes_and_masks(dut):
         assert int(dut.busy.value)
         while int(dut.busy.value):
             await tb.wait(1)
-        assert tb.cycle - start <= 15 + config.lanes
-        chosen = [bool(mask >> lane & 1) for lane in range(config.lanes)]
+        assert tb.cycle - start <= 15 + config.seats
+        chosen = [bool(mask >> seat & 1) for seat in range(config.seats)]
         shadow = np.where(chosen, norm.model(total, inv_n, epsilon), shadow)
-        assert_same(to_floats([int(dut.scale.value)], config.lanes)[0], shadow)
+        assert_same(to_floats([int(dut.scale.value)], config.seats)[0], shadow)
 
 
 @pytest.mark.parametrize("config", ["slim", "kria"])

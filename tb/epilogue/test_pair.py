@@ -32,17 +32,19 @@ class System:
         v = floats(rng, (rows, lanes), special=0.03)
         cos, sin = (floats(rng, (BLOCK // 2, lanes), spread=1, special=0.02) for _ in range(2))
         shape = self.stage.i.payload.shape()
+        phase = self.tb.rng.randrange(self.config.phases)
         for row in range(rows):
             self.source.send([harness.pack(shape, {
-                "row": row, "mode": mode.value, "v": v[row].view(np.uint32),
+                "row": row, "phase": phase, "mode": mode.value, "v": v[row].view(np.uint32),
                 "cos": cos[row // 2 % len(cos)].view(np.uint32), "sin": sin[row // 2 % len(sin)].view(np.uint32)})])
         self.values.append(pair.model(v, mode, cos, sin))
-        self.numbers += range(len(self.values[-1]))
+        self.numbers += [phase << 24 | row for row in range(len(self.values[-1]))]
 
     async def check(self):
         received = await self.sink.receive(len(self.numbers))
-        assert [payload & 0xFFFFFF for payload in received] == self.numbers
-        assert_same(to_floats([payload >> 24 for payload in received], self.config.lanes), np.concatenate(self.values))
+        tag_bits = self.stage.o.payload.shape()["v"].offset
+        assert [payload & (1 << tag_bits) - 1 for payload in received] == self.numbers
+        assert_same(to_floats([payload >> tag_bits for payload in received], self.config.lanes), np.concatenate(self.values))
         self.numbers, self.values = [], []
 
 

@@ -27,22 +27,31 @@ class System:
         self.sink = tb.sink("o", stalls if out_stalls is None else out_stalls)
         self.expected = []
 
-    def send(self, blocks, source=QuantSource.CHAIN, mask=None, kv8=0, spread=6):
+    def send(self, blocks, source=QuantSource.CHAIN, mask=None, kv8=0, spread=6, half=0):
         rng, config = self.tb.np_rng, self.config
-        x = floats(rng, (BLOCK * blocks, config.lanes), spread, special=0.01)
+        x = floats(rng, (BLOCK * blocks, config.seats), spread, special=0.01)
         x[rng.random(len(x)) < 0.05] = 0
         if self.tb.rng.random() < 0.2:
             x[:BLOCK] = 0
-        mask = mask or self.tb.rng.randrange(1, 1 << config.lanes)
+        first, last = sorted(self.tb.rng.choices(range(config.phases), k=2))
+        if mask is None:  # some lanes of each phase
+            mask = sum(self.tb.rng.randrange(1, 1 << config.lanes) << phase * config.lanes
+                       for phase in range(first, last + 1))
+        else:
+            first, last = 0, config.phases - 1
         info = self.tb.rng.getrandbits(quant_info(config).size)
-        command = {"source": source.value, "blocks": blocks, "mask": mask, "kv8": kv8}
+        command = {"source": source.value, "blocks": blocks, "mask": mask, "kv8": kv8, "first_phase": first,
+                   "last_phase": last, "half": half}
         layout = quantiser_command(config)
         self.command.send([harness.pack(layout, command) | info << layout["info"].offset])
-        self.rows[source].send(to_ints(x))
+        run = BLOCK // 2 if half else BLOCK
+        for at in range(0, len(x), run):
+            for phase in range(first, last + 1):
+                self.rows[source].send(to_ints(x[at:at + run, phase * config.lanes:(phase + 1) * config.lanes]))
         items = quantiser.model(x, mask, 8 if kv8 else config.act_bits)
         for lane, index, q, e8, total in items:
             self.expected.append({
-                "lane": lane, "index": index, "lane_last": lane == mask.bit_length() - 1,
+                "lane": lane % config.lanes, "phase": lane // config.lanes, "index": index, "lane_last": lane == mask.bit_length() - 1,
                 "last": (lane, index) == (mask.bit_length() - 1, blocks - 1),
                 "block": {"q": q.tolist(), "e8": e8, "sum": total}, "info": info})
 
@@ -63,7 +72,7 @@ async def under_stalls(dut):
     await system.tb.reset()
     for _ in range(14):
         rng = system.tb.rng
-        system.send(rng.randint(1, 4), rng.choice(list(QuantSource)), kv8=rng.randrange(2),
+        system.send(rng.randint(1, 4), rng.choice(list(QuantSource)), kv8=rng.randrange(2), half=rng.randrange(2),
                     spread=rng.choice([1, 6, 60]))
     await system.check()
     await system.tb.wait(2)
@@ -82,20 +91,21 @@ async def slow_receiver(dut):
 async def full_throughput(dut):
     system = System(dut, 3, 0.0)
     await system.tb.reset()
-    lanes = system.config.lanes
+    phases, lanes = system.config.phases, system.config.lanes
+    everyone = (1 << system.config.seats) - 1
     for source in QuantSource:
         start, first = len(system.rows[source].cycles), len(system.sink.cycles)
-        system.send(5, source, mask=(1 << lanes) - 1)
-        system.send(3, source, mask=(1 << lanes) - 1)
+        system.send(5, source, mask=everyone)
+        system.send(3, source, mask=everyone)
         await system.check()
         rows, blocks = system.rows[source].cycles[start:], system.sink.cycles[first:]
-        assert rows[-1] - rows[0] == 8 * BLOCK - 1
+        assert rows[-1] - rows[0] == 8 * phases * BLOCK - 1
         groups = BLOCK // max(8, lanes)
-        for number in range(8):
+        for number in range(8 * phases):
             for lane in range(lanes):
                 assert blocks[number * lanes + lane] - rows[number * BLOCK + BLOCK - 1] == 6 + groups * (lane + 1)
 
 
-@pytest.mark.parametrize("name, act_bits", [("nano", 8), ("slim", 8), ("kria", 10)])
+@pytest.mark.parametrize("name, act_bits", [("nano", 8), ("duo", 8), ("slim", 8), ("kria", 10)])
 def test_quantiser(sim, name, act_bits):
     harness.run(Quantiser(build_config(name, act_bits)), __name__, sim=sim, parameters=[name, act_bits])

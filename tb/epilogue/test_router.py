@@ -35,33 +35,34 @@ class System:
         return rows, {
             "dest": dest.value, "group": group, "head_blocks": blocks,
             "dst": rng.randint(0, spare // 2),
-            "lane_token": [rng.randrange(lanes) for _ in range(lanes)],
+            "lane_token": [rng.randrange(config.seats) for _ in range(lanes)],
             "lane_head": [rng.randint(0, min(255, spare // 2 // blocks)) for _ in range(lanes)],
         }
 
     def send(self, dest):
         rng, config = self.tb.rng, self.config
         rows, info = self.info(dest)
-        mask = rng.randrange(1, 1 << config.lanes)
-        lanes = [lane for lane in range(config.lanes) if mask >> lane & 1]
+        mask = rng.randrange(1, 1 << config.seats)
+        seats = [seat for seat in range(config.seats) if mask >> seat & 1]
         if dest == QuantDest.QUERY:
-            lanes = list(range(len(lanes)))  # tokens fill the lanes from 0
+            seats = list(range(len(seats)))  # tokens fill the seats from 0
         limit = 127 if dest in (QuantDest.KEY, QuantDest.VALUE) else (1 << config.act_bits - 1) - 1
         for index in range(rows):
-            for lane in lanes:
+            for seat in seats:
                 q = [rng.randint(-limit, limit) for _ in range(BLOCK)]
                 block = {"q": q, "e8": rng.randrange(256), "sum": sum(q)}
-                last = lane == lanes[-1]
+                last = seat == seats[-1]
                 self.source.send([harness.pack(quantised_block(config), {
-                    "lane": lane, "index": index, "lane_last": last, "last": last and index == rows - 1,
+                    "lane": seat % config.lanes, "phase": seat // config.lanes, "index": index, "lane_last": last, "last": last and index == rows - 1,
                     "block": block, "info": info})])
-                where, *place = router.model(config, info, lane, index)
+                where, *place = router.model(config, info, seat, index)
                 if where == "kv":
-                    lane, head, part, value = place
-                    self.expected["kv"].append({"lane": lane, "kv_head": head, "part": part, "value": value,
+                    seat, head, part, value = place
+                    self.expected["kv"].append({"seat": seat, "kv_head": head, "part": part, "value": value,
                                                 "q": q, "e8": block["e8"]})
                 else:
-                    self.expected["operand"].append({"bank": place[0], "address": place[1], "block": block})
+                    self.expected["operand"].append({"bank": place[0] % config.lanes, "phase": place[0] // config.lanes,
+                                                     "address": place[1], "block": block})
 
     async def check(self):
         for name, sink, layout in (("operand", self.operand, operand_write(self.config)),
@@ -103,7 +104,7 @@ async def full_throughput(dut):
     assert cycles[0] - system.source.cycles[0] == 1
 
 
-@pytest.mark.parametrize("config", ["slim", "kria"])
+@pytest.mark.parametrize("config", ["slim", "duo", "kria"])
 def test_router(sim, config):
     harness.run(Router(get_config(config)), __name__, sim=sim, parameters=config)
 
@@ -112,10 +113,10 @@ def test_queries_find_their_attending_lane():
     """QUERY writes block b of (token, head) where ATTEND's lane and pass will read it: n = token * g + hg."""
     config, group, blocks, heads = get_config("kria"), 3, 2, 4
     info = {"dest": QuantDest.QUERY, "dst": 5, "group": group, "head_blocks": blocks}
-    for token in range(config.lanes):
+    for token in range(config.seats):
         for head in range(heads * group):
             n = token * group + head % group
-            kv_head, turn = head // group, n // config.lanes
+            kv_head, turn = head // group, n // config.seats
             for part in range(blocks):
-                read = "operand", n % config.lanes, 5 + (kv_head * group + turn) * blocks + part
+                read = "operand", n % config.seats, 5 + (kv_head * group + turn) * blocks + part
                 assert router.model(config, info, token, head * blocks + part) == read

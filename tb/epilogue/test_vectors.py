@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rows import floats, to_ints
 from scoville.config import BLOCK, get_config
-from scoville.epilogue.vectors import READ_LATENCY, VectorDest, VectorUnit, vector_command
+from scoville.epilogue.vectors import READ_LATENCY, VectorDest, VectorUnit, rope_port, vector_command
 from scoville.isa import Element
 
 
@@ -55,17 +55,21 @@ async def load_and_read(dut, seed, stalls):
     for _ in range(2):
         bias, weight = (floats(rng, rng.integers(20, 200)) for _ in range(2))
         pairs = config.max_head_blocks * BLOCK // 2
-        rope = [floats(rng, 2 * pairs) for _ in range(config.lanes)]
+        rope = [floats(rng, 2 * pairs) for _ in range(config.seats)]
         system.send(bias.tobytes(), VectorDest.BIAS)
-        for lane, table in enumerate(rope):
-            system.send(table.tobytes(), VectorDest.ROPE, lane=lane)
+        for seat, table in enumerate(rope):
+            system.send(table.tobytes(), VectorDest.ROPE, seat=seat)
         system.send(weight.tobytes(), VectorDest.NORM)
         await system.idle()
         for name, expected in (("bias", bias), ("norm", weight)):
             order = rng.permutation(len(expected))
             assert await system.read(name, order.tolist()) == to_ints(expected[order])
-        words = await system.read("rope", range(pairs))
-        assert words == to_ints(np.stack([table.reshape(-1, 2) for table in rope], 1).reshape(pairs, -1))
+        address = rope_port(config).members["address"].shape
+        for phase in range(config.phases):
+            places = [harness.pack(address, {"pair": pair, "phase": phase}) for pair in range(pairs)]
+            tables = rope[phase * config.lanes:(phase + 1) * config.lanes]
+            assert await system.read("rope", places) == to_ints(
+                np.stack([table.reshape(-1, 2) for table in tables], 1).reshape(pairs, -1))
 
 
 @cocotb.test()
@@ -136,6 +140,6 @@ async def full_throughput(dut):
         assert system.embed.cycles[-1] - system.embed.cycles[first] == 127
 
 
-@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+@pytest.mark.parametrize("config", ["nano", "duo", "slim", "kria"])
 def test_vectors(sim, config):
     harness.run(VectorUnit(get_config(config)), __name__, sim=sim, parameters=config)

@@ -1,14 +1,14 @@
 """The dot array: T lanes of R dot units eat the weight stream, one item at a time."""
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.array.dot_unit import linear
 from scoville.array.drain import Drain, drain_row
 from scoville.array.lane import Lane, Latencies, accumulator_tiles
-from scoville.array.operand import operand_depth
+from scoville.array.operand import operand_depth, operand_place
 from scoville.numerics import fp32
 from scoville.numerics.block import block_layout
 from scoville.numerics.pipe import Pipe
@@ -18,15 +18,18 @@ __all__ = ["ArrayTask", "DotArray", "array_task"]
 
 
 def array_task(config):
-    """Layout of a task: one tile of 32 rows over `kblocks` blocks.
+    """Layout of a task: one tile of 32 rows over `kblocks` blocks, for some phases.
 
-    ``address``: operand block of k-block 0; ``tile``: which accumulators; ``clear``: they start from zero;
-    ``rescale``: before the first block they are multiplied by 2^-shift of their lane; ``drain``: the results leave;
+    ``address``: operand block of k-block 0; ``first_phase``, ``last_phase``: every weight is used for these, in turn;
+    ``tile``: which accumulators; ``clear``: they start from zero;
+    ``rescale``: before the first block they are multiplied by 2^-shift of their lane (with one phase); ``drain``: the results leave;
     ``tag``: where to, 0 the chain, 1 the softmax unit.
     """
     return data.StructLayout({
         "address": range(operand_depth(config)),
         "kblocks": 12,
+        "first_phase": range(config.phases),
+        "last_phase": range(config.phases),
         "tile": range(accumulator_tiles(config)),
         "clear": 1,
         "rescale": 1,
@@ -43,10 +46,10 @@ class DotArray(wiring.Component):
     """T lanes of R dot units, their accumulators and the drain.
 
     Task: for every k-block, for every row group, one item of the weight stream meets operand block address + k of every
-    lane. acc = (clear ? 0 : acc * 2^-shift), then acc = acc + (dot * scale + sum * minimum) * 2^(e8 - 127) in the order
+    lane, for one phase after the other. acc = (clear ? 0 : acc * 2^-shift), then acc = acc + (dot * scale + sum * minimum) * 2^(e8 - 127) in the order
     of k, roundings as in the numerics contract.
 
-    Throughput: an item in `block_cycles` cycles, without a bubble between k-blocks, tiles and tasks. A tile that drains
+    Throughput: an item in `block_cycles` cycles a phase, without a bubble between k-blocks, tiles and tasks. A tile that drains
     waits at its last k-block until the drain has room for it; nothing else stops the array, and the pipeline behind the
     issue moves in every cycle. Latency: `latency` cycles from an item to its accumulators, and two more to
     their first row.
@@ -70,7 +73,7 @@ class DotArray(wiring.Component):
         super().__init__({
             "task": In(stream.Signature(array_task(config))),
             "weights": In(stream.Signature(weight_block(config))),
-            "operand_address": Out(range(operand_depth(config))),
+            "operand_address": Out(operand_place(config)),
             "operand_blocks": In(data.ArrayLayout(block_layout(config.act_bits), config.lanes)),
             "o": Out(stream.Signature(drain_row(config))),
             "busy": Out(1),
@@ -111,24 +114,30 @@ class DotArray(wiring.Component):
         group = Signal(range(config.interleave), reset_less=True)
         start = Signal(reset_less=True)  # this is the task's first k-block
         slices = Signal(range(max(2, config.block_cycles)))  # cycles that the item of before still needs
-        draining, room, accept, finish = Signal(), Signal(), Signal(), Signal()
+        turn, phase = Signal(range(config.phases)), Signal(range(config.phases))  # turn 0 takes the item from the stream
+        draining, room, accept, go, last_turn, finish = Signal(), Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             draining.eq(task.drain & (k == 0)),
             room.eq(~draining | (group != 0) | drain.available),
-            self.weights.ready.eq(active & room & (slices == 0)),
+            self.weights.ready.eq(active & room & (slices == 0) & (turn == 0)),
             accept.eq(self.weights.ready & self.weights.valid),
-            finish.eq(accept & (k == 0) & (group == config.interleave - 1)),
+            go.eq(accept | ((turn != 0) & (slices == 0))),
+            phase.eq(task.first_phase + turn),
+            last_turn.eq(phase == task.last_phase),
+            finish.eq(go & last_turn & (k == 0) & (group == config.interleave - 1)),
             self.task.ready.eq(~active | finish),
             drain.reserve.eq(accept & draining & (group == 0)),
-            self.issue.eq(accept | (slices != 0)),
+            self.issue.eq(go | (slices != 0)),
             self.no_task.eq(~self.issue & ~active),
             self.drain_full.eq(~self.issue & active & ~room),
             self.no_weights.eq(~self.issue & active & room),
         ]
-        with m.If(accept):
-            m.d.sync += [slices.eq(config.block_cycles - 1), group.eq(group + 1)]
-            with m.If(group == config.interleave - 1):
-                m.d.sync += [group.eq(0), start.eq(0), k.eq(k - 1), task.address.eq(task.address + 1)]
+        with m.If(go):
+            m.d.sync += [slices.eq(config.block_cycles - 1), turn.eq(Mux(last_turn, 0, turn + 1))]
+            with m.If(last_turn):
+                m.d.sync += group.eq(group + 1)
+                with m.If(group == config.interleave - 1):
+                    m.d.sync += [group.eq(0), start.eq(0), k.eq(k - 1), task.address.eq(task.address + 1)]
         with m.Elif(slices != 0):
             m.d.sync += slices.eq(slices - 1)
         with m.If(self.task.ready):
@@ -137,23 +146,32 @@ class DotArray(wiring.Component):
 
         # The item, and the operand address that goes with it
         item = Signal(weight_block(config), reset_less=True)
-        address = Signal.like(task.address, reset_less=True)
-        m.d.comb += self.operand_address.eq(Mux(accept, task.address, address))
+        place, held = Signal(operand_place(config)), Signal(operand_place(config), reset_less=True)
+        m.d.comb += [
+            place.address.eq(task.address),
+            place.phase.eq(phase),
+            self.operand_address.eq(Mux(go, place.as_value(), held.as_value())),
+        ]
         with m.If(accept):
-            m.d.sync += [item.eq(self.weights.payload), address.eq(task.address)]
+            m.d.sync += item.eq(self.weights.payload)
+        with m.If(go):
+            m.d.sync += held.eq(place)
         slice_index = Signal(range(max(2, config.block_cycles)), reset_less=True)
-        m.d.sync += slice_index.eq(Mux(accept, 0, slice_index + 1))
+        m.d.sync += slice_index.eq(Mux(go, 0, slice_index + 1))
 
         # What travels with it: age 0 is the cycle of its last slice
         pipe = Pipe(m)
         control = Signal(data.StructLayout({
-            "address": range(config.interleave * accumulator_tiles(config)), "clear": 1, "drain": 1, "tag": 1,
+            "address": range(config.interleave * config.phases * accumulator_tiles(config)), "clear": 1, "drain": 1,
+            "tag": 1, "phase": range(config.phases), "last": 1,
             "shift": data.ArrayLayout(8, config.lanes)}), reset_less=True)
         valid = Signal()
-        m.d.sync += valid.eq(slices == 1 if config.block_cycles > 1 else accept)
-        with m.If(accept):
+        m.d.sync += valid.eq(slices == 1 if config.block_cycles > 1 else go)
+        with m.If(go):
             m.d.sync += [
-                control.address.eq(task.tile * config.interleave + group),
+                control.address.eq(Cat(group, phase, task.tile)),
+                control.phase.eq(phase),
+                control.last.eq(last_turn),
                 control.clear.eq(task.clear & start),
                 control.drain.eq(draining),
                 control.tag.eq(task.tag),
@@ -163,7 +181,8 @@ class DotArray(wiring.Component):
         minimum = Mux(item.has_minimum, item.minimum.as_value(), 0)
         minimum = pipe.delay(pipe.input(minimum), latency.scale)
         clear, shift = pipe.input(control.clear), pipe.input(control.shift)
-        write, tag = pipe.input(control.address), pipe.input(control.tag)
+        write = pipe.input(control.address)
+        origin = pipe.delay(pipe.input(Cat(control.tag, control.phase, control.last)), latency.result)
         valids = [valid]
         for _ in range(latency.result):
             moved = Signal(name="valid")
@@ -197,7 +216,7 @@ class DotArray(wiring.Component):
         leave = pipe.valid(valid & control.drain, latency.result)
         m.d.comb += [
             drain.write.valid.eq(leave),
-            drain.write.p.tag.eq(pipe.delay(tag, latency.result)),
+            Cat(drain.write.p.tag, drain.write.p.phase, drain.write.p.last).eq(origin),
         ]
         for row in range(config.rows):
             for index, lane in enumerate(lanes):
@@ -206,6 +225,6 @@ class DotArray(wiring.Component):
         pending = Signal()  # an item is in the pipeline
         in_flight = Signal(range(latency.result + 3))
         m.d.comb += pending.eq(in_flight != 0)
-        m.d.sync += in_flight.eq(in_flight + (accept & 1) - valids[latency.result])
+        m.d.sync += in_flight.eq(in_flight + go - valids[latency.result])
         m.d.comb += self.busy.eq(active | pending | drain.busy)
         return m

@@ -62,7 +62,7 @@ def accumulator_tiles(config):
 
 
 class Lane(wiring.Component):
-    """R dot units on one activation block, each with accumulators for `accumulator_tiles` tiles.
+    """R dot units on one activation block, each with accumulators for `accumulator_tiles` tiles of every phase.
 
     Per item and row: acc = (clear ? 0 : acc * 2^-shift) + (dot * scale + sum * minimum) * 2^(e8 - 127), roundings as in
     the numerics contract. The pipeline moves in every cycle. Codes and block are taken a slice a cycle; scales, control
@@ -88,7 +88,7 @@ class Lane(wiring.Component):
 
     def __init__(self, config):
         self.config = config
-        self.depth = config.interleave * accumulator_tiles(config)
+        self.depth = config.interleave * config.phases * accumulator_tiles(config)
         super().__init__({
             "first": In(1),
             "slice": In(range(max(2, config.block_cycles))),

@@ -1,24 +1,30 @@
 """The operand buffer: activation blocks, one bank a lane, written by the quantiser and read by the dot array."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.numerics.block import block_layout
 
-__all__ = ["OperandBuffer", "operand_depth", "operand_write"]
+__all__ = ["OperandBuffer", "operand_depth", "operand_place", "operand_write"]
 
 
 def operand_depth(config):
-    """Blocks in a bank: the compiler's, then two pages of probability blocks."""
+    """Blocks in a bank, of one phase: the compiler's, then two pages of probability blocks."""
     return config.operand_blocks + 2 * config.max_head_blocks
 
 
+def operand_place(config):
+    """Where a block is in a bank: `address` counts in the space of its phase."""
+    return data.StructLayout({"address": range(operand_depth(config)), "phase": range(config.phases)})
+
+
 def operand_write(config):
-    """Layout of a write: which lane's bank, which address, and the block."""
+    """Layout of a write: which lane's bank, which phase and address, and the block."""
     return data.StructLayout({
         "bank": range(max(2, config.lanes)),
         "address": range(operand_depth(config)),
+        "phase": range(config.phases),
         "block": block_layout(config.act_bits),
     })
 
@@ -36,7 +42,7 @@ class OperandBuffer(wiring.Component):
     Members
     -------
     write : In(stream(operand_write)), always ready
-    address : In, block address, the same for every bank
+    address : In(operand_place), the same for every bank
     blocks : Out, the banks' blocks at the address of the cycle before
     """
 
@@ -45,21 +51,24 @@ class OperandBuffer(wiring.Component):
         layout = block_layout(config.act_bits)
         super().__init__({
             "write": In(stream.Signature(operand_write(config), always_ready=True)),
-            "address": In(range(operand_depth(config))),
+            "address": In(operand_place(config)),
             "blocks": Out(data.ArrayLayout(layout, config.lanes)),
         })
 
     def elaborate(self, platform):
         m = Module()
+        # The spaces of the phases begin at powers of two, so that places need no adder.
+        address_bits = operand_place(self.config)["phase"].offset
+        depth = (self.config.phases - 1 << address_bits) + operand_depth(self.config)
         for lane in range(self.config.lanes):
-            bank = memory.Memory(shape=block_layout(self.config.act_bits), depth=operand_depth(self.config), init=[])
+            bank = memory.Memory(shape=block_layout(self.config.act_bits), depth=depth, init=[])
             m.submodules[f"bank{lane}"] = bank
             write, read = bank.write_port(), bank.read_port()
             m.d.comb += [
-                write.addr.eq(self.write.p.address),
+                write.addr.eq(Cat(self.write.p.address, self.write.p.phase)),
                 write.data.eq(self.write.p.block),
                 write.en.eq(self.write.valid & (self.write.p.bank == lane)),
-                read.addr.eq(self.address),
+                read.addr.eq(self.address.as_value()),
                 self.blocks[lane].eq(read.data),
             ]
         return m

@@ -16,15 +16,15 @@ PART_BYTES = PAGE_TOKENS * BLOCK  # codes of one block of the head dimension, al
 
 
 def store_command_layout(config):
-    """One matrix's output: `blocks` blocks, of values if `value` else of keys; `position` is that of lane 0."""
+    """One matrix's output: `blocks` blocks, of values if `value` else of keys; `position` is that of seat 0."""
     return data.StructLayout({
         "value": 1, "table": config.addr_bits, "table_stride": 24, "position": 24, "head_blocks": 4, "blocks": 24})
 
 
 def kv_block_layout(config):
-    """Block `part` of the head dimension of one head, of the token in `lane`: eight-bit codes and their exponent."""
+    """Block `part` of the head dimension of one head, of the token in `seat`: eight-bit codes and their exponent."""
     return data.StructLayout({
-        "lane": range(max(2, config.lanes)), "kv_head": 8, "part": 4, "value": 1,
+        "seat": range(max(2, config.seats)), "kv_head": 8, "part": 4, "value": 1,
         "q": data.ArrayLayout(signed(8), BLOCK), "e8": 8})
 
 
@@ -38,7 +38,7 @@ def page_offsets(config, head_blocks):
 class KvStore(wiring.Component):
     """Writes blocks of keys and values, as they leave the quantiser, into the pages of their tokens.
 
-    A token is at slot ``s = (position + lane) mod 32`` of page ``(position + lane) div 32`` of the row of its KV head
+    A token is at slot ``s = (position + seat) mod 32`` of page ``(position + seat) div 32`` of the row of its KV head
     in the page table. A key block is 32 bytes in a row and one exponent byte. A value block is byte `s` of 32 rows
     of 32 bytes, written as one run of 1024 bytes with a strobe on one byte of each row, and one exponent byte.
 
@@ -151,7 +151,7 @@ class KvStore(wiring.Component):
                 m.d.sync += [
                     block.eq(self.i.payload),
                     shifter.eq(self.i.payload.q),
-                    position.eq((command.position + self.i.payload.lane)[:24]),
+                    position.eq((command.position + self.i.payload.seat)[:24]),
                     row.eq((command.table + stride_product)[:config.addr_bits]),
                     beat.eq(0),
                 ]

@@ -23,6 +23,8 @@ class AttendWalker(wiring.Component):
     The keys of page n + 1 go to the array before the values of page n, so that the softmax unit works on a page while
     the array is busy with another: K0, K1 V0, K2 V1, …, V(last). The front end reads in the same order.
 
+    The queries of pass n are in phase n mod P, and so are its probabilities: a pass has one phase.
+
     Throughput: T + 6 cycles a pass, and 3 or 4 a page and a block of the head, all in the shadow of the array's work.
 
     Parameters
@@ -72,11 +74,14 @@ class AttendWalker(wiring.Component):
         out = {name: [] for name in ("softmax", "decoder", "quantiser", "chain", "task")}
         for kv_head in range(fields["kv_heads"]):
             for number in range(-(-tokens * group // config.lanes)):
+                turn, phase = divmod(number, config.phases)
+                phases = {"first_phase": phase, "last_phase": phase}
                 pairs = range(number * config.lanes, (number + 1) * config.lanes)
                 token = [min(n // group, tokens) for n in pairs]
                 mask = sum((t < tokens) << lane for lane, t in enumerate(token))
-                info = {"head_blocks": blocks, "lane_token": [t % config.lanes for t in token],
+                info = {"head_blocks": blocks, "lane_token": [t % config.seats for t in token],
                         "lane_head": [(kv_head * group + n % group) % 256 for n in pairs]}
+                seats = {"mask": mask << phase * config.lanes} | phases
                 out["softmax"].append({
                     "scale": fields["softmax_scale"], "pages": pages, "head_blocks": blocks, "mask": mask,
                     "positions": [state["position"] + t for t in token]})
@@ -87,10 +92,10 @@ class AttendWalker(wiring.Component):
                             "kind": WeightKind.KEY.value, "tiles": 1, "kblocks": blocks, "code_bits8": 1,
                             "scale_format": ScaleFormat.E8M0.value, "minimum": 0})
                         out["quantiser"].append({
-                            "source": 1, "blocks": blocks, "mask": mask, "kv8": 0,
+                            "source": 1, "blocks": blocks, "kv8": 0, **seats,
                             "info": info | {"dest": QuantDest.PROBABILITY.value, "dst": probability}})
                         out["task"].append({
-                            "address": fields["src"] + (kv_head * group + number) * blocks, "kblocks": blocks,
+                            "address": fields["src"] + (kv_head * group + turn) * blocks, "kblocks": blocks, **phases,
                             "tile": config.max_head_blocks, "clear": 1, "rescale": 0, "drain": 1, "tag": 1})
                     if page:
                         last = page == pages
@@ -98,15 +103,15 @@ class AttendWalker(wiring.Component):
                         out["decoder"].append({"kind": WeightKind.VALUE.value, "tiles": blocks, "kblocks": 1})
                         if last:
                             out["quantiser"].append({
-                                "source": 0, "blocks": blocks, "mask": mask, "kv8": 0,
+                                "source": 0, "blocks": blocks, "kv8": 0, **seats,
                                 "info": info | {"dest": QuantDest.ATTENTION.value, "dst": fields["dst"]}})
                             out["chain"].append({
-                                "source": 0, "rows": blocks * TILE_ROWS, "mask": mask, "bias": 0, "mode": 0,
+                                "source": 0, "rows": blocks * TILE_ROWS, "bias": 0, "mode": 0, **seats,
                                 "lane_scale": LaneScale.ATTENTION.value, "residual_add": 0, "residual_store": 0,
                                 "norm": 0, "logits": 0})
                         shift = next(shifts)
                         out["task"] += [{
-                            "address": probability + part, "kblocks": 1, "tile": part, "clear": int(page == 1),
+                            "address": probability + part, "kblocks": 1, "tile": part, **phases, "clear": int(page == 1),
                             "rescale": int(page > 1), "drain": int(last), "tag": 0, "shift": shift}
                             for part in range(blocks)]
         return out
@@ -124,11 +129,12 @@ class AttendWalker(wiring.Component):
 
         # Who sits in which lane: filled one lane a cycle, counting pairs (token, head in the group).
         lane = Signal(range(lanes))
-        token = Signal(range(lanes + 1))
+        token = Signal(range(config.seats + 1))
+        phase = Signal(range(config.phases))  # of this pass's queries and probabilities
         in_group = Signal(8)
         kv_head = Signal(8)
         first_head = Signal(8)  # the absolute number of the KV head's first query head
-        lane_token = Signal(data.ArrayLayout(max(1, (lanes - 1).bit_length()), lanes))
+        lane_token = Signal(data.ArrayLayout(range(max(2, config.seats)), lanes))
         lane_head = Signal(data.ArrayLayout(8, lanes))
         positions = Signal(data.ArrayLayout(24, lanes))
         mask = Signal(lanes)
@@ -160,10 +166,16 @@ class AttendWalker(wiring.Component):
             self.softmax.p.positions.eq(positions),
             self.softmax.p.mask.eq(mask),
             self.chain.p.rows.eq(blocks * TILE_ROWS),
-            self.chain.p.mask.eq(mask),
+            self.chain.p.mask.eq(mask << phase * lanes),
+            self.chain.p.first_phase.eq(phase),
+            self.chain.p.last_phase.eq(phase),
+            self.task.p.first_phase.eq(phase),
+            self.task.p.last_phase.eq(phase),
             self.chain.p.lane_scale.eq(LaneScale.ATTENTION),
             self.quantiser.p.blocks.eq(blocks),
-            self.quantiser.p.mask.eq(mask),
+            self.quantiser.p.mask.eq(mask << phase * lanes),
+            self.quantiser.p.first_phase.eq(phase),
+            self.quantiser.p.last_phase.eq(phase),
             self.quantiser.p.info.head_blocks.eq(blocks),
             self.quantiser.p.info.lane_token.eq(lane_token),
             self.quantiser.p.info.lane_head.eq(lane_head),
@@ -171,7 +183,8 @@ class AttendWalker(wiring.Component):
 
         with m.FSM():
             with m.State("idle"):
-                m.d.sync += [kv_head.eq(0), first_head.eq(0), token.eq(0), in_group.eq(0), lane.eq(0), query.eq(src)]
+                m.d.sync += [kv_head.eq(0), first_head.eq(0), token.eq(0), in_group.eq(0), lane.eq(0), phase.eq(0),
+                             query.eq(src)]
                 with m.If(self.i.valid):
                     m.next = "seat"
             with m.State("seat"):
@@ -284,13 +297,15 @@ class AttendWalker(wiring.Component):
                         with m.Else():
                             m.next = "values"
             with m.State("next"):
-                m.d.sync += query.eq(query + blocks)
+                m.d.sync += phase.eq(phase + 1)
+                with m.If(phase == config.phases - 1):
+                    m.d.sync += query.eq(query + blocks)
                 with m.If(token < state.tokens):
                     m.next = "seat"
                 with m.Elif(kv_head + 1 < kv_heads):
                     # The next KV head's queries begin where a full set of `group` passes would end.
                     m.d.sync += [
-                        kv_head.eq(kv_head + 1), first_head.eq(first_head + group), token.eq(0), in_group.eq(0),
+                        kv_head.eq(kv_head + 1), first_head.eq(first_head + group), token.eq(0), in_group.eq(0), phase.eq(0),
                         query.eq(src + (first_head + group) * blocks),
                     ]
                     m.next = "seat"

@@ -31,7 +31,7 @@ class BackEnd(wiring.Component):
     An instruction first sends its commands (decoder, chain, quantiser …), each to the unit's queue, then its array
     tasks. The next instruction follows at once unless it says `wait`: then the datapath must be `quiet`.
 
-    Throughput: 4 cycles an instruction, one more a tile of a LINEAR, two more a lane of ROPE and EMBED.
+    Throughput: 4 cycles an instruction, one more a tile of a LINEAR, two more a token of ROPE and EMBED.
 
     Parameters
     ----------
@@ -96,6 +96,7 @@ class BackEnd(wiring.Component):
         out = {name: [] for name in (*COMMANDS, "softmax", "task")}
         tokens = state["tokens"]
         everyone = (1 << tokens) - 1
+        last_phase = (tokens - 1) // config.lanes
         for word in program:
             f = decode(word.to_bytes(INSTRUCTION_BYTES, "little"))
             opcode = f["opcode"]
@@ -104,6 +105,7 @@ class BackEnd(wiring.Component):
                     out[name] += items
             elif opcode is Opcode.LINEAR:
                 dest, logits, kv8 = f["dest"], f["dest"] == Dest.LOGITS, f["dest"] in (Dest.KEY, Dest.VALUE)
+                phases = {"first_phase": last_phase if logits else 0, "last_phase": last_phase}
                 out["decoder"].append({"kind": WeightKind.LINEAR.value} | {name: f[name] for name in (
                     "tiles", "kblocks", "code_bits8", "scale_format", "minimum")})
                 out["chain"].append({
@@ -111,15 +113,15 @@ class BackEnd(wiring.Component):
                     "lane_scale": (LaneScale.RMS if f["lane_scale"] else LaneScale.NONE).value,
                     "residual_add": f["residual"], "residual_store": f["residual"], "norm": f["norm"],
                     "logits": int(logits), "limit": f["limit"], "head_blocks": f["head_blocks"],
-                } | ({name: f[name] for name in ("inv_n", "epsilon")} if f["norm"] else {}))
+                } | phases | ({name: f[name] for name in ("inv_n", "epsilon")} if f["norm"] else {}))
                 if logits:
-                    out["sampler"].append({"lane": tokens - 1, "invt": invt, "seed": seed, "rows": f["limit"],
+                    out["sampler"].append({"lane": (tokens - 1) % config.lanes, "invt": invt, "seed": seed, "rows": f["limit"],
                                            "position": state["position"] + tokens - 1})
                     out["dump"] += [{"address": dump_base, "words": f["limit"]}] if dump_base else []
                 else:
                     out["quantiser"].append({
                         "source": 0, "blocks": f["tiles"] // 2 if f["mode"] == Mode.GLU else f["tiles"],
-                        "mask": everyone, "kv8": int(kv8),
+                        "mask": everyone, "kv8": int(kv8), "half": int(f["mode"] == Mode.GLU), **phases,
                         "info": {"dest": _QUANT_DEST[dest].value, "dst": f["dst"], "group": f["group"],
                                  "head_blocks": f["head_blocks"]}})
                 if kv8:
@@ -127,28 +129,29 @@ class BackEnd(wiring.Component):
                         "value": int(dest == Dest.VALUE), "table": f["table"], "table_stride": f["table_stride"],
                         "position": state["position"], "head_blocks": f["head_blocks"], "blocks": f["tiles"] * tokens})
                 out["task"] += [{"address": f["src"], "kblocks": f["kblocks"], "tile": 0, "clear": 1, "rescale": 0,
-                                 "drain": 1, "tag": 0}] * f["tiles"]
+                                 "drain": 1, "tag": 0} | phases] * f["tiles"]
             else:
                 beats = f["bytes"] // config.bus_bytes
-                for lane in range(1 if opcode is Opcode.LOAD else tokens):
+                for seat in range(1 if opcode is Opcode.LOAD else tokens):
+                    phases = {"first_phase": seat // config.lanes, "last_phase": seat // config.lanes}
                     out["decoder"].append({"kind": WeightKind.VECTOR.value, "tiles": beats})
                     if opcode is not Opcode.EMBED:
                         dest = f["load_dest"] if opcode is Opcode.LOAD else VectorDest.ROPE.value
-                        out["vectors"].append({"dest": dest, "lane": lane, "beats": beats})
+                        out["vectors"].append({"dest": dest, "seat": seat, "beats": beats})
                         continue
-                    out["vectors"].append({"dest": VectorDest.EMBED.value, "lane": lane, "beats": beats,
+                    out["vectors"].append({"dest": VectorDest.EMBED.value, "seat": seat, "beats": beats,
                                            "words": f["rows"], "element": f["element"]})
                     out["chain"].append({
-                        "source": 1, "rows": f["rows"], "mask": 1 << lane, "bias": 0, "mode": Mode.PLAIN.value,
+                        "source": 1, "rows": f["rows"], "mask": 1 << seat, **phases, "bias": 0, "mode": Mode.PLAIN.value,
                         "lane_scale": LaneScale.NONE.value, "residual_add": 0, "residual_store": 1, "norm": 1,
                         "logits": 0, "inv_n": f["inv_n"], "epsilon": f["epsilon"]})
                     out["quantiser"].append({
-                        "source": 0, "blocks": f["rows"] // TILE_ROWS, "mask": 1 << lane, "kv8": 0,
+                        "source": 0, "blocks": f["rows"] // TILE_ROWS, "mask": 1 << seat, "kv8": 0, "half": 0, **phases,
                         "info": {"dest": QuantDest.OPERAND.value, "dst": f["dst"]}})
         return out
 
-    def _payloads(self, m, word, lane):
-        """The commands' payloads, as functions of the instruction (and of the lane, where it goes lane by lane)."""
+    def _payloads(self, m, word, seat):
+        """The commands' payloads, as functions of the instruction (and of the seat, where it goes seat by seat)."""
         config, state = self.config, self.state
         bus_shift = config.bus_bytes.bit_length() - 1
         opcode = field(word, Opcode.END, "opcode")
@@ -160,15 +163,22 @@ class BackEnd(wiring.Component):
 
         dest = linear("dest")
         vector_beats = field(word, Opcode.LOAD, "bytes") >> bus_shift
-        all_lanes = Signal(config.lanes)
-        mask = Signal(config.lanes)
+        everyone = Signal(config.seats)
+        mask = Signal(config.seats)
+        token = Signal(range(config.seats))  # the last
+        first_phase, last_phase = (Signal(range(config.phases), name=name) for name in ("first_phase", "last_phase"))
+        logits = is_linear & (dest == Dest.LOGITS)
+        half = is_linear & (linear("mode") == Mode.GLU)
         rows = Signal(24)
         blocks = Signal(24)
         m.d.comb += [
-            all_lanes.eq((1 << state.tokens) - 1),
-            mask.eq(Mux(is_embed, 1 << lane, all_lanes)),
+            everyone.eq((1 << state.tokens) - 1),
+            mask.eq(Mux(is_embed, 1 << seat, everyone)),
+            token.eq(state.tokens - 1),
+            last_phase.eq(Mux(is_embed, seat, token)[config.lane_bits:]),
+            first_phase.eq(Mux(is_embed | logits, last_phase, 0)),
             rows.eq(Mux(is_embed, field(word, Opcode.EMBED, "rows"), linear("tiles") * TILE_ROWS)),
-            blocks.eq(Mux(is_linear & (linear("mode") == Mode.GLU), rows >> 6, rows >> 5)),
+            blocks.eq(Mux(half, rows >> 6, rows >> 5)),
         ]
         m.d.comb += [
             self.decoder.p.kind.eq(Mux(is_linear, WeightKind.LINEAR, WeightKind.VECTOR)),
@@ -178,7 +188,7 @@ class BackEnd(wiring.Component):
             self.decoder.p.scale_format.eq(linear("scale_format")),
             self.decoder.p.minimum.eq(linear("minimum")),
 
-            self.vectors.p.lane.eq(lane),
+            self.vectors.p.seat.eq(seat),
             self.vectors.p.beats.eq(vector_beats),
             self.vectors.p.words.eq(field(word, Opcode.EMBED, "rows")),
             self.vectors.p.element.eq(field(word, Opcode.EMBED, "element")),
@@ -186,6 +196,8 @@ class BackEnd(wiring.Component):
             self.chain.p.source.eq(is_embed),
             self.chain.p.rows.eq(rows),
             self.chain.p.mask.eq(mask),
+            self.chain.p.first_phase.eq(first_phase),
+            self.chain.p.last_phase.eq(last_phase),
             self.chain.p.lane_scale.eq(Mux(is_linear & linear("lane_scale"), LaneScale.RMS, LaneScale.NONE)),
             self.chain.p.bias.eq(is_linear & linear("bias")),
             self.chain.p.mode.eq(Mux(is_linear, linear("mode"), Mode.PLAIN.value)),
@@ -193,13 +205,16 @@ class BackEnd(wiring.Component):
             self.chain.p.residual_store.eq(is_embed | linear("residual")),
             self.chain.p.norm.eq(is_embed | linear("norm")),
             self.chain.p.head_blocks.eq(linear("head_blocks")),
-            self.chain.p.logits.eq(is_linear & (dest == Dest.LOGITS)),
+            self.chain.p.logits.eq(logits),
             self.chain.p.limit.eq(linear("limit")),
             self.chain.p.inv_n.eq(linear("inv_n")),
             self.chain.p.epsilon.eq(linear("epsilon")),
 
             self.quantiser.p.blocks.eq(blocks),
             self.quantiser.p.mask.eq(mask),
+            self.quantiser.p.first_phase.eq(first_phase),
+            self.quantiser.p.last_phase.eq(last_phase),
+            self.quantiser.p.half.eq(half),
             self.quantiser.p.kv8.eq(is_linear & ((dest == Dest.KEY) | (dest == Dest.VALUE))),
             self.quantiser.p.info.dst.eq(Mux(is_embed, field(word, Opcode.EMBED, "dst"), linear("dst"))),
             self.quantiser.p.info.group.eq(linear("group")),
@@ -212,7 +227,9 @@ class BackEnd(wiring.Component):
             self.kv.p.head_blocks.eq(linear("head_blocks")),
             self.kv.p.blocks.eq(linear("tiles") * state.tokens),
 
-            self.sampler.p.lane.eq(state.tokens - 1),
+            self.sampler.p.lane.eq(token[:config.lane_bits]),
+            self.task.p.first_phase.eq(first_phase),
+            self.task.p.last_phase.eq(last_phase),
             self.sampler.p.invt.eq(self.invt),
             self.sampler.p.seed.eq(self.seed),
             self.sampler.p.position.eq(state.position + state.tokens - 1),
@@ -240,9 +257,9 @@ class BackEnd(wiring.Component):
         word = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
         opcode = field(word, Opcode.END, "opcode")
         dest = field(word, Opcode.LINEAR, "dest")
-        lane = Signal(range(config.lanes + 1))
+        seat = Signal(range(config.seats + 1))
         tiles = Signal(20)
-        self._payloads(m, word, lane)
+        self._payloads(m, word, seat)
         m.d.comb += [self.opcode.eq(opcode), self.dest.eq(dest)]
 
         m.submodules.walker = walker = AttendWalker(config)
@@ -282,7 +299,7 @@ class BackEnd(wiring.Component):
                 with m.If(self.i.valid):
                     m.next = "order"
             with m.State("order"):
-                m.d.sync += [lane.eq(0), tiles.eq(0)]
+                m.d.sync += [seat.eq(0), tiles.eq(0)]
                 with m.If(opcode == Opcode.END):
                     m.d.comb += self.waiting.eq(1)
                     with m.If(self.quiet & self.settled):
@@ -304,8 +321,8 @@ class BackEnd(wiring.Component):
                 with m.If(~any_due):
                     with m.If(is_linear):
                         m.next = "tiles"
-                    with m.Elif((opcode != Opcode.LOAD) & (lane + 1 != state.tokens)):
-                        m.d.sync += lane.eq(lane + 1)
+                    with m.Elif((opcode != Opcode.LOAD) & (seat + 1 != state.tokens)):
+                        m.d.sync += seat.eq(seat + 1)
                         m.d.sync += [due[name].eq(needed[name]) for name in COMMANDS]
                     with m.Else():
                         m.next = "take"

@@ -15,12 +15,12 @@ PAGE_SHIFT = PAGE_TOKENS.bit_length() - 1
 
 
 def PassState(config):
-    """What a pass works on: `tokens` lanes from `position` on; `last` = it produces a token."""
+    """What a pass works on: `tokens` seats from `position` on; `last` = it produces a token."""
     return data.StructLayout({
-        "tokens": range(config.lanes + 1),
+        "tokens": range(config.seats + 1),
         "position": 24,
         "last": 1,
-        "ids": data.ArrayLayout(32, config.lanes),
+        "ids": data.ArrayLayout(32, config.seats),
     })
 
 
@@ -38,7 +38,7 @@ class FrontEnd(wiring.Component):
     it reads KV pages, the KV store must have written all that earlier instructions append to them. An illegal
     instruction or an unmapped page halts it until reset; neither is passed on.
 
-    Throughput: 4 cycles an instruction, 2 more a lane's row, 4 and the walk more a page.
+    Throughput: 4 cycles an instruction, 2 more a token's row, 4 and the walk more a page.
 
     Parameters
     ----------
@@ -156,14 +156,14 @@ class FrontEnd(wiring.Component):
         with m.If(~append & self.kv_taken):
             m.d.sync += appends.eq(appends - 1)
 
-        # Per-lane rows (RoPE by position, embedding by token).
-        lane = Signal(range(config.lanes + 1))
+        # A row a token (RoPE by position, embedding by token).
+        seat = Signal(range(config.seats + 1))
         row = Signal(32)
         stride = field(word, Opcode.ROPE, "stride")
         offset = Signal(config.addr_bits, reset_less=True)
         row_bytes = field(word, Opcode.ROPE, "bytes")
-        m.d.comb += row.eq(Mux(opcode == Opcode.ROPE, state.position + lane,
-                             state.ids[lane[:max(1, (config.lanes - 1).bit_length())]]))
+        m.d.comb += row.eq(Mux(opcode == Opcode.ROPE, state.position + seat,
+                             state.ids[seat[:max(1, (config.seats - 1).bit_length())]]))
 
         # Attention loops: KV heads, passes of T lanes over (token, query head) pairs, pages.
         group = field(word, Opcode.ATTEND, "group")
@@ -202,7 +202,7 @@ class FrontEnd(wiring.Component):
                     m.next = "forward"
             with m.State("forward"):
                 m.d.comb += self.o.valid.eq(1)
-                m.d.sync += [lane.eq(0), head.eq(0), table_row.eq(field(word, Opcode.ATTEND, "table")),
+                m.d.sync += [seat.eq(0), head.eq(0), table_row.eq(field(word, Opcode.ATTEND, "table")),
                              pairs.eq(state.tokens * group)]
                 with m.If(self.o.ready), m.Switch(opcode):
                     with m.Case(Opcode.END):
@@ -244,8 +244,8 @@ class FrontEnd(wiring.Component):
                     self.descriptor.p.beats.eq(row_bytes >> bus_shift),
                 ]
                 with m.If(self.descriptor.ready):
-                    m.d.sync += lane.eq(lane + 1)
-                    with m.If(lane + 1 == state.tokens):
+                    m.d.sync += seat.eq(seat + 1)
+                    with m.If(seat + 1 == state.tokens):
                         m.next = "take"
                     with m.Else():
                         m.next = "lane"

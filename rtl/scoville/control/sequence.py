@@ -15,7 +15,7 @@ STOPS = 4
 class SequenceController(wiring.Component):
     """Makes passes out of one sequence.
 
-    A pass takes up to T tokens of the prompt; the one that takes the last of them, and each pass after it, produces a
+    A pass takes up to a token a seat of the prompt; the one that takes the last of them, and each pass after it, produces a
     token. Token ids of the prompt are read from memory, one a read: a few hundred cycles a pass. A pass begins 3
     cycles after the token before it was taken.
 
@@ -77,7 +77,7 @@ class SequenceController(wiring.Component):
         stops : tokens that end the sequence
         """
         passes, tokens, position = [], [], 0
-        chunks = [prompt[at:at + config.lanes] for at in range(0, len(prompt), config.lanes)]
+        chunks = [prompt[at:at + config.seats] for at in range(0, len(prompt), config.seats)]
         for index, chunk in enumerate(chunks):
             while True:
                 if position + len(chunk) > context:
@@ -99,13 +99,13 @@ class SequenceController(wiring.Component):
         bus_shift = exact_log2(config.bus_bytes)
 
         left = Signal(32)  # prompt tokens not yet in a pass
-        lane = Signal(range(config.lanes + 1))
+        seat = Signal(range(config.seats + 1))
         address = Signal(config.addr_bits)
         token = Signal(32)
-        chunk = Signal(range(config.lanes + 1))
+        chunk = Signal(range(config.seats + 1))
         stop = Signal()
         m.d.comb += [
-            chunk.eq(Mux(left > config.lanes, config.lanes, left)),
+            chunk.eq(Mux(left > config.seats, config.seats, left)),
             self.request.p.address.eq((address >> bus_shift) << bus_shift),
             self.request.p.beats.eq(1),
             self.error_address.eq(address),
@@ -124,7 +124,7 @@ class SequenceController(wiring.Component):
                 m.next = "plan"
             with m.State("plan"):
                 m.d.sync += [
-                    lane.eq(0),
+                    seat.eq(0),
                     state.position.eq(state.position + state.tokens),
                     state.tokens.eq(Mux(left == 0, 1, chunk)),
                     state.last.eq(left == chunk),
@@ -147,16 +147,16 @@ class SequenceController(wiring.Component):
             with m.State("response"):
                 m.d.comb += self.response.ready.eq(1)
                 word = address[2:bus_shift]
-                m.d.sync += state.ids[lane[:max(1, (config.lanes - 1).bit_length())]].eq(
+                m.d.sync += state.ids[seat[:max(1, (config.seats - 1).bit_length())]].eq(
                     self.response.p.data.word_select(word, 32))
                 with m.If(self.halt):
                     m.next = "idle"
                 with m.Elif(self.response.valid):
                     m.d.comb += self.read_error.eq(self.response.p.error)
-                    m.d.sync += [lane.eq(lane + 1), address.eq(address + 4)]
+                    m.d.sync += [seat.eq(seat + 1), address.eq(address + 4)]
                     with m.If(self.response.p.error):
                         m.next = "idle"
-                    with m.Elif(lane + 1 == state.tokens):
+                    with m.Elif(seat + 1 == state.tokens):
                         m.next = "admit"
                     with m.Else():
                         m.next = "request"

@@ -4,10 +4,11 @@ from functools import reduce
 from operator import or_
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from scoville.array.drain import drain_row
 from scoville.config import BLOCK
@@ -36,11 +37,13 @@ class LaneScale(enum.Enum, shape=2):
 
 
 def chain_command(config):
-    """Layout of a command: one instruction's rows, or one lane's embedding row."""
+    """Layout of a command: one instruction's rows, or one token's embedding row."""
     return data.StructLayout({
         "source": ChainSource,
         "rows": 24,  # input rows, even
-        "mask": config.lanes,  # lanes that store the residual, and whose 1/rms is computed
+        "mask": config.seats,  # seats that store the residual, and whose 1/rms is computed
+        "first_phase": range(config.phases),  # of every 32 rows, these come in turn
+        "last_phase": range(config.phases),
         "lane_scale": LaneScale,
         "bias": 1,
         "mode": Mode,
@@ -78,9 +81,9 @@ class Chain(wiring.Component):
     Members
     -------
     command : In(stream(chain_command))
-    i : In(stream(drain_row)), rows of the array, in order; only `values` is looked at
+    i : In(stream(drain_row)), rows of the array, in order: 32 of each phase, then the next 32; only `values` is looked at
     embed : In(stream(32)), words of an embedding row
-    factor : In(stream(FP32[T])), 1/l; one item for each command with ``lane_scale = ATTENTION``
+    factor : In(stream(FP32[T])), 1/l; one item for each command with ``lane_scale = ATTENTION``, which has one phase
     o : Out(stream(FP32[T])), to the quantiser
     logits : Out(stream(FP32[T])), to the sampler
     bias, norm, rope : read ports of the vector unit
@@ -147,50 +150,61 @@ class Chain(wiring.Component):
 
         # rows and rotation pairs are counted here
         row = Signal(24)
+        phase = Signal(range(self.config.phases))
         turn = Signal(range(self.config.max_head_blocks * BLOCK // 2))
-        scale = Signal(data.ArrayLayout(32, self.config.lanes), reset_less=True)
+        scale = Signal(data.ArrayLayout(data.ArrayLayout(32, self.config.lanes), self.config.phases), reset_less=True)
         m.d.comb += [
             from_embed.eq(command.source == ChainSource.EMBED),
             admit.eq(running & enable & Mux(from_embed, self.embed.valid, self.i.valid)),
             self.i.ready.eq(running & enable & ~from_embed),
             self.embed.ready.eq(running & enable & from_embed),
-            self.clipped.eq(self.i.valid & self.i.ready & (command.mask & fp32.clipped(self.i.payload.values)).any()),
+            self.clipped.eq(self.i.valid & self.i.ready & (command.mask.word_select(phase, len(lanes))
+                                                                  & fp32.clipped(self.i.payload.values)).any()),
         ]
         with m.If(admit):
             m.d.sync += row.eq(row + 1)
             with m.If(row[0]):
                 m.d.sync += turn.eq(Mux(turn == (command.head_blocks << 4) - 1, 0, turn + 1))
-            with m.If(row == command.rows - 1):
-                m.d.sync += running.eq(0)
+            with m.If(phase != command.last_phase):
+                with m.If(row[:5].all()):  # the same 32 rows of the next phase
+                    m.d.sync += [phase.eq(phase + 1), row.eq(row & ~31), turn.eq(turn & ~15)]
+            with m.Else():
+                with m.If(row[:5].all()):
+                    m.d.sync += phase.eq(command.first_phase)
+                with m.If(row == command.rows - 1):
+                    m.d.sync += running.eq(0)
         with m.If(~running):
-            m.d.sync += [row.eq(0), turn.eq(0)]
-            for lane in lanes:
-                with m.Switch(new.lane_scale):
-                    with m.Case(LaneScale.RMS):
-                        m.d.sync += scale[lane].eq(rms.scale[lane])
-                    with m.Case(LaneScale.ATTENTION):
-                        m.d.sync += scale[lane].eq(self.factor.payload[lane])
-                    with m.Default():
-                        m.d.sync += scale[lane].eq(fp32.constant(1.0))
+            m.d.sync += [row.eq(0), turn.eq(0), phase.eq(new.first_phase)]
+            for number in range(self.config.phases):
+                for lane in lanes:
+                    with m.Switch(new.lane_scale):
+                        with m.Case(LaneScale.RMS):
+                            m.d.sync += scale[number][lane].eq(rms.scale[number * len(lanes) + lane])
+                        with m.Case(LaneScale.ATTENTION):
+                            m.d.sync += scale[number][lane].eq(self.factor.payload[lane])
+                        with m.Default():
+                            m.d.sync += scale[number][lane].eq(fp32.constant(1.0))
 
         results = []
         use_bias, mode = pipe.input(command.bias), pipe.input(command.mode)
         for lane in lanes:
             value = pipe.input(Mux(from_embed, self.embed.payload, self.i.payload.values[lane]))
-            value = fp32.mul(pipe, value, pipe.input(scale[lane]))
+            value = fp32.mul(pipe, value, pipe.input(scale[phase][lane]))
             bias = Mux(pipe.delay(use_bias, value.at), self.bias.data, 0)
             bias_at = value.at
             results.append(fp32.add(pipe, value, pipe.input(bias, bias_at)))
         at = results[0].at
         valids = shift_valid(pipe, admit, at)
-        counted, turned = pipe.input(row), pipe.input(turn)
+        counted, turned, phased = pipe.input(row), pipe.input(turn), pipe.input(phase)
         m.d.comb += [
             self.bias.enable.eq(enable),
             self.bias.address.eq(pipe.delay(counted, bias_at - READ_LATENCY)[:len(self.bias.address)]),
             self.rope.enable.eq(enable),
-            self.rope.address.eq(pipe.delay(turned, at - READ_LATENCY)),
+            self.rope.address.pair.eq(pipe.delay(turned, at - READ_LATENCY)),
+            self.rope.address.phase.eq(pipe.delay(phased, at - READ_LATENCY)),
             pairs.i.valid.eq(valids[-1]),
             pairs.i.payload.row.eq(pipe.delay(counted, at)),
+            pairs.i.payload.phase.eq(pipe.delay(phased, at)),
             pairs.i.payload.mode.eq(pipe.delay(mode, at)),
             enable.eq(pairs.i.ready | ~valids[-1]),
         ]
@@ -208,11 +222,11 @@ class Chain(wiring.Component):
         lanes = range(config.lanes)
         enable, accept = Signal(), Signal()
         pipe = Pipe(m, enable)
-        row = pipe.input(pairs.o.payload.row)
-        m.submodules.residual = memory = Memory(shape=data.ArrayLayout(32, config.lanes), depth=config.max_hidden,
-                                                init=[])
+        row, phase = pipe.input(pairs.o.payload.row), pipe.input(pairs.o.payload.phase)
+        m.submodules.residual = memory = Memory(
+            shape=data.ArrayLayout(32, config.lanes), depth=config.phases * config.max_hidden, init=[])
         reader, writer = memory.read_port(), memory.write_port(granularity=1)
-        address = len(reader.addr)
+        address = len(reader.addr) - exact_log2(config.phases)
 
         values, outputs, squares = [], [], []
         for lane in lanes:
@@ -225,17 +239,22 @@ class Chain(wiring.Component):
         stored, out = values[0].at, outputs[0].at
 
         # the sum of squares: a row's sum leaves the adder when the next row's square enters it
-        totals = data.ArrayLayout(32, config.lanes)
+        totals = data.ArrayLayout(data.ArrayLayout(32, config.lanes), config.phases)
         kept, current = Signal(totals, reset_less=True), Signal(totals)
-        sums = [fp32.add(pipe, square, pipe.input(current[lane], square.at)) for lane, square in enumerate(squares)]
+        entering = pipe.delay(phase, squares[0].at)
+        sums = [fp32.add(pipe, square, pipe.input(current[entering][lane], square.at)) for lane, square in enumerate(squares)]
         done, interval = sums[0].at, sums[0].at - squares[0].at
         valids = shift_valid(pipe, accept, done)
         last_row = Mux(command.mode == Mode.GLU, command.rows >> 1, command.rows) - 1
-        finished = pipe.delay(pipe.input(pairs.o.payload.row == last_row), done)
+        finished = pipe.delay(pipe.input((pairs.o.payload.row == last_row)
+                                         & (pairs.o.payload.phase == command.last_phase)), done)
+        leaving_phase = pipe.delay(phase, done)
         gap = Signal(range(interval))
         pending = Signal()
-        for lane in lanes:
-            m.d.comb += current[lane].eq(Mux(valids[done - 1], sums[lane].value, kept[lane]))
+        for number in range(config.phases):
+            fresh = valids[done - 1] & (leaving_phase == number)
+            for lane in lanes:
+                m.d.comb += current[number][lane].eq(Mux(fresh, sums[lane].value, kept[number][lane]))
         with m.If(enable):
             m.d.sync += kept.eq(current)
             with m.If(accept & command.norm):
@@ -254,16 +273,17 @@ class Chain(wiring.Component):
         leaving = valids[out - 1]
         m.d.comb += [
             rms.i.valid.eq(pending),
-            rms.i.payload.total.eq(kept),
+            rms.i.payload.total.as_value().eq(kept),
             rms.i.payload.mask.eq(command.mask),
             rms.i.payload.inv_n.eq(command.inv_n),
             rms.i.payload.epsilon.eq(command.epsilon),
             pairs.o.ready.eq(enable & (gap == 0)),
             accept.eq(pairs.o.valid & pairs.o.ready),
             reader.en.eq(enable),
-            reader.addr.eq(row.value[:address]),
-            writer.addr.eq(pipe.delay(row, stored)[:address]),
-            writer.en.eq(Mux(enable & valids[stored - 1] & command.residual_store, command.mask, 0)),
+            reader.addr.eq(Cat(row.value[:address], phase.value)),
+            writer.addr.eq(Cat(pipe.delay(row, stored)[:address], pipe.delay(phase, stored))),
+            writer.en.eq(Mux(enable & valids[stored - 1] & command.residual_store,
+                             command.mask.word_select(pipe.delay(phase, stored), len(lanes)), 0)),
             self.norm.enable.eq(enable),
             self.norm.address.eq(pipe.delay(row, stored - READ_LATENCY)[:len(self.norm.address)]),
             self.o.valid.eq(leaving & ~command.logits),

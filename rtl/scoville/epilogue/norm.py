@@ -1,4 +1,4 @@
-"""The deferred RMSNorm factor: one scalar a lane, computed in the shadow of the next matrix."""
+"""The deferred RMSNorm factor: one scalar a token, computed in the shadow of the next matrix."""
 
 import numpy as np
 from amaranth.hdl import Module, Signal
@@ -12,15 +12,15 @@ __all__ = ["RmsUnit", "model", "rms_layout", "sum_of_squares"]
 
 
 def rms_layout(config):
-    """What the unit needs: the lanes' sums of squares, the lanes that count, and the constants of the norm."""
-    return data.StructLayout({"total": data.ArrayLayout(32, config.lanes), "mask": config.lanes, "inv_n": 32,
+    """What the unit needs: the seats' sums of squares, the seats that count, and the constants of the norm."""
+    return data.StructLayout({"total": data.ArrayLayout(32, config.seats), "mask": config.seats, "inv_n": 32,
                               "epsilon": 32})
 
 
 class RmsUnit(wiring.Component):
-    """``scale = rsqrt(add(mul(total, inv_n), epsilon))`` for every lane of the mask; the others keep theirs.
+    """``scale = rsqrt(add(mul(total, inv_n), epsilon))`` for every seat of the mask; the others keep theirs.
 
-    FP32, one rounding a step. The lanes take turns in one pipeline: latency 14 + T cycles.
+    FP32, one rounding a step. The seats take turns in one pipeline: latency 14 cycles and one a seat.
 
     Parameters
     ----------
@@ -29,15 +29,15 @@ class RmsUnit(wiring.Component):
     Members
     -------
     i : In(stream(rms_layout)), taken while the unit is idle
-    scale : Out(FP32[T]), holds until the lane is computed again
+    scale : Out(FP32[seats]), holds until the seat is computed again
     busy : Out(1), `scale` is not final
     """
 
     def __init__(self, config):
-        self.lanes = config.lanes
+        self.seats = config.seats
         super().__init__({
             "i": In(stream.Signature(rms_layout(config))),
-            "scale": Out(data.ArrayLayout(32, config.lanes)),
+            "scale": Out(data.ArrayLayout(32, config.seats)),
             "busy": Out(1),
         })
 
@@ -45,22 +45,22 @@ class RmsUnit(wiring.Component):
         m = Module()
         pipe = Pipe(m)
         job = Signal(self.i.payload.shape(), reset_less=True)
-        issued = Signal(self.lanes)  # one hot: the lane that enters the pipeline
+        issued = Signal(self.seats)  # one hot: the seat that enters the pipeline
         m.d.sync += issued.eq(issued << 1)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [job.eq(self.i.payload), issued.eq(1)]
 
         total = Signal(32)
-        for lane in range(self.lanes):
-            with m.If(issued[lane]):
-                m.d.comb += total.eq(job.total[lane])
+        for seat in range(self.seats):
+            with m.If(issued[seat]):
+                m.d.comb += total.eq(job.total[seat])
         mean = fp32.mul(pipe, pipe.input(total), pipe.input(job.inv_n))
         result = table.rsqrt(pipe, fp32.add(pipe, mean, job.epsilon))
 
-        done = [pipe.valid(issued[lane], result.at) for lane in range(self.lanes)]
-        for lane in range(self.lanes):
-            with m.If(done[lane] & job.mask[lane]):
-                m.d.sync += self.scale[lane].eq(result.value)
+        done = [pipe.valid(issued[seat], result.at) for seat in range(self.seats)]
+        for seat in range(self.seats):
+            with m.If(done[seat] & job.mask[seat]):
+                m.d.sync += self.scale[seat].eq(result.value)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += self.busy.eq(1)
         with m.Elif(done[-1]):

@@ -34,19 +34,20 @@ class PairStage(wiring.Component):
 
     Members
     -------
-    i : In(stream({row, mode, v[T], cos[T], sin[T]})), rows from an even one on, one command's in order; `cos` and
+    i : In(stream({row, phase, mode, v[T], cos[T], sin[T]})), rows from an even one on, one command's in order; `cos` and
         `sin` count on the odd rows of ROPE.
-    o : Out(stream({row, v[T]})), `row` is the output row: row / 2 for GLU.
+    o : Out(stream({row, phase, v[T]})), `row` is the output row: row / 2 for GLU; `phase` is that of its rows.
     busy : results are on their way.
     """
 
     def __init__(self, config):
         self.lanes = config.lanes
+        self.phase = range(config.phases)
         self.values = values = data.ArrayLayout(32, config.lanes)
         super().__init__({
-            "i": In(stream.Signature(data.StructLayout({"row": 24, "mode": Mode, "v": values, "cos": values,
+            "i": In(stream.Signature(data.StructLayout({"row": 24, "phase": self.phase, "mode": Mode, "v": values, "cos": values,
                                                         "sin": values}))),
-            "o": Out(stream.Signature(data.StructLayout({"row": 24, "v": values}))),
+            "o": Out(stream.Signature(data.StructLayout({"row": 24, "phase": self.phase, "v": values}))),
             "busy": Out(1),
         })
 
@@ -61,6 +62,7 @@ class PairStage(wiring.Component):
         first, second = Signal(), Signal()
         mode = Signal(Mode, reset_less=True)
         index = Signal(24, reset_less=True)
+        phase = Signal(self.phase, reset_less=True)
         even, x, y, cos, sin = (Signal(self.values, name=name, reset_less=True)
                                 for name in ("even", "x", "y", "cos", "sin"))
         accept = Signal()
@@ -74,7 +76,7 @@ class PairStage(wiring.Component):
             with m.If(~row.row[0]):
                 m.d.sync += even.eq(row.v)
             with m.If(complete):
-                m.d.sync += [mode.eq(row.mode), x.eq(even), y.eq(row.v)]
+                m.d.sync += [mode.eq(row.mode), phase.eq(row.phase), x.eq(even), y.eq(row.v)]
                 m.d.sync += index.eq(Mux(row.mode == Mode.GLU, row.row >> 1, row.row))
                 with m.If(row.mode == Mode.ROPE):
                     m.d.sync += [cos.eq(row.cos), sin.eq(row.sin), index.eq(row.row & ~1)]
@@ -86,8 +88,8 @@ class PairStage(wiring.Component):
 
         gated = mode == Mode.GLU
         turn_in = (first & ~gated) | second
-        turned, turn_valid, turn_busy = self._rotation(pipe, x, y, cos, sin, index | second, second, turn_in)
-        product, glu_valid, glu_busy = self._gate(m, pipe, x, y, index, first & gated)
+        turned, turn_valid, turn_busy = self._rotation(pipe, x, y, cos, sin, Cat(index | second, phase), second, turn_in)
+        product, glu_valid, glu_busy = self._gate(m, pipe, x, y, Cat(index, phase), first & gated)
         blocked = Mux(row.mode == Mode.GLU, turn_busy, glu_busy | ((row.mode == Mode.PLAIN) & first & ~gated
                                                                  & (mode == Mode.ROPE)))
         m.d.comb += [
@@ -124,7 +126,7 @@ class PairStage(wiring.Component):
             result = sigmoid.sigmoid(pipe, pipe.input(g))
             gates += [pipe.reg(result.value, result.at), result] if shared else [result]
         at = result.at + shared
-        m.submodules.waiting = waiting = Memory(shape=24 + 64 * lanes, depth=1 << (at // 2 + 2).bit_length(), init=[])
+        m.submodules.waiting = waiting = Memory(shape=len(index) + 64 * lanes, depth=1 << (at // 2 + 2).bit_length(), init=[])
         writer, reader = waiting.write_port(), waiting.read_port()
         valids = shift_valid(pipe, valid, at + 6)
         m.d.comb += [
@@ -134,7 +136,7 @@ class PairStage(wiring.Component):
         ]
         with m.If(pipe.enable):
             m.d.sync += [writer.addr.eq(writer.addr + valid), reader.addr.eq(reader.addr + valids[at - 2])]
-        waited = data.View(data.StructLayout({"index": 24, "x": self.values, "y": self.values}), reader.data)
+        waited = data.View(data.StructLayout({"index": len(index), "x": self.values, "y": self.values}), reader.data)
         results = []
         for lane, gate in enumerate(gates):
             gate = pipe.input(gate.value, at)

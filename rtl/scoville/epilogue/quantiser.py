@@ -1,7 +1,7 @@
 """The block quantiser: 32 rows of T lanes become one activation block a lane."""
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -15,7 +15,6 @@ from .router import quant_info, quantised_block
 
 __all__ = ["QuantSource", "Quantiser", "model", "quantiser_command"]
 
-HALVES = 2  # one block is written while the other is read
 
 
 class QuantSource(enum.Enum, shape=1):
@@ -27,8 +26,11 @@ def quantiser_command(config):
     """Layout of a command: the rows of one instruction, and what the router needs to know about them."""
     return data.StructLayout({
         "source": QuantSource,
-        "blocks": 24,  # a lane
-        "mask": config.lanes,  # lanes whose blocks count; not 0
+        "blocks": 24,  # a seat
+        "mask": config.seats,  # seats whose blocks count; not 0
+        "first_phase": range(config.phases),  # rows come in runs, of these phases in turn
+        "last_phase": range(config.phases),
+        "half": 1,  # runs are of 16 rows, as after GLU, and not of 32
         "kv8": 1,  # 8 bits instead of act_bits
         "info": quant_info(config),
     })
@@ -39,6 +41,8 @@ class Quantiser(wiring.Component):
 
     ``e = floor(log2 max|x|) - (bits - 2)``, ``q = round_half_even(x * 2^-e)`` clamped to ``2^(bits-1) - 1``, see
     `numerics.block`; bits is act_bits, or 8 for the KV cache.
+
+    A block of every phase is open at a time; they are complete in the order of the phases, and their slots make a ring.
 
     Throughput: one row a cycle. The blocks of the lanes of the mask come out in the lanes' order, the first one
     6 + 32 / P cycles after the block's last row and then one every 32 / P cycles, where P = max(8, T).
@@ -52,6 +56,7 @@ class Quantiser(wiring.Component):
     command : In(stream(quantiser_command)), taken with the last row of its last block
     chain, softmax : In(stream(FP32[T])), the rows
     o : Out(stream(quantised_block))
+    mask : Out(T), lanes that count of the row that is taken
     busy : rows or blocks are inside, or a command waits
     """
 
@@ -59,21 +64,24 @@ class Quantiser(wiring.Component):
         self.config = config
         self.width = min(BLOCK, max(8, config.lanes))  # values that are scaled and rounded at a time
         self.groups = BLOCK // self.width
+        self.slots = 2 * config.phases  # of a block: some are written while others are read
         values = data.ArrayLayout(32, config.lanes)
         super().__init__({
             "command": In(stream.Signature(quantiser_command(config))),
             "chain": In(stream.Signature(values)),
             "softmax": In(stream.Signature(values)),
             "o": Out(stream.Signature(quantised_block(config))),
+            "mask": Out(config.lanes),
             "busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        waiting = [Signal(self.config.lanes, name=f"waiting{half}") for half in range(HALVES)]  # lanes to be read
-        layout = data.StructLayout({"kv8": 1, "index": 24, "last": 1, "info": quant_info(self.config),
+        waiting = Array(Signal(self.config.lanes, name=f"waiting{n}") for n in range(self.slots))  # lanes to be read
+        layout = data.StructLayout({"kv8": 1, "index": 24, "phase": range(self.config.phases), "phase_last": 1,
+                                    "last": 1, "info": quant_info(self.config),
                                     "field": data.ArrayLayout(8, self.config.lanes)})
-        notes = [Signal(layout, name=f"notes{half}", reset_less=True) for half in range(HALVES)]
+        notes = [Signal(layout, name=f"notes{n}", reset_less=True) for n in range(self.slots)]
         readers = self._collect(m, waiting, notes)
         busy = self._convert(m, waiting, notes, readers)
         m.d.comb += self.busy.eq(busy | self.command.valid)
@@ -83,46 +91,63 @@ class Quantiser(wiring.Component):
         """Rows into the lanes' memories; the largest exponent field of each lane. Returns the read ports."""
         config, command = self.config, self.command.payload
         values = Signal(data.ArrayLayout(32, config.lanes))
-        half, row, index = Signal(), Signal(range(BLOCK)), Signal(24)
-        free, accept = Signal(), Signal()
+        index = Signal(24)
+        # A run's row, its phase counted from the command's first, and whether it is the second half of a block.
+        count, turn, upper = Signal(range(BLOCK)), Signal(range(config.phases)), Signal()
+        base, slot = Signal(range(self.slots)), Signal(range(self.slots))
+        row, phase = Signal(range(BLOCK)), Signal(range(config.phases))
+        free, accept, run_ends, complete, last_turn = Signal(), Signal(), Signal(), Signal(), Signal()
         from_softmax = command.source == QuantSource.SOFTMAX
         last = index == command.blocks - 1
         m.d.comb += [
             values.eq(Mux(from_softmax, self.softmax.payload, self.chain.payload)),
-            free.eq(self.command.valid & ~Mux(half, waiting[1].any(), waiting[0].any())),
+            slot.eq(base + turn),
+            phase.eq(command.first_phase + turn),
+            last_turn.eq(phase == command.last_phase),
+            row.eq(Mux(command.half, Cat(count[:4], upper), count)),
+            run_ends.eq(Mux(command.half, count[:4].all(), count.all())),
+            complete.eq(row.all()),
+            self.mask.eq(command.mask.word_select(phase, config.lanes)),
+            free.eq(self.command.valid & ~waiting[slot].any()),
             self.chain.ready.eq(free & ~from_softmax),
             self.softmax.ready.eq(free & from_softmax),
             accept.eq(free & Mux(from_softmax, self.softmax.valid, self.chain.valid)),
-            self.command.ready.eq(accept & last & (row == BLOCK - 1)),
+            self.command.ready.eq(accept & last & complete & last_turn),
         ]
         with m.If(accept):
-            m.d.sync += row.eq(row + 1)
-            with m.If(row == BLOCK - 1):
-                m.d.sync += [half.eq(~half), index.eq(Mux(last, 0, index + 1))]
-        for this in range(HALVES):
-            with m.If(accept & (half == this)):
+            m.d.sync += count.eq(Mux(run_ends, 0, count + 1))
+            with m.If(run_ends):
+                m.d.sync += turn.eq(Mux(last_turn, 0, turn + 1))
+            with m.If(run_ends & last_turn):
+                m.d.sync += upper.eq(~complete)
+            with m.If(complete & last_turn):
+                m.d.sync += [base.eq(slot + 1), index.eq(Mux(last, 0, index + 1))]
+        for this in range(self.slots):
+            with m.If(accept & (slot == this)):
                 for lane in range(config.lanes):
                     field, largest = values[lane][23:31], notes[this].field[lane]
                     with m.If((row == 0) | (field > largest)):
                         m.d.sync += largest.eq(field)
-                with m.If(row == BLOCK - 1):
+                with m.If(complete):
                     m.d.sync += [
-                        waiting[this].eq(command.mask),
+                        waiting[this].eq(self.mask),
                         notes[this].kv8.eq(command.kv8),
                         notes[this].index.eq(index),
-                        notes[this].last.eq(last),
+                        notes[this].phase.eq(phase),
+                        notes[this].phase_last.eq(last_turn),
+                        notes[this].last.eq(last & last_turn),
                         notes[this].info.eq(command.info),
                     ]
 
         readers = []
         for lane in range(config.lanes):
-            memory = Memory(shape=data.ArrayLayout(32, self.width), depth=HALVES * self.groups, init=[])
+            memory = Memory(shape=data.ArrayLayout(32, self.width), depth=self.slots * self.groups, init=[])
             m.submodules[f"rows{lane}"] = memory
             writer = memory.write_port(granularity=1)
             readers.append(memory.read_port())
             group_bits = self.groups.bit_length() - 1
             m.d.comb += [
-                writer.addr.eq(Cat(row[5 - group_bits:], half)),
+                writer.addr.eq(Cat(row[5 - group_bits:], slot)),
                 writer.en.eq(Mux(accept, 1 << row[:5 - group_bits], 0)),
             ]
             m.d.comb += [writer.data[slot].eq(values[lane]) for slot in range(self.width)]
@@ -135,25 +160,23 @@ class Quantiser(wiring.Component):
         pipe = Pipe(m, enable)
 
         # which group of which lane
-        half, group = Signal(), Signal(range(self.groups))
+        slot, group = Signal(range(self.slots)), Signal(range(self.groups))
         lanes, first, note = Signal(config.lanes), Signal(config.lanes), Signal(notes[0].shape())
         last_group = group == self.groups - 1
         m.d.comb += [
-            lanes.eq(Mux(half, waiting[1], waiting[0])),
+            lanes.eq(waiting[slot]),
             first.eq(lanes & -lanes),
-            note.eq(Mux(half, notes[1], notes[0])),
+            note.eq(Array(each.as_value() for each in notes)[slot]),
         ]
         with m.If(enable & lanes.any()):
             m.d.sync += group.eq(Mux(last_group, 0, group + 1))
             with m.If(last_group):
-                for this in range(HALVES):
-                    with m.If(half == this):
-                        m.d.sync += waiting[this].eq(lanes & ~first)
+                m.d.sync += waiting[slot].eq(lanes & ~first)
                 with m.If(lanes == first):
-                    m.d.sync += half.eq(~half)
+                    m.d.sync += slot.eq(slot + 1)
         lane, field = Signal(range(max(2, config.lanes))), Signal(8)
         for this, reader in enumerate(readers):
-            m.d.comb += [reader.en.eq(enable), reader.addr.eq(Cat(group, half) if self.groups > 1 else half)]
+            m.d.comb += [reader.en.eq(enable), reader.addr.eq(Cat(group, slot) if self.groups > 1 else slot)]
             with m.If(first[this]):
                 m.d.comb += [lane.eq(this), field.eq(note.field[this])]
 
@@ -183,8 +206,8 @@ class Quantiser(wiring.Component):
         codes = [aged(code) for code in codes]
         item = self.o.payload
         lane_last = lanes == first
-        tags = [(item.block.e8, aged(e8)), (item.lane, aged(lane)), (item.lane_last, aged(lane_last)),
-                (item.last, aged(lane_last & note.last)), (item.index, aged(note.index)), (item.info, aged(note.info))]
+        tags = [(item.block.e8, aged(e8)), (item.lane, aged(lane)), (item.phase, aged(note.phase)),
+                (item.lane_last, aged(lane_last & note.phase_last)), (item.last, aged(lane_last & note.last)), (item.index, aged(note.index)), (item.info, aged(note.info))]
         with m.If(enable):
             m.d.sync += self.o.valid.eq(valids[-1] & end)
         with m.If(enable & valids[-1]):

@@ -1,8 +1,9 @@
 """The block router: gives every quantised block its place in the operand buffer or in the KV cache."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from scoville.array.operand import operand_depth, operand_write
 from scoville.attention.kv_store import kv_block_layout
@@ -28,15 +29,16 @@ def quant_info(config):
         "dst": 12,
         "group": 8,  # QUERY: query heads of a KV head
         "head_blocks": 4,
-        "lane_token": data.ArrayLayout(range(max(2, config.lanes)), config.lanes),  # ATTENTION
+        "lane_token": data.ArrayLayout(range(max(2, config.seats)), config.lanes),  # ATTENTION: the token's seat
         "lane_head": data.ArrayLayout(8, config.lanes),  # ATTENTION: absolute head
     })
 
 
 def quantised_block(config):
-    """Layout of a block on its way: lane, number in the command, and whether it is the last of its number, of all."""
+    """Layout of a block on its way: lane, phase, number in the command, whether it is the last of its number, of all."""
     return data.StructLayout({
         "lane": range(max(2, config.lanes)),
+        "phase": range(config.phases),
         "index": 24,
         "lane_last": 1,
         "last": 1,
@@ -48,11 +50,12 @@ def quantised_block(config):
 class Router(wiring.Component):
     """Sends blocks to the operand buffer or to the KV store, with the address of "Operand buffer map".
 
-    B = head_blocks, g = group, and blocks are counted head-major: index = head * B + b, head = kvh * g + hg::
+    B = head_blocks, g = group, S seats, and blocks are counted head-major: index = head * B + b, head = kvh * g + hg.
+    A seat is bank seat mod T, phase seat div T::
 
-        OPERAND, PROBABILITY   bank = lane                     address = dst + index
-        QUERY                  bank = (lane * g + hg) mod T    address = dst + (kvh * g + (lane * g + hg) div T) * B + b
-        ATTENTION              bank = lane_token[lane]         address = dst + lane_head[lane] * B + index
+        OPERAND, PROBABILITY   seat as it comes                address = dst + index
+        QUERY                  seat = (seat * g + hg) mod S    address = dst + (kvh * g + (seat * g + hg) div S) * B + b
+        ATTENTION              seat = lane_token[lane]         address = dst + lane_head[lane] * B + index
         KEY, VALUE             kv_head = index div B           part = b
 
     Heads are counted, not divided. One block a cycle, latency 1.
@@ -83,7 +86,7 @@ class Router(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, item, info = self.config, self.i.payload, self.i.payload.info
-        lane_bits = (config.lanes - 1).bit_length()
+        lane_bits, seat_bits = config.lane_bits, exact_log2(config.seats)
 
         # position in the command, by counting: part of the head, head, head in its group
         part, head = Signal(4), Signal(8)
@@ -101,22 +104,23 @@ class Router(wiring.Component):
             with m.Else():
                 m.d.sync += part.eq(part + 1)
 
-        bank, address = Signal(range(max(2, config.lanes))), Signal(12)
-        number = Signal(8 + lane_bits)  # QUERY: the head among those of all tokens
-        m.d.comb += number.eq(item.lane * info.group + in_group)
+        seat, address = Signal(seat_bits), Signal(12)
+        came = Cat(item.lane[:lane_bits], item.phase)  # the seat that the block comes from
+        number = Signal(8 + seat_bits)  # QUERY: the head among those of all tokens
+        m.d.comb += number.eq(came * info.group + in_group)
         with m.Switch(info.dest):
             with m.Case(QuantDest.QUERY):
                 m.d.comb += [
-                    bank.eq(number[:lane_bits]),
-                    address.eq(info.dst + item.index - offset + number[lane_bits:] * info.head_blocks),
+                    seat.eq(number[:seat_bits]),
+                    address.eq(info.dst + item.index - offset + number[seat_bits:] * info.head_blocks),
                 ]
             with m.Case(QuantDest.ATTENTION):
                 m.d.comb += [
-                    bank.eq(info.lane_token[item.lane]),
+                    seat.eq(info.lane_token[item.lane]),
                     address.eq(info.dst + item.index + info.lane_head[item.lane] * info.head_blocks),
                 ]
             with m.Default():
-                m.d.comb += [bank.eq(item.lane), address.eq(info.dst + item.index)]
+                m.d.comb += [seat.eq(came), address.eq(info.dst + item.index)]
 
         full, to_kv, announce = Signal(), Signal(), Signal()
         operand, kv = self.operand.payload, self.kv.payload
@@ -126,7 +130,7 @@ class Router(wiring.Component):
             self.kv.valid.eq(full & to_kv),
             self.probability_done.eq(self.operand.valid & self.operand.ready & announce),
             self.busy.eq(full | self.i.valid),
-            kv.lane.eq(operand.bank),
+            kv.seat.eq(Cat(operand.bank[:lane_bits], operand.phase)),
             kv.e8.eq(operand.block.e8),
         ]
         for code in range(BLOCK):
@@ -136,7 +140,8 @@ class Router(wiring.Component):
         with m.If(move):
             # an address past the buffer cannot come from a program that the compiler checked
             m.d.sync += [
-                operand.bank.eq(bank),
+                operand.bank.eq(seat[:lane_bits]),
+                operand.phase.eq(seat[lane_bits:]),
                 operand.address.eq(address[:(operand_depth(config) - 1).bit_length()]),
                 operand.block.eq(item.block),
                 to_kv.eq((info.dest == QuantDest.KEY) | (info.dest == QuantDest.VALUE)),
@@ -148,16 +153,16 @@ class Router(wiring.Component):
         return m
 
 
-def model(config, info, lane, index):
-    """Where block `index` of `lane` goes: ("operand", bank, address) or ("kv", lane, kv_head, part, value)."""
+def model(config, info, seat, index):
+    """Where block `index` of `seat` goes: ("operand", seat, address) or ("kv", seat, kv_head, part, value)."""
     dest, dst, blocks = QuantDest(info["dest"]), info["dst"], info["head_blocks"]
     if dest in (QuantDest.KEY, QuantDest.VALUE):
-        return "kv", lane, index // blocks, index % blocks, int(dest == QuantDest.VALUE)
+        return "kv", seat, index // blocks, index % blocks, int(dest == QuantDest.VALUE)
     if dest == QuantDest.QUERY:
         head, part = divmod(index, blocks)
         kv_head, in_group = divmod(head, info["group"])
-        turn, bank = divmod(lane * info["group"] + in_group, config.lanes)
-        return "operand", bank, dst + (kv_head * info["group"] + turn) * blocks + part
+        turn, query = divmod(seat * info["group"] + in_group, config.seats)
+        return "operand", query, dst + (kv_head * info["group"] + turn) * blocks + part
     if dest == QuantDest.ATTENTION:
-        return "operand", info["lane_token"][lane], dst + info["lane_head"][lane] * blocks + index
-    return "operand", lane, dst + index
+        return "operand", info["lane_token"][seat % config.lanes], dst + info["lane_head"][seat % config.lanes] * blocks + index
+    return "operand", seat, dst + index

@@ -3,10 +3,11 @@
 from math import ceil, log2
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from scoville.config import BLOCK
 from scoville.isa import Element
@@ -28,7 +29,7 @@ def vector_command(config):
     """Layout of a command: where the next `beats` beats go."""
     return data.StructLayout({
         "dest": VectorDest,
-        "lane": range(max(config.lanes, 2)),  # ROPE: whose table
+        "seat": range(max(config.seats, 2)),  # ROPE: whose table
         "beats": 24,
         "words": 24,  # EMBED: values in the row; what follows them is padding
         "element": unsigned(1),  # EMBED: `Element`
@@ -36,8 +37,12 @@ def vector_command(config):
 
 
 def read_port(depth, shape):
-    """Signature of a read port, seen by the reader: `data` follows `address` by `READ_LATENCY` enabled cycles."""
-    return wiring.Signature({"enable": Out(1), "address": Out(range(depth)), "data": In(shape)})
+    """Signature of a read port, seen by the reader: `data` follows `address` by `READ_LATENCY` enabled cycles.
+
+    `depth` is that of the memory, or the layout of its address.
+    """
+    return wiring.Signature({"enable": Out(1), "address": Out(depth if isinstance(depth, data.Layout) else range(depth)),
+                             "data": In(shape)})
 
 
 def bias_port(config):
@@ -49,9 +54,11 @@ def norm_port(config):
 
 
 def rope_port(config):
-    """All lanes read the same pair, each from its own table."""
+    """All lanes read the same pair, each from its own table, of the phase."""
     pair = data.StructLayout({"cos": unsigned(32), "sin": unsigned(32)})
-    return read_port(config.max_head_blocks * BLOCK // 2, data.ArrayLayout(pair, config.lanes))
+    pairs = max(config.max_head_blocks * BLOCK // 2, config.bus_bytes // 8)  # a table begins with a beat
+    address = data.StructLayout({"pair": range(pairs), "phase": range(config.phases)})
+    return read_port(address, data.ArrayLayout(pair, config.lanes))
 
 
 class VectorUnit(wiring.Component):
@@ -113,33 +120,36 @@ class VectorUnit(wiring.Component):
         self._memory(m, "bias", self.bias, 32, take & (command.dest == VectorDest.BIAS), beat)
         self._memory(m, "norm", self.norm, 32, take & (command.dest == VectorDest.NORM), beat)
         for lane in range(config.lanes):
-            chosen = take & (command.dest == VectorDest.ROPE) & (command.lane == lane)
-            self._memory(m, f"rope{lane}", self.rope, 64, chosen, beat, lane)
+            chosen = take & (command.dest == VectorDest.ROPE) & (command.seat[:config.lane_bits] == lane)
+            self._memory(m, f"rope{lane}", self.rope, 64, chosen, beat, lane, command.seat[config.lane_bits:])
         self._table(m, take & (command.dest == VectorDest.TABLE), beat)
         drain = self._embed(m, active & ~stores, command)
         m.d.comb += self.vector.ready.eq(active & (stores | drain))
         return m
 
-    def _memory(self, m, name, port, width, write, beat, lane=None):
+    def _memory(self, m, name, port, width, write, beat, lane=None, phase=None):
         """A memory of whole beats, with the word select behind its read port."""
         config = self.config
         words = config.bus_bits // width
-        depth = ceil(2 ** len(port.address) / words)
+        phases = 1 if lane is None else config.phases
+        address = Value.cast(port.address)
+        depth = ceil(2 ** len(address) / words)
         m.submodules[name] = memory = Memory(shape=config.bus_bits, depth=depth, init=[])
         writer, reader = memory.write_port(), memory.read_port()
         select_bits = int(log2(words))
         word = Signal(config.bus_bits // words, name=f"{name}_word", reset_less=True)
         m.d.comb += [
-            writer.addr.eq(beat[:len(writer.addr)]),
+            writer.addr.eq(beat[:len(writer.addr)] if phases == 1
+                           else Cat(beat[:exact_log2(depth // phases)], phase)),
             writer.data.eq(self.vector.payload),
-            writer.en.eq(write & (beat < depth)),
-            reader.addr.eq(port.address[select_bits:]),
+            writer.en.eq(write & (beat < depth // phases)),
+            reader.addr.eq(address[select_bits:]),
             reader.en.eq(port.enable),
         ]
         select = Signal(max(select_bits, 1), name=f"{name}_select", reset_less=True)
         with m.If(port.enable):
             m.d.sync += [
-                select.eq(port.address[:select_bits]),
+                select.eq(address[:select_bits]),
                 word.eq(reader.data.word_select(select, width) if words > 1 else reader.data),
             ]
         m.d.comb += (port.data if lane is None else port.data[lane]).eq(word)
