@@ -103,7 +103,8 @@ CONFIGS = {
         ChipConfig(name="slim", bus_bytes=8, rows=1, lanes=1, dot_width=8, max_hidden=256, max_rows=1024,
                    operand_blocks=64, stream_beats=64),
         ChipConfig(name="wide", bus_bytes=32, rows=8, lanes=4, dot_width=32, max_hidden=1024, operand_blocks=128),
-        ChipConfig(name="kria", bus_bytes=64, rows=4, lanes=4, phases=2, dot_width=32, max_hidden=1024, operand_blocks=128),
+        ChipConfig(name="kria", bus_bytes=64, rows=4, lanes=4, phases=2, dot_width=32, max_hidden=1024,
+                   operand_blocks=128),
     )
 }
 

@@ -8,7 +8,7 @@ from scoville.array.drain import Drain, drain_row, drain_write
 from scoville.config import ChipConfig, get_config
 
 ODD = ChipConfig(name="odd", bus_bytes=16, rows=8, lanes=1)
-CONFIGS = {config.name: config for config in (get_config("nano"), get_config("duo"), get_config("kria"), get_config("slim"), ODD)}
+CONFIGS = {name: get_config(name) for name in ("nano", "duo", "kria", "slim")} | {"odd": ODD}
 TILES = 12
 
 
@@ -19,8 +19,8 @@ async def run_tiles(dut, stalls, delay):
     source, sink = tb.source("write", stalls=stalls), tb.sink("o", stalls=stalls)
     await tb.reset()
     spans = [sorted(tb.rng.choices(range(config.phases), k=2)) for _ in range(TILES)]  # first and last phase
-    tiles = [[[[tb.rng.getrandbits(32) for _ in range(config.lanes)] for _ in range(32)] for _ in range(last - first + 1)]
-             for first, last in spans]
+    tiles = [[[[tb.rng.getrandbits(32) for _ in range(config.lanes)] for _ in range(32)]
+              for _ in range(first, last + 1)] for first, last in spans]
     tags = [tb.rng.getrandbits(1) for _ in range(TILES)]
 
     async def send():

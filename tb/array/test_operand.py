@@ -64,7 +64,8 @@ async def reads_and_writes(dut):
             checked += 1
         expected = {lane: state[lane, address] for lane in range(config.lanes) if (lane, address) in state}
         if valid:
-            state[write["bank"], harness.pack(operand_place(config), {name: write[name] for name in place})] = write["block"]
+            written = harness.pack(operand_place(config), {name: write[name] for name in place})
+            state[write["bank"], written] = write["block"]
     assert checked > depth
 
 

@@ -44,7 +44,8 @@ class System:
         received = await self.sink.receive(len(self.numbers))
         tag_bits = self.stage.o.payload.shape()["v"].offset
         assert [payload & (1 << tag_bits) - 1 for payload in received] == self.numbers
-        assert_same(to_floats([payload >> tag_bits for payload in received], self.config.lanes), np.concatenate(self.values))
+        values = to_floats([payload >> tag_bits for payload in received], self.config.lanes)
+        assert_same(values, np.concatenate(self.values))
         self.numbers, self.values = [], []
 
 

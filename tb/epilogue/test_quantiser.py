@@ -51,7 +51,8 @@ class System:
         items = quantiser.model(x, mask, 8 if kv8 else config.act_bits)
         for lane, index, q, e8, total in items:
             self.expected.append({
-                "lane": lane % config.lanes, "phase": lane // config.lanes, "index": index, "lane_last": lane == mask.bit_length() - 1,
+                "lane": lane % config.lanes, "phase": lane // config.lanes, "index": index,
+                "lane_last": lane == mask.bit_length() - 1,
                 "last": (lane, index) == (mask.bit_length() - 1, blocks - 1),
                 "block": {"q": q.tolist(), "e8": e8, "sum": total}, "info": info})
 

@@ -53,7 +53,8 @@ class System:
                 block = {"q": q, "e8": rng.randrange(256), "sum": sum(q)}
                 last = seat == seats[-1]
                 self.source.send([harness.pack(quantised_block(config), {
-                    "lane": seat % config.lanes, "phase": seat // config.lanes, "index": index, "lane_last": last, "last": last and index == rows - 1,
+                    "lane": seat % config.lanes, "phase": seat // config.lanes, "index": index,
+                    "lane_last": last, "last": last and index == rows - 1,
                     "block": block, "info": info})])
                 where, *place = router.model(config, info, seat, index)
                 if where == "kv":

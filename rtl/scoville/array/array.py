@@ -22,8 +22,8 @@ def array_task(config):
 
     ``address``: operand block of k-block 0; ``first_phase``, ``last_phase``: every weight is used for these, in turn;
     ``tile``: which accumulators; ``clear``: they start from zero;
-    ``rescale``: before the first block they are multiplied by 2^-shift of their lane (with one phase); ``drain``: the results leave;
-    ``tag``: where to, 0 the chain, 1 the softmax unit.
+    ``rescale``: before the first block they are multiplied by 2^-shift of their lane (with one phase);
+    ``drain``: the results leave; ``tag``: where to, 0 the chain, 1 the softmax unit.
     """
     return data.StructLayout({
         "address": range(operand_depth(config)),
@@ -46,13 +46,13 @@ class DotArray(wiring.Component):
     """T lanes of R dot units, their accumulators and the drain.
 
     Task: for every k-block, for every row group, one item of the weight stream meets operand block address + k of every
-    lane, for one phase after the other. acc = (clear ? 0 : acc * 2^-shift), then acc = acc + (dot * scale + sum * minimum) * 2^(e8 - 127) in the order
-    of k, roundings as in the numerics contract.
+    lane, for one phase after the other. acc = (clear ? 0 : acc * 2^-shift), then
+    acc = acc + (dot * scale + sum * minimum) * 2^(e8 - 127) in the order of k, roundings as in the numerics contract.
 
-    Throughput: an item in `block_cycles` cycles a phase, without a bubble between k-blocks, tiles and tasks. A tile that drains
-    waits at its last k-block until the drain has room for it; nothing else stops the array, and the pipeline behind the
-    issue moves in every cycle. Latency: `latency` cycles from an item to its accumulators, and two more to
-    their first row.
+    Throughput: an item in `block_cycles` cycles a phase, without a bubble between k-blocks, tiles and tasks.
+    A tile that drains waits at its last k-block until the drain has room for it; nothing else stops the array, and the
+    pipeline behind the issue moves in every cycle. Latency: `latency` cycles from an item to its accumulators, and two
+    more to their first row.
 
     Parameters
     ----------
@@ -114,7 +114,8 @@ class DotArray(wiring.Component):
         group = Signal(range(config.interleave), reset_less=True)
         start = Signal(reset_less=True)  # this is the task's first k-block
         slices = Signal(range(max(2, config.block_cycles)))  # cycles that the item of before still needs
-        turn, phase = Signal(range(config.phases)), Signal(range(config.phases))  # turn 0 takes the item from the stream
+        # Turn 0 takes the item from the stream, the others use it again.
+        turn, phase = Signal(range(config.phases)), Signal(range(config.phases))
         draining, room, accept, go, last_turn, finish = Signal(), Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             draining.eq(task.drain & (k == 0)),

@@ -12,7 +12,8 @@ SLOTS = 2  # tiles: one may be read while the next is written
 
 def drain_row(config):
     """Layout of an output row: its number in the tile, its phase, the task's tag, and one FP32 value a lane."""
-    return data.StructLayout({"row": 5, "phase": range(config.phases), "tag": 1, "values": data.ArrayLayout(32, config.lanes)})
+    return data.StructLayout({
+        "row": 5, "phase": range(config.phases), "tag": 1, "values": data.ArrayLayout(32, config.lanes)})
 
 
 def drain_write(config):
@@ -71,7 +72,8 @@ class Drain(wiring.Component):
         write, read = groups.write_port(), groups.read_port(domain="comb")
 
         # Where a group is: its number, its turn (phases count from the tile's first), the tile's slot.
-        place = data.StructLayout({"group": range(config.interleave), "turn": range(config.phases), "slot": range(SLOTS)})
+        place = data.StructLayout({
+            "group": range(config.interleave), "turn": range(config.phases), "slot": range(SLOTS)})
         into = Signal(place)
         written = Array(Signal(range(config.interleave + 1), name=f"written{n}") for n in range(SLOTS * config.phases))
         m.d.comb += [

@@ -111,9 +111,9 @@ class AttendWalker(wiring.Component):
                                 "norm": 0, "logits": 0})
                         shift = next(shifts)
                         out["task"] += [{
-                            "address": probability + part, "kblocks": 1, "tile": part, **phases, "clear": int(page == 1),
-                            "rescale": int(page > 1), "drain": int(last), "tag": 0, "shift": shift}
-                            for part in range(blocks)]
+                            "address": probability + part, "kblocks": 1, "tile": part, **phases,
+                            "clear": int(page == 1), "rescale": int(page > 1), "drain": int(last), "tag": 0,
+                            "shift": shift} for part in range(blocks)]
         return out
 
     def elaborate(self, platform):
@@ -305,8 +305,8 @@ class AttendWalker(wiring.Component):
                 with m.Elif(kv_head + 1 < kv_heads):
                     # The next KV head's queries begin where a full set of `group` passes would end.
                     m.d.sync += [
-                        kv_head.eq(kv_head + 1), first_head.eq(first_head + group), token.eq(0), in_group.eq(0), phase.eq(0),
-                        query.eq(src + (first_head + group) * blocks),
+                        kv_head.eq(kv_head + 1), first_head.eq(first_head + group), token.eq(0), in_group.eq(0),
+                        phase.eq(0), query.eq(src + (first_head + group) * blocks),
                     ]
                     m.next = "seat"
                 with m.Else():

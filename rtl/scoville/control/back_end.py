@@ -115,8 +115,8 @@ class BackEnd(wiring.Component):
                     "logits": int(logits), "limit": f["limit"], "head_blocks": f["head_blocks"],
                 } | phases | ({name: f[name] for name in ("inv_n", "epsilon")} if f["norm"] else {}))
                 if logits:
-                    out["sampler"].append({"lane": (tokens - 1) % config.lanes, "invt": invt, "seed": seed, "rows": f["limit"],
-                                           "position": state["position"] + tokens - 1})
+                    out["sampler"].append({"lane": (tokens - 1) % config.lanes, "invt": invt, "seed": seed,
+                                           "rows": f["limit"], "position": state["position"] + tokens - 1})
                     out["dump"] += [{"address": dump_base, "words": f["limit"]}] if dump_base else []
                 else:
                     out["quantiser"].append({
@@ -142,9 +142,9 @@ class BackEnd(wiring.Component):
                     out["vectors"].append({"dest": VectorDest.EMBED.value, "seat": seat, "beats": beats,
                                            "words": f["rows"], "element": f["element"]})
                     out["chain"].append({
-                        "source": 1, "rows": f["rows"], "mask": 1 << seat, **phases, "bias": 0, "mode": Mode.PLAIN.value,
-                        "lane_scale": LaneScale.NONE.value, "residual_add": 0, "residual_store": 1, "norm": 1,
-                        "logits": 0, "inv_n": f["inv_n"], "epsilon": f["epsilon"]})
+                        "source": 1, "rows": f["rows"], "mask": 1 << seat, **phases, "bias": 0,
+                        "mode": Mode.PLAIN.value, "lane_scale": LaneScale.NONE.value, "residual_add": 0,
+                        "residual_store": 1, "norm": 1, "logits": 0, "inv_n": f["inv_n"], "epsilon": f["epsilon"]})
                     out["quantiser"].append({
                         "source": 0, "blocks": f["rows"] // TILE_ROWS, "mask": 1 << seat, "kv8": 0, "half": 0, **phases,
                         "info": {"dest": QuantDest.OPERAND.value, "dst": f["dst"]}})

@@ -15,9 +15,9 @@ STOPS = 4
 class SequenceController(wiring.Component):
     """Makes passes out of one sequence.
 
-    A pass takes up to a token a seat of the prompt; the one that takes the last of them, and each pass after it, produces a
-    token. Token ids of the prompt are read from memory, one a read: a few hundred cycles a pass. A pass begins 3
-    cycles after the token before it was taken.
+    A pass takes up to S tokens of the prompt, one a seat; the one that takes the last of them, and each pass after it,
+    produces a token. Token ids of the prompt are read from memory, one a read: a few hundred cycles a pass. A pass
+    begins 3 cycles after the token before it was taken.
 
     Parameters
     ----------

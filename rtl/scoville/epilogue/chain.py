@@ -81,7 +81,7 @@ class Chain(wiring.Component):
     Members
     -------
     command : In(stream(chain_command))
-    i : In(stream(drain_row)), rows of the array, in order: 32 of each phase, then the next 32; only `values` is looked at
+    i : In(stream(drain_row)), the array's rows, in order: 32 of each phase, then the next 32; only `values` counts
     embed : In(stream(32)), words of an embedding row
     factor : In(stream(FP32[T])), 1/l; one item for each command with ``lane_scale = ATTENTION``, which has one phase
     o : Out(stream(FP32[T])), to the quantiser
@@ -165,14 +165,13 @@ class Chain(wiring.Component):
             m.d.sync += row.eq(row + 1)
             with m.If(row[0]):
                 m.d.sync += turn.eq(Mux(turn == (command.head_blocks << 4) - 1, 0, turn + 1))
-            with m.If(phase != command.last_phase):
-                with m.If(row[:5].all()):  # the same 32 rows of the next phase
-                    m.d.sync += [phase.eq(phase + 1), row.eq(row & ~31), turn.eq(turn & ~15)]
-            with m.Else():
-                with m.If(row[:5].all()):
-                    m.d.sync += phase.eq(command.first_phase)
-                with m.If(row == command.rows - 1):
-                    m.d.sync += running.eq(0)
+            more = phase != command.last_phase
+            with m.If(row[:5].all()):
+                m.d.sync += phase.eq(Mux(more, phase + 1, command.first_phase))
+                with m.If(more):  # the same 32 rows of the next phase
+                    m.d.sync += [row.eq(row & ~31), turn.eq(turn & ~15)]
+            with m.If((row == command.rows - 1) & ~more):
+                m.d.sync += running.eq(0)
         with m.If(~running):
             m.d.sync += [row.eq(0), turn.eq(0), phase.eq(new.first_phase)]
             for number in range(self.config.phases):
@@ -242,7 +241,8 @@ class Chain(wiring.Component):
         totals = data.ArrayLayout(data.ArrayLayout(32, config.lanes), config.phases)
         kept, current = Signal(totals, reset_less=True), Signal(totals)
         entering = pipe.delay(phase, squares[0].at)
-        sums = [fp32.add(pipe, square, pipe.input(current[entering][lane], square.at)) for lane, square in enumerate(squares)]
+        sums = [fp32.add(pipe, square, pipe.input(current[entering][lane], square.at))
+                for lane, square in enumerate(squares)]
         done, interval = sums[0].at, sums[0].at - squares[0].at
         valids = shift_valid(pipe, accept, done)
         last_row = Mux(command.mode == Mode.GLU, command.rows >> 1, command.rows) - 1

@@ -34,8 +34,8 @@ class PairStage(wiring.Component):
 
     Members
     -------
-    i : In(stream({row, phase, mode, v[T], cos[T], sin[T]})), rows from an even one on, one command's in order; `cos` and
-        `sin` count on the odd rows of ROPE.
+    i : In(stream({row, phase, mode, v[T], cos[T], sin[T]})), rows from an even one on, one command's in order;
+        `cos` and `sin` count on the odd rows of ROPE.
     o : Out(stream({row, phase, v[T]})), `row` is the output row: row / 2 for GLU; `phase` is that of its rows.
     busy : results are on their way.
     """
@@ -45,8 +45,8 @@ class PairStage(wiring.Component):
         self.phase = range(config.phases)
         self.values = values = data.ArrayLayout(32, config.lanes)
         super().__init__({
-            "i": In(stream.Signature(data.StructLayout({"row": 24, "phase": self.phase, "mode": Mode, "v": values, "cos": values,
-                                                        "sin": values}))),
+            "i": In(stream.Signature(data.StructLayout({"row": 24, "phase": self.phase, "mode": Mode, "v": values,
+                                                        "cos": values, "sin": values}))),
             "o": Out(stream.Signature(data.StructLayout({"row": 24, "phase": self.phase, "v": values}))),
             "busy": Out(1),
         })
@@ -88,8 +88,9 @@ class PairStage(wiring.Component):
 
         gated = mode == Mode.GLU
         turn_in = (first & ~gated) | second
-        turned, turn_valid, turn_busy = self._rotation(pipe, x, y, cos, sin, Cat(index | second, phase), second, turn_in)
-        product, glu_valid, glu_busy = self._gate(m, pipe, x, y, Cat(index, phase), first & gated)
+        place, turned_place = Cat(index, phase), Cat(index | second, phase)
+        turned, turn_valid, turn_busy = self._rotation(pipe, x, y, cos, sin, turned_place, second, turn_in)
+        product, glu_valid, glu_busy = self._gate(m, pipe, x, y, place, first & gated)
         blocked = Mux(row.mode == Mode.GLU, turn_busy, glu_busy | ((row.mode == Mode.PLAIN) & first & ~gated
                                                                  & (mode == Mode.ROPE)))
         m.d.comb += [
@@ -126,7 +127,8 @@ class PairStage(wiring.Component):
             result = sigmoid.sigmoid(pipe, pipe.input(g))
             gates += [pipe.reg(result.value, result.at), result] if shared else [result]
         at = result.at + shared
-        m.submodules.waiting = waiting = Memory(shape=len(index) + 64 * lanes, depth=1 << (at // 2 + 2).bit_length(), init=[])
+        m.submodules.waiting = waiting = Memory(
+            shape=len(index) + 64 * lanes, depth=1 << (at // 2 + 2).bit_length(), init=[])
         writer, reader = waiting.write_port(), waiting.read_port()
         valids = shift_valid(pipe, valid, at + 6)
         m.d.comb += [

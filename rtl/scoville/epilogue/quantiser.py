@@ -207,7 +207,8 @@ class Quantiser(wiring.Component):
         item = self.o.payload
         lane_last = lanes == first
         tags = [(item.block.e8, aged(e8)), (item.lane, aged(lane)), (item.phase, aged(note.phase)),
-                (item.lane_last, aged(lane_last & note.phase_last)), (item.last, aged(lane_last & note.last)), (item.index, aged(note.index)), (item.info, aged(note.info))]
+                (item.lane_last, aged(lane_last & note.phase_last)),
+                (item.last, aged(lane_last & note.last)), (item.index, aged(note.index)), (item.info, aged(note.info))]
         with m.If(enable):
             m.d.sync += self.o.valid.eq(valids[-1] & end)
         with m.If(enable & valids[-1]):

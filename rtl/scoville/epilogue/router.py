@@ -35,7 +35,7 @@ def quant_info(config):
 
 
 def quantised_block(config):
-    """Layout of a block on its way: lane, phase, number in the command, whether it is the last of its number, of all."""
+    """Layout of a block on its way: lane, phase, number, whether it is the last of its number, of all."""
     return data.StructLayout({
         "lane": range(max(2, config.lanes)),
         "phase": range(config.phases),
@@ -164,5 +164,6 @@ def model(config, info, seat, index):
         turn, query = divmod(seat * info["group"] + in_group, config.seats)
         return "operand", query, dst + (kv_head * info["group"] + turn) * blocks + part
     if dest == QuantDest.ATTENTION:
-        return "operand", info["lane_token"][seat % config.lanes], dst + info["lane_head"][seat % config.lanes] * blocks + index
+        lane = seat % config.lanes
+        return "operand", info["lane_token"][lane], dst + info["lane_head"][lane] * blocks + index
     return "operand", seat, dst + index

@@ -41,8 +41,8 @@ def read_port(depth, shape):
 
     `depth` is that of the memory, or the layout of its address.
     """
-    return wiring.Signature({"enable": Out(1), "address": Out(depth if isinstance(depth, data.Layout) else range(depth)),
-                             "data": In(shape)})
+    address = depth if isinstance(depth, data.Layout) else range(depth)
+    return wiring.Signature({"enable": Out(1), "address": Out(address), "data": In(shape)})
 
 
 def bias_port(config):
