@@ -9,10 +9,13 @@ from pathlib import Path
 
 from scoville.board.block_ram import BlockRam
 from scoville.board.board import Board
+from scoville.board.sdram import SdramController
+from scoville.board.sdram_timing import part
 from scoville.config import get_config
 
 from .board import BoardTerminal, VerilatedBoard
 from .build import SimError
+from .sdram import sdram_defines
 
 __all__ = ["BOARDS", "SIM_BAUD", "SimBoard", "simulated_board"]
 
@@ -22,17 +25,20 @@ SIM_BAUD, DIVISOR = 38_400, 4
 
 @dataclass(frozen=True, kw_only=True)
 class SimBoard:
-    """What a board is made of: a configuration, and bytes of block RAM."""
+    """What a board is made of: a configuration, and bytes of block RAM or the name of an SDRAM part."""
 
     config: str
-    block_ram: int
+    block_ram: int = 0
+    sdram: str = ""
     model_options: tuple = ()
 
 
 BOARDS = {
     "ulx3s-bram": SimBoard(config="ulx3s_bram", block_ram=16 * 20480,
                            model_options=("--weights", "q4_0", "--context", "128")),
+    "ulx3s": SimBoard(config="ulx3s", sdram="as4c16m16sa_7"),
 }
+SDRAM_HZ = 80_000_000  # of the clock on the board, which sets how many clocks the part's times are
 
 
 def simulated_board(name):
@@ -41,7 +47,9 @@ def simulated_board(name):
         raise SimError(f"unknown board {name!r}; there are: {', '.join(BOARDS)}")
     board = BOARDS[name]
     config = get_config(board.config)
-    return Board(config, BlockRam(config, board.block_ram), clock_hz=SIM_BAUD * DIVISOR, baud=SIM_BAUD, name=name)
+    memory = (SdramController(config, part(board.sdram, SDRAM_HZ)) if board.sdram else
+              BlockRam(config, board.block_ram))
+    return Board(config, memory, clock_hz=SIM_BAUD * DIVISOR, baud=SIM_BAUD, name=name)
 
 
 def _host(port, arguments):
@@ -59,7 +67,8 @@ def main():
     start = time.monotonic()
     try:
         board = simulated_board(options.board)
-        with VerilatedBoard(board) as verilated:
+        sdram = isinstance(board.memory, SdramController)
+        with VerilatedBoard(board, sdram_defines(board.memory.timing) if sdram else ()) as verilated:
             built = time.monotonic()
             with BoardTerminal(verilated) as terminal:
                 status = _host(terminal.port, [*BOARDS[options.board].model_options, *arguments])

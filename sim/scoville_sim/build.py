@@ -22,7 +22,8 @@ from .inputs import RegisteredInputs
 __all__ = ["SimError", "build_chip", "build_library", "cache_folder"]
 
 HERE = Path(__file__).resolve().parent
-SOURCES = {"chip": ("chip.cpp", "chip.h", "axi_memory.h"), "board": ("board.cpp",)}  # a loop, and what it includes
+# A loop, and what it includes.
+SOURCES = {"chip": ("chip.cpp", "chip.h", "axi_memory.h"), "board": ("board.cpp", "sdram_pins.h", "sdram_part.h")}
 VERILATOR_ARGS = ["--cc", "--top-module", "top", "--prefix", "Vtop", "-O3", "--x-assign", "fast", "--x-initial", "fast",
                   "--no-timing", "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "30000"]
 CXX_ARGS = ["-std=c++20", "-fPIC", "-march=native", "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-w"]
