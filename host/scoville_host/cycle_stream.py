@@ -90,8 +90,11 @@ class Stream:
         self.cycles = self.turns = config.block_cycles  # of an item; of the last one
         self.delay = memory.read_latency + READER
         self.pace, self.shared = memory.rate, memory.shared
-        # As many whole bursts as the FIFO has room for are under way, and a burst's room is free with its last beat.
-        self.rate = min(memory.rate, self.depth // self.burst * self.burst / (self.delay + self.burst + 1))
+        # As many whole bursts as the FIFO has room for are under way, and a burst's room is free with its last beat: a
+        # leaky bucket of that size and rate, if the memory's latency is long.
+        size = self.depth // self.burst * self.burst
+        self.rate = min(memory.rate, size / (self.delay + self.burst + 1))
+        self.slack, self.bucket = size / self.rate - size / memory.rate, 0.0
         self.beat = 0  # beats taken
         self.requested = 0  # beats asked for
         self.issued = self.arrived = self.taken = self.accepted = 0.0
@@ -116,12 +119,12 @@ class Stream:
             return 0.0
         point = bisect_left(self.beats, wanted, self.point)
         self.point = max(0, point - 1)
-        # Between two points beats come as early as they can; what holds bursts apart in the long run is in `rate`.
+        # Between two points beats come as early as they can; what holds bursts apart in the long run is the bucket.
         earliest = self.times[point - 1] + wanted - self.beats[point - 1]
         return min(earliest, self.times[point]) if point < len(self.beats) else earliest
 
     def _arrival(self, beat):
-        """When beat number `beat` (from 1) can be taken."""
+        """When the first beat of the burst of beat number `beat` (from 1) can be taken, and how much later this one."""
         first, place, at = self.descriptors[0]
         while len(self.descriptors) > 1 and self.descriptors[1][0] < beat:
             self.descriptors.pop(0)
@@ -129,11 +132,13 @@ class Stream:
         offset = (beat - 1 - first + place) % self.burst
         end = min(beat - offset + self.burst - 1, self.requested)
         issue = max(at + SPLIT, self._room(end) + 1)
-        return issue + self.delay + min(offset, beat - 1 - first) / self.pace
+        return issue + self.delay, min(offset, beat - 1 - first) / self.pace
 
-    def _arrive(self, beats, after=0):
-        """When all of the next `beats` beats behind `after` others can have been taken."""
-        self.arrived = max(self.arrived + beats / self.rate, self._arrival(self.beat + after + beats))
+    def _arrive(self, beats):
+        """When all of the next `beats` beats can have been taken; few beside the FIFO."""
+        burst, offset = self._arrival(self.beat + beats)
+        self.bucket = max(self.bucket, burst) + beats / self.rate
+        self.arrived = max(self.arrived + beats / self.pace, burst + offset, self.bucket - self.slack)
         return self.arrived
 
     def _take(self, beats, now):
@@ -158,11 +163,13 @@ class Stream:
         self.taken += times * cycles
         self.accepted += times * cycles
         self.arrived += times * cycles
+        self.bucket += times * cycles
 
     def write(self, beats):
         """Beats that are written between those read."""
         if self.shared:
             self.arrived += beats / self.pace
+            self.bucket += beats / self.pace
 
     def lose(self, reason, cycles):
         """Charge cycles in which the array does nothing."""
@@ -176,9 +183,13 @@ class Stream:
     def vector(self, beats, interval=1):
         """Beats that are forwarded, one every `interval` cycles; returns when the first and the last are taken."""
         first = max(self.taken + 1, self._arrive(1))
-        last = max(first + (beats - 1) * interval, self._arrive(beats - 1, 1))
-        self._take(beats, last)
-        return first, last
+        self._take(1, first)
+        left = beats - 1
+        while left:
+            step = min(left, max(1, self.depth // 4))
+            self._take(step, max(self.taken + step * interval, self._arrive(step)))
+            left -= step
+        return first, self.taken
 
     def group(self, header, items, item_beats, room=0.0, task=0.0, reason="command", phases=1):
         """A header and the codes of `items` items.

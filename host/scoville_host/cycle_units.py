@@ -5,18 +5,13 @@ from scoville.config import BLOCK, TILE_ROWS
 
 from .latencies import latencies
 
-__all__ = ["Epilogue", "FetchPort", "KvStore", "Softmax", "phases_of"]
+__all__ = ["Epilogue", "FetchPort", "KvStore", "Softmax"]
 
 WRITE = 3  # cycles of a write beside the memory's: command, address and data each have a register
 # Of the KV store beside a block's beats: 6 of its own, and 2 for each of two writes, whose data follow the address.
 STEPS = 10
 WALK = 4  # cycles of a page walk that reads nothing, `PageWalker`
 FETCH = 8  # cycles of a read through the fetch port beside the memory's
-
-
-def phases_of(config):
-    """Tokens that a lane serves in turn."""
-    return getattr(config, "phases", 1)
 
 
 class FetchPort:
@@ -79,7 +74,7 @@ class Epilogue:
         self.running = 0.0  # the present command's first row may come
         self.plain = True
         self.routed = 0.0  # the router has passed its last block on
-        self.halves = [0.0] * 2 * phases_of(config)  # when the quantiser has room for one more block
+        self.halves = [0.0] * 2 * config.phases  # when the quantiser has room for one more block
         self.done = 0.0
 
     def room(self):

@@ -69,7 +69,7 @@ def latencies(config):
         plain=1 + mul + add,
         glu=1 + _age(sigmoid.sigmoid, word) + (config.lanes > 1) + 2 * mul,
         back=add + mul + 1,
-        rms=add + mul + add + 1 + mul + add + rsqrt + config.lanes + 1,
+        rms=add + mul + add + 1 + mul + add + rsqrt + config.seats + 1,
         quantise=2 + code + 2 + 1 + convert,  # choice and value; sum and output; the router
         convert=convert,
         scores=mul + fixed + 5,  # the page's maximum 2, the FIFO of pages 1, its load 1, the z memory 1
