@@ -20,7 +20,7 @@ export AMARANTH_USE_YOSYS := builtin
 export SEED WAVES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim verilog synth bench board-sim timing report docs check lint clean tools icarus
+.PHONY: help demo test sim verilog synth bench board-sim fpga timing report docs check lint clean tools icarus
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -77,6 +77,9 @@ board-sim: $(BIN)/.ready  ## a board in simulation, pins to pins, driven by the 
 	@$(BIN)/python -m scoville_sim.board_sim --board $(BOARD) --model $(MODEL) --prompt "$(PROMPT)" \
 	  --max-new-tokens $(TOKENS)
 
+fpga: $(BIN)/.ready  ## build/<board>/<board>.bit for the board, clock enforced: [BOARD=ulx3s-bram]
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.fpga --board $(BOARD)
+
 docs: $(BIN)/.ready  ## the generated pages of docs/
 	@$(BIN)/python -m scoville.documents
 
@@ -84,7 +87,7 @@ check: $(BIN)/.ready  ## fails if a generated file is stale
 	@$(BIN)/python -m scoville.documents --check
 
 lint: $(BIN)/.ready  ## ruff and mypy
-	@$(BIN)/ruff check rtl host sim tb models
+	@$(BIN)/ruff check rtl host sim tb models constraints
 	@$(BIN)/mypy --no-error-summary
 
 clean:  ## removes build/ and the virtual environment

