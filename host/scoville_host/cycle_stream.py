@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from scoville.config import BLOCK, TILE_ROWS
 from scoville.isa import ScaleFormat
-from scoville.memory.reader import StreamReader
+from scoville.memory.reader import reader_sizes
 
 __all__ = ["Memory", "Stream", "Tile"]
 
@@ -85,8 +85,7 @@ class Stream:
     """
 
     def __init__(self, config, memory):
-        reader = StreamReader(config)
-        self.depth, self.burst = reader.depth, reader.burst_beats
+        self.burst, self.depth = reader_sizes(config)
         self.cycles = self.turns = config.block_cycles  # of an item; of the last one
         self.delay = memory.read_latency + READER
         self.pace, self.shared = memory.rate, memory.shared

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from amaranth.hdl import Module, Signal, signed
-from scoville.array.array import DotArray
+from scoville.array.lane import Latencies as ArrayLatencies
 from scoville.attention.softmax import Z_BITS, Z_FRACTION
 from scoville.config import BLOCK
 from scoville.numerics import block, fp32, sigmoid, table
@@ -13,9 +13,13 @@ from scoville.numerics.pipe import Pipe
 __all__ = ["Latencies", "latencies"]
 
 
+_KEPT: list[Pipe] = []  # Amaranth warns of modules that are built and thrown away
+
+
 def _age(function, *inputs):
     """Registers in a pipe function."""
     pipe = Pipe(Module())
+    _KEPT.append(pipe)
     return function(pipe, *(pipe.input(value) for value in inputs)).at
 
 
@@ -63,7 +67,7 @@ def latencies(config):
                 word, Signal(8))
     convert = max(1, BLOCK // max(8, config.lanes))
     return Latencies(
-        row=DotArray(config).latency + 2,  # and the drain's memory and register
+        row=config.block_cycles + ArrayLatencies(config).result + 2,  # and the drain's memory and register
         interval=add,
         front=mul + add,
         plain=1 + mul + add,

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from . import axi
 
-__all__ = ["ErrorKind", "READER_ID", "StreamReader", "request_layout"]
+__all__ = ["ErrorKind", "READER_ID", "StreamReader", "reader_sizes", "request_layout"]
 
 READER_ID = 0
 BEATS_BITS = 24
@@ -24,6 +24,12 @@ class ErrorKind(enum.Enum, shape=2):
 def request_layout(config):
     """A read request: `beats` bus beats from `address`, a multiple of the bus width."""
     return data.StructLayout({"address": config.addr_bits, "beats": BEATS_BITS})
+
+
+def reader_sizes(config):
+    """(beats of the longest burst, depth of the FIFO)."""
+    burst = min(axi.MAX_BURST, axi.BOUNDARY // config.bus_bytes, max(config.stream_beats // 4, 4))
+    return burst, config.stream_beats + burst
 
 
 class StreamReader(wiring.Component):
@@ -63,8 +69,7 @@ class StreamReader(wiring.Component):
 
     def __init__(self, config):
         self.config = config
-        self.burst_beats = min(axi.MAX_BURST, axi.BOUNDARY // config.bus_bytes, max(config.stream_beats // 4, 4))
-        self.depth = config.stream_beats + self.burst_beats
+        self.burst_beats, self.depth = reader_sizes(config)
         super().__init__({
             "i": In(stream.Signature(request_layout(config))),
             "o": Out(stream.Signature(config.bus_bits)),
