@@ -22,7 +22,7 @@ async def stream(dut):
     def expected(payloads):
         return sigmoid.model.sigmoid(as_float(payloads)).view(np.uint32)
 
-    await check_stream(dut, "sigmoid", vectors(np.random.default_rng(1), 1600), expected, 21)
+    await check_stream(dut, "sigmoid", vectors(np.random.default_rng(1), 1600), expected, 23)
 
 
 def test_sigmoid(sim):

@@ -69,7 +69,7 @@ async def dump_copies_the_lane(dut):
 async def full_throughput(dut):
     system = System(dut, 3, 0.0)
     await system.tb.reset()
-    for invt, wait in ((0, 2), (1, 40)):
+    for invt, wait in ((0, 2), (1, 44)):
         logits, fields = system.job(300, invt)
         start, first = system.tb.cycle, len(system.rows.cycles)
         system.send(logits, **fields)

@@ -5,7 +5,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.array.dot_unit import dot_latency, dot_product, scaled_term
-from scoville.numerics import fp32
+from scoville.numerics import block, fp32
 from scoville.numerics.block import Scale, block_layout
 from scoville.numerics.pipe import Pipe
 
@@ -30,9 +30,9 @@ class Latencies:
     """
 
     def __init__(self, config):
-        # scale_mul 3, add of the minimum 4, scale2 1
+        # scale_mul, add of the minimum, scale2
         self.scale = dot_latency(config)
-        self.accumulate = self.scale + 3 + ADD_LATENCY + 1
+        self.accumulate = self.scale + block.SCALE_MUL_LATENCY + ADD_LATENCY + 1
         self.result = self.accumulate + ADD_LATENCY
         # An accumulator comes back to its adder after interleave * block_cycles cycles. Where that is more than the
         # adder's latency, the read has a register of its own; where it is not, the sum is forwarded.

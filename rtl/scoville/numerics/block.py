@@ -8,8 +8,10 @@ from .. import config
 from . import fp32
 from .pipe import PipeUnit, width_of
 
-__all__ = ["Scale", "ScaleMul", "block_layout", "code_limit", "exponent_of", "from_e8m0", "from_fp16", "model",
-           "quantise_code", "scale_mul", "scale_one"]
+__all__ = ["SCALE_MUL_LATENCY", "Scale", "ScaleMul", "block_layout", "code_limit", "exponent_of", "from_e8m0",
+           "from_fp16", "model", "quantise_code", "scale_mul", "scale_one"]
+
+SCALE_MUL_LATENCY = 4
 
 Scale = StructLayout({"sign": 1, "significand": unsigned(11), "exponent": signed(9)})
 """A weight scale or minimum: (-1)^sign * significand * 2^exponent."""
@@ -41,7 +43,7 @@ def scale_one():
 
 
 def scale_mul(pipe, integer, scale):
-    """FP32 of integer * scale, equal to mul(f32(integer), f32(scale)). Latency 3.
+    """FP32 of integer * scale, equal to mul(f32(integer), f32(scale)). Latency 4.
 
     Parameters
     ----------
@@ -49,12 +51,19 @@ def scale_mul(pipe, integer, scale):
     scale : `Scale`
     """
     at, (integer, scale) = pipe.align(integer, scale)
-    assert width_of(integer) <= 26
-    product = pipe.reg(integer * scale.significand, at).value
-    sign = pipe.wire(product[-1] ^ pipe.reg(scale.sign, at).value)
-    exponent = pipe.reg(scale.exponent + 127, at).value
-    magnitude = pipe.wire(Mux(product[-1], -product, product)[:len(product)])
-    return fp32.from_magnitude(pipe, at + 1, sign, magnitude, exponent)
+    width = width_of(integer)
+    assert width <= 26
+    sign = pipe.reg(integer[-1] ^ scale.sign, at)
+    negative = pipe.reg(integer[-1], at).value
+    exponent = pipe.reg(scale.exponent + 127, at)
+    # What one 18-bit multiplier takes, and the few bits above
+    low = min(17, width - 1)
+    product = pipe.reg(integer[:low] * scale.significand, at).value
+    above = pipe.reg(fp32.small_product(scale.significand, integer[low:].as_signed()), at).value
+    product = pipe.wire(Cat(product[:low], product[low:] + above)[:width + 11])
+    magnitude = pipe.reg(Mux(negative, -product, product)[:width + 10], at + 1).value
+    at += 2
+    return fp32.from_magnitude(pipe, at, pipe.delay(sign, at), magnitude, pipe.delay(exponent, at))
 
 
 def exponent_of(max_field, bits, narrow=None):
@@ -85,22 +94,26 @@ def quantise_code(pipe, a, e8, bits, narrow=None):
     narrow : None, or a 1-bit value that clamps to 8 bits instead
     """
     at, (a, e8) = pipe.align(a, e8)
-    sign, field, significand = fp32.unpack(a)
+    sign, field = a[31], a[23:31]
     # the significand above a window of bits + 1 zeros, shifted right: the code, a guard bit and the rest
-    distance = pipe.wire((e8 + (bits - 1)) - field)
-    huge = distance < 0
-    clipped = Mux(distance > bits + 1, bits + 1, distance)[:(bits + 1).bit_length()]
-    shifted = pipe.reg(Cat(C(0, bits + 1), significand) >> clipped, at).value
+    distance = pipe.wire((Cat(e8, C(0, 2)) + (bits - 1) - field)[:10].as_signed())
+    significand = Cat(C(0, bits + 1), a[:23], field.any())
+    shifted = pipe.reg(fp32.shift_right(pipe, significand, distance), at).value
     sign = pipe.reg(sign, at).value
-    huge = pipe.reg(huge & significand[23], at).value
+    huge = pipe.reg(distance[-1] & field.any(), at).value
     code, guard, rest = shifted[25:], shifted[24], shifted[:24].any()
     assert len(code) == bits
-    magnitude = pipe.wire(code + (guard & (rest | code[0])))
+    # -(code + up) is ~code + ~up; what is clamped is decided beside that sum
+    up = guard & (rest | code[0])
+    value = pipe.wire(((code ^ sign.replicate(bits)) + (up ^ sign))[:bits])
     limit = C(code_limit(bits), bits)
+    over = code[bits - 1] | code[:bits - 1].all()
     if narrow is not None:
-        limit = Mux(pipe.delay(narrow, at + 1), C(code_limit(8), bits), limit)
-    clamped = pipe.wire(Mux(huge | (magnitude > limit), limit, magnitude[:bits]))
-    return pipe.reg(Mux(sign, -clamped, clamped)[:bits].as_signed(), at + 1)
+        narrow = pipe.delay(narrow, at + 1)
+        limit = Mux(narrow, C(code_limit(8), bits), limit)
+        over = Mux(narrow, code[7:].any() | code[:7].all(), over)
+    clamped = Mux(sign, ~limit + 1, limit)
+    return pipe.reg(Mux(huge | over, clamped, value)[:bits].as_signed(), at + 1)
 
 
 class model:
@@ -150,7 +163,7 @@ class model:
 
 
 class ScaleMul(PipeUnit):
-    """o = integer * scale as FP32. One result a cycle; latency 3.
+    """o = integer * scale as FP32. One result a cycle; latency 4.
 
     Parameters
     ----------

@@ -35,24 +35,37 @@ def unpack(value):
     return value[31], field, Mux(field.any(), Cat(value[:23], C(1, 1)), 0)
 
 
-def normalise(pipe, value, steps):
-    """(value shifted left until its top bit is set, the shift).
+def leading_zeros(value):
+    """Zeros above the top set bit, combinational, by a tree; anything if there is none.
 
-    There is one log-shifter stage for each of `steps`, e.g. 4, 2, 1. Stages can be split over registers by calling
-    twice with parts of the steps. Zero stays zero.
+    The width is taken as the next power of two, with ones below.
     """
-    shifts = []
+    width = 1 << (width_of(value) - 1).bit_length()
+    found = [(bit, []) for bit in [*[C(1, 1)] * (width - width_of(value)), *value]]  # (some bit set, count bits)
+    while len(found) > 1:
+        found = [(low | high, [*(Mux(high, *bits) for bits in zip(high_count, low_count, strict=True)), ~high])
+                 for (low, low_count), (high, high_count) in zip(found[::2], found[1::2], strict=True)]
+    return Cat(found[0][1])
+
+
+def shift_left(pipe, value, amount):
+    """value << amount in the width of `value`, combinational; two bits of the amount at a time, a 4:1 selection."""
     width = width_of(value)
-    for step in steps:
-        empty = pipe.wire(~value[max(width - step, 0):].any())
-        value = pipe.wire(Mux(empty, Cat(C(0, step), value)[:width], value))
-        shifts.append(empty)
-    return value, Cat(*reversed(shifts))
+    for low in range(0, len(amount), 2):
+        value = pipe.wire((value << (amount[low:low + 2] << low))[:width])
+    return value
 
 
-def steps_for(width):
-    """Log-shifter steps that normalise any nonzero value of `width` bits, largest first."""
-    return [1 << bit for bit in reversed(range((width - 1).bit_length()))]
+def normalise(pipe, value, at):
+    """(value shifted left until its top bit is set, the shift): one register, or two if wider than 36 bits.
+
+    Zero stays zero.
+    """
+    zeros = leading_zeros(value)
+    if width_of(value) > 36:
+        value, zeros, at = pipe.reg(value, at).value, pipe.reg(zeros, at).value, at + 1
+    zeros = pipe.wire(zeros)
+    return pipe.reg(shift_left(pipe, value, zeros), at), pipe.reg(zeros, at)
 
 
 def round_pack(pipe, at, sign, exponent, significand, guard, sticky):
@@ -65,73 +78,124 @@ def round_pack(pipe, at, sign, exponent, significand, guard, sticky):
     guard, sticky : the next bit, and whether any bit after it is set.
     """
     assert width_of(significand) == 24
-    # IEEE would round a value of field 0 at one bit less than 24: with 24 ones it reaches 2^-126 and is not flushed
-    up = guard & (sticky | significand[0]) | (exponent == 0) & significand.all()
     exponent = HdlValue.cast(exponent)
     assert exponent.shape().signed
-    wide = pipe.wire(Cat(significand[:23], exponent).as_signed() + Cat(up, C(0, 1)).as_signed())
-    field = wide[23:].as_signed()
-    overflow = pipe.wire(significand[23] & (field >= 255))
-    magnitude = Mux(overflow, C(MAX_BITS, 31), wide[:31])
+    # What becomes of the value is decided beside the carry of the rounding, not after it.
+    ones = pipe.wire(significand[:23].all())
+    up = pipe.wire(guard & (sticky | significand[0]))
+    overflow = pipe.wire(significand[23] & ((exponent >= 255) | (exponent == 254) & ones & up))
+    # IEEE would round a value of field 0 at one bit less than 24: with 24 ones it reaches 2^-126 and is not flushed
+    least = pipe.wire((exponent == 0) & ones)
+    flushed = pipe.wire(~significand[23] | (exponent < 0) | (exponent == 0) & ~ones)
+    wide = pipe.wire((Cat(significand[:23], exponent[:8]) + up)[:31])
     pipe.flag(overflow, at)
-    return pipe.reg(Mux(significand[23] & (field > 0), Cat(magnitude, sign), C(0, 32)), at)
+    magnitude = Mux(overflow, C(MAX_BITS, 31), Mux(least, C(1 << 23, 31), wide))
+    return pipe.reg(Mux(flushed, C(0, 32), Cat(magnitude, sign)), at)
 
 
 def add(pipe, a, b):
-    """a + b. Latency 4."""
+    """a + b. Latency 4.
+
+    Two ways, so that no stage both cancels and rounds: operands that nearly cancel (opposite signs, exponents at most 1
+    apart) need a long normalising shift and no sticky bit; all others move by one place at most.
+    """
     at, (a, b) = pipe.align(a, b)
-    # larger magnitude first
+    # larger magnitude first; a value of field 0 counts as 0
     swap = pipe.wire(a[:31] < b[:31])
-    sign, field, big = unpack(pipe.wire(Mux(swap, b, a)))
-    _, small_field, small = unpack(pipe.wire(Mux(swap, a, b)))
-    distance = pipe.wire((field - small_field)[:8])
-    distance = pipe.reg(Mux(distance[5:].any(), C(31, 5), distance[:5]), at)
-    sign, field, big, small = (pipe.reg(value, at) for value in (sign, field, big, small))
-    subtract = pipe.reg(a[31] ^ b[31], at)
-    # align the smaller one: 24 bits, guard, round and sticky
-    shifted = pipe.wire(Cat(C(0, 27), small.value) >> distance.value)
-    aligned = pipe.reg(Cat(shifted[:25].any(), shifted[25:51]), at + 1)
-    # add, and the first half of the normalising shift
-    big = Cat(C(0, 3), pipe.delay(big, at + 2))
-    difference = pipe.wire(Mux(pipe.delay(subtract, at + 2), big - aligned.value, big + aligned.value)[:28])
-    total, coarse = normalise(pipe, difference, [16, 8])
-    total, coarse = pipe.reg(total, at + 2), pipe.reg(coarse, at + 2)
-    # the second half, and the rounding
-    total, fine = normalise(pipe, total.value, [4, 2, 1])
-    exponent = pipe.wire((pipe.delay(field, at + 3) + 1) - Cat(fine, coarse.value))
-    return round_pack(pipe, at + 3, pipe.delay(sign, at + 3), exponent, total[4:], total[3], total[:3].any())
+    a_normal, b_normal = pipe.wire(a[23:31].any()), pipe.wire(b[23:31].any())
+    apart = [pipe.wire((x[23:31] - y[23:31])[:8]) for x, y in ((a, b), (b, a))]
+    apart = [pipe.wire(Mux(d[5:].any(), C(31, 5), d[:5])) for d in apart]
+    distance = pipe.reg(Mux(swap, apart[1], apart[0]), at).value
+    fraction = [Cat(x[:23] & normal.replicate(23), normal) for x, normal in ((a, a_normal), (b, b_normal))]
+    big = pipe.reg(Mux(swap, fraction[1], fraction[0]), at)
+    small = pipe.reg(Mux(swap, fraction[0], fraction[1]), at).value
+    field, sign = pipe.reg(Mux(swap, b[23:31], a[23:31]), at), pipe.reg(Mux(swap, b[31], a[31]), at)
+    subtract = pipe.reg(a[31] ^ b[31], at).value
+    # Far: align the smaller one: 24 bits, guard, round and sticky; its complement if it is to be subtracted
+    fill = subtract.replicate(27)
+    shifted = pipe.wire(Cat(fill, small ^ subtract.replicate(24), subtract).as_signed() >> distance)
+    sticky = pipe.wire((shifted[:25] ^ subtract.replicate(25)).any() ^ subtract)
+    aligned = pipe.reg(Cat(sticky, shifted[25:51], subtract), at + 1).value
+    # Near: the exact difference, and the first of its normalising shift
+    next_field = pipe.reg(Cat(pipe.delay(field, at + 1) + 1, C(0, 1)).as_signed(), at + 1).value
+    near = pipe.reg(subtract & ~distance[1:].any(), at + 1)
+    difference = pipe.wire((Cat(C(0, 1), big.value) - Mux(distance[0], Cat(small, C(0, 1)), Cat(C(0, 1), small)))[:25])
+    coarse = pipe.wire(~difference[9:].any())
+    coarse, difference = (pipe.reg(x, at + 1).value for x in (coarse, Mux(coarse, difference << 16, difference)[:25]))
+    # Far: add, and move by a place where the top bit is not at the top
+    carry = pipe.delay(pipe.input(subtract, at + 1), at + 2)
+    total = pipe.wire((Cat(C(1, 1), C(0, 3), pipe.delay(big, at + 2)) + Cat(carry, aligned))[1:29])
+    top = (total[27], total[26])
+    far = Mux(top[0], total[3:28], Mux(top[1], total[2:27], total[1:26]))
+    far_sticky = total[:1].any() | top[1] & total[1] | top[0] & total[1:3].any()
+    sign, near = pipe.delay(sign, at + 3), near.value
+    # Near: the rest of the shift
+    fine = pipe.wire(leading_zeros(difference[9:]))
+    close = shift_left(pipe, difference, fine)
+    # field + 1 + ~count is field - count
+    move = Mux(near, Cat(~fine, ~coarse, C(1, 1)), Mux(top[0], C(0, 6), Cat(top[1], C(-1, 5)))).as_signed()
+    exponent = pipe.reg((next_field + move)[:10].as_signed(), at + 2).value
+    significand = pipe.reg(Mux(near, close, far), at + 2).value
+    sticky = pipe.reg(~near & far_sticky, at + 2).value
+    return round_pack(pipe, at + 3, sign, exponent, significand[1:], significand[0], sticky)
+
+
+def small_product(x, y):
+    """x * y for a narrow y, unsigned or signed, of sums of rows: logic, where a multiplier block would be wasted."""
+    signed_y = y.shape().signed
+    rows = [Cat(C(0, n), x & bit.replicate(width_of(x))) for n, bit in enumerate(y)]
+    last = rows.pop() if signed_y else 0
+    while len(rows) > 1:
+        rows = [sum(rows[n + 1:n + 2], rows[n]) for n in range(0, len(rows), 2)]
+    total = sum(rows, -last if signed_y else 0)
+    product = total[:width_of(x) + width_of(y)]
+    return product.as_signed() if signed_y else product
+
+
+def multiply(pipe, a, b):
+    """a * b, unsigned, 19 to 24 bits each, exact. Latency 2: partial products, for 18-bit multipliers; their sum."""
+    at, (a, b) = pipe.align(a, b)
+    assert 18 < width_of(a) <= 24 and 18 < width_of(b) <= 24
+    low, across, over, high = (pipe.reg(value, at).value for value in (
+        a[:18] * b[:18], a[18:] * b[:18], a[:18] * b[18:], small_product(a[18:], b[18:])))
+    total = pipe.wire(Cat(low[18:], high) + across + over)
+    return pipe.reg(Cat(low[:18], total)[:width_of(a) + width_of(b)], at + 1)
 
 
 def mul(pipe, a, b):
-    """a * b. Latency 3."""
+    """a * b. Latency 3: partial products, their sum, rounding."""
     at, (a, b) = pipe.align(a, b)
-    (a_sign, a_field, a), (b_sign, b_field, b) = unpack(a), unpack(b)
-    sign = pipe.reg(a_sign ^ b_sign, at)
-    exponent = pipe.reg(a_field + b_field - 127, at)
-    product = pipe.reg(pipe.reg(a, at).value * pipe.reg(b, at).value, at + 1).value
-    top = product[47]
+    sign = pipe.reg(a[31] ^ b[31], at)
+    zero = pipe.reg(~a[23:31].any() | ~b[23:31].any(), at)
+    exponent = pipe.reg(a[23:31] + b[23:31] - 127, at)
+    product = multiply(pipe, *(pipe.input(Cat(value[:23], C(1, 1)), at) for value in (a, b)))
+    at, product = product.at, product.value
+    significand = pipe.wire(Mux(product[47], product[24:], product[23:47]))
     return round_pack(
-        pipe, at + 2, pipe.delay(sign, at + 2), pipe.wire(pipe.delay(exponent, at + 2) + top),
-        pipe.wire(Mux(top, product[24:], product[23:47])), Mux(top, product[23], product[22]),
-        Mux(top, product[22], 0) | product[:22].any())
+        pipe, at, pipe.delay(sign, at), pipe.wire(pipe.delay(exponent, at) + product[47]),
+        Cat(significand[:23], ~pipe.delay(zero, at)), Mux(product[47], product[23], product[22]),
+        Mux(product[47], product[22], 0) | product[:22].any())
 
 
 def from_magnitude(pipe, at, sign, magnitude, exponent):
-    """sign * magnitude * 2^(exponent - 127), rounded once, from HDL values of age `at`. Latency 2."""
+    """sign * magnitude * 2^(exponent - 127), rounded once, from HDL values of age `at`.
+
+    Latency 2, or 3 if the magnitude is wider than 36 bits.
+    """
     width = width_of(magnitude)
-    shifted, zeros = normalise(pipe, magnitude, steps_for(width))
-    shifted, zeros = pipe.reg(shifted, at).value, pipe.reg(zeros, at).value
-    sign, exponent = pipe.reg(sign, at).value, pipe.reg(exponent, at).value
+    shifted, zeros = normalise(pipe, magnitude, at)
+    sign, exponent = pipe.reg(sign, at), pipe.reg(exponent + (width - 1), at)
+    at, (shifted, zeros, sign, exponent) = pipe.align(shifted, zeros, sign, exponent)
     if width < 26:
         shifted, spare = Cat(C(0, 26 - width), shifted), 2
     else:
         spare = width - 24
-    return round_pack(pipe, at + 1, sign, pipe.wire((exponent + (width - 1)) - zeros), shifted[spare:],
+    return round_pack(pipe, at, sign, pipe.wire(exponent - zeros), shifted[spare:],
                       shifted[spare - 1], shifted[:spare - 1].any())
 
 
 def from_int(pipe, x, exponent=0):
-    """The FP32 nearest to x * 2^exponent. Latency 3.
+    """The FP32 nearest to x * 2^exponent. Latency 3, or 4 if x is wider than 36 bits.
 
     Parameters
     ----------
@@ -159,23 +223,32 @@ def scale2(pipe, a, e):
     return pipe.reg(Mux(normal & (field > 0), Cat(magnitude, a[31]), C(0, 32)), at)
 
 
+def shift_right(pipe, value, amount):
+    """value >> amount, combinational; 0 where the signed amount is negative or reaches the next power of two."""
+    bits = (width_of(value) - 1).bit_length()
+    shifted = value
+    for low in range(0, bits, 2):
+        shifted = pipe.wire(shifted >> (amount[low:min(low + 2, bits)] << low))
+    return Mux(amount[bits:].any(), 0, shifted)
+
+
 def to_fixed(pipe, a, fraction_bits, width):
     """a * 2^fraction_bits as a signed integer of `width` bits, ties to even, saturated. Latency 2."""
     at, (a,) = pipe.align(a)
-    sign, field, significand = unpack(a)
+    sign, field = a[31], a[23:31]
     window = max(width, 25)
     # the significand at the top of a window, whose lowest bit weighs 1, then shifted right; 24 bits below keep the rest
     distance = pipe.wire(C(window - 24 + 150 - fraction_bits, signed(12)) - field)
-    huge = distance < 0
-    clipped = Mux(distance > window + 1, window + 1, distance)[:(window + 1).bit_length()]
-    shifted = pipe.reg(Cat(C(0, window), significand) >> clipped, at).value
+    shifted = pipe.reg(shift_right(pipe, Cat(C(0, window), a[:23], field.any()), distance), at).value
+    huge = pipe.reg(distance[-1], at).value
     sign = pipe.reg(sign, at).value
-    huge = pipe.reg(huge & significand[23], at).value
-    magnitude = pipe.wire(shifted[24:] + (shifted[23] & (shifted[:23].any() | shifted[24])))
-    limit = (1 << width - 1) - 1
-    over = huge | (magnitude > limit)
-    value = Mux(sign, Mux(over, -limit - 1, -magnitude), Mux(over, limit, magnitude))
-    return pipe.reg(value[:width].as_signed(), at + 1)
+    magnitude = shifted[24:]
+    up = shifted[23] & (shifted[:23].any() | shifted[24])
+    # -(magnitude + up) is ~magnitude + ~up; what saturates is decided beside that sum
+    value = pipe.wire(((magnitude ^ sign.replicate(window)) + (up ^ sign))[:width])
+    over = pipe.wire(huge | magnitude[width - 1:].any() | ~sign & magnitude[:width - 1].all())
+    limit = Cat((~sign).replicate(width - 1), sign)
+    return pipe.reg(Mux(over, limit, value).as_signed(), at + 1)
 
 
 def neg(value):

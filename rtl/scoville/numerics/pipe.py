@@ -38,10 +38,13 @@ class Pipe:
         """A value that arrives with the pipe's input (or `at` cycles after it)."""
         return Staged(value, at)
 
-    def _name(self, depth=2):
+    def _name(self):
         """A new name, which begins with that of the function that builds: a timing report should say where it is."""
         self._names += 1
-        return f"{sys._getframe(depth).f_code.co_name.strip('<_>')}_{self._names}"
+        frame = sys._getframe(2)
+        while frame.f_code.co_name.startswith("<"):  # a generator or a lambda
+            frame = frame.f_back
+        return f"{frame.f_code.co_name.strip('_')}_{self._names}"
 
     def reg(self, value, at, name=None):
         """`value`, made combinationally of values of age `at`, behind one register."""

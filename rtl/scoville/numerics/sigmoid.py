@@ -11,7 +11,7 @@ MINUS_LOG2_E = -math.log2(math.e)
 
 
 def sigmoid(pipe, a):
-    """1 / (1 + 2^(a * -log2 e)), each step rounded to FP32. Latency 21."""
+    """1 / (1 + 2^(a * -log2 e)), each step rounded to FP32. Latency 23."""
     power = table.exp2(pipe, fp32.mul(pipe, a, fp32.constant(MINUS_LOG2_E)))
     return table.recip(pipe, fp32.add(pipe, fp32.constant(1.0), power))
 
@@ -26,7 +26,7 @@ class model:
 
 
 class Sigmoid(PipeUnit):
-    """o = sigmoid(i). One result a cycle; latency 21.
+    """o = sigmoid(i). One result a cycle; latency 23.
 
     Members
     -------

@@ -74,9 +74,9 @@ class Curve:
         return y + (1 << drop - 1) - 1 + (y >> drop & 1) >> drop
 
     def build(self, pipe, u):
-        """Rounded y with `result_bits` fraction bits, unsigned, from a `Staged` u. Latency 5.
+        """(y with `result_bits` fraction bits before its rounding, whether it rounds up), from a `Staged` u. Latency 6.
 
-        Stages: table; c2 * d; t; t * d; the sum and its rounding.
+        Stages: table, twice, because block RAM is slow; c2 * d; t; t * d in two parts; the sum.
         """
         at, (u,) = pipe.align(u)
         assert width_of(u) == self.input_bits
@@ -88,18 +88,24 @@ class Curve:
         pipe.m.submodules += rom
         port = rom.read_port()
         pipe.m.d.comb += [port.addr.eq(u[self.rest_bits:]), port.en.eq(pipe.enable)]
-        row = Staged(port.data, at + 1)
-        c0 = pipe.input(port.data[:widths[0]].as_signed(), at + 1)
-        c1 = pipe.input(port.data[widths[0]:-widths[2]].as_signed(), at + 1)
+        row = pipe.reg(port.data, at + 1).value
+        c0 = pipe.input(row[:widths[0]].as_signed(), at + 2)
+        c1 = pipe.input(row[widths[0]:-widths[2]].as_signed(), at + 2)
         d = pipe.reg(u[:self.rest_bits], at)
-        product = pipe.reg(row.value[-widths[2]:].as_signed() * d.value, at + 1)
+        # Without their sign bits, 18 bits fit a multiplier.
+        rising, convex = (c.min() >= 0 for c in self.coefficients[1:])
+        c2 = row[-widths[2]:-1] if convex else row[-widths[2]:].as_signed()
+        product = pipe.reg(c2 * pipe.delay(d, at + 2), at + 2)
         bend = product.value >> self.rest_bits
-        t = pipe.reg(pipe.delay(c1, at + 2) + bend, at + 2)
-        step = pipe.reg(t.value * pipe.delay(d, at + 3), at + 3)
-        y = pipe.wire((pipe.delay(c0, at + 4) << self.rest_bits) + step.value)
+        t = pipe.reg(pipe.delay(c1, at + 3) + bend, at + 3).value
+        late = pipe.delay(d, at + 4)
+        high = t[17:-1] if rising and convex else t[17:].as_signed()
+        low, high = (pipe.reg(part * late, at + 4).value for part in (t[:17], high))
+        base = (pipe.delay(c0, at + 5) << self.rest_bits) + low
+        y = pipe.reg(Cat(base[:17], base[17:].as_signed() + high).as_signed(), at + 5).value
         drop = F + self.rest_bits - self.result_bits
         up = y[drop - 1] & (y[:drop - 1].any() | y[drop])
-        return pipe.reg((y[drop:] + up)[:self.result_bits + 2], at + 4)
+        return pipe.input(y[drop:][:self.result_bits + 2], at + 6), pipe.input(up, at + 6)
 
 
 CURVES = {
@@ -112,80 +118,85 @@ CURVES = {
 """The four functions; results are in [1, 2] but for log2's [0, 1]."""
 
 
-def pack(pipe, at, sign, field, y):
-    """FP32 of (-1)^sign * y * 2^(field - 127) for y in [1, 2] with 23 fraction bits: flushed, saturated; registered."""
-    wide = pipe.wire(((HdlValue.cast(field) << 23) + y) - (1 << 23))
-    field = wide[23:].as_signed()
-    overflow = pipe.wire(field >= 255)
+def pack(pipe, sign, field, y, up):
+    """FP32 of (-1)^sign * (y + up) * 2^(field - 127) for y + up in [1, 2] with 23 fraction bits: flushed, saturated;
+    behind one register. The sign is a `Staged` or a constant, the others are `Staged`.
+    """
+    at, (sign, field, y, up) = pipe.align(sign, field, y, up)
+    wide = pipe.wire(((HdlValue.cast(field) << 23) - (1 << 23) + y + up)[:31])
+    # The field that comes out is decided beside the carry of the rounding, not after it.
+    before = pipe.wire(HdlValue.cast(field) - 1 + y[23:])
+    carry = pipe.wire(up & y[:23].all())
+    overflow = pipe.wire((before >= 255) | (before == 254) & carry)
+    positive = (before > 0) | (before == 0) & carry
     pipe.flag(overflow, at)
-    magnitude = Mux(overflow, C(fp32.MAX_BITS, 31), wide[:31])
-    return pipe.reg(Mux(field > 0, Cat(magnitude, sign), C(0, 32)), at)
+    magnitude = Mux(overflow, C(fp32.MAX_BITS, 31), wide)
+    return pipe.reg(Mux(positive, Cat(magnitude, sign), C(0, 32)), at)
 
 
 def exp2_fixed(pipe, x):
-    """2^x as FP32 for signed fixed-point x with 24 fraction bits: 0 below 2^-126, saturating above. Latency 6."""
+    """2^x as FP32 for signed fixed-point x with 24 fraction bits: 0 below 2^-126, saturating above. Latency 7."""
     at, (x,) = pipe.align(x)
     assert 25 <= width_of(x) <= 42
-    y = CURVES["exp2"].build(pipe, Staged(x[:24], at))
+    y, up = CURVES["exp2"].build(pipe, Staged(x[:24], at))
     exponent = x[24:].as_signed()
     near = C(-256, signed(10))
     field = Mux(exponent < -256, near, Mux(exponent > 255, C(255, signed(10)), exponent)) + 127
-    field = pipe.delay(pipe.reg(field, at), y.at)
-    return pack(pipe, y.at, C(0, 1), field, y.value)
+    return pack(pipe, C(0, 1), pipe.reg(field, at), y, up)
 
 
 def exp2(pipe, a):
-    """2^a. Latency 8."""
+    """2^a. Latency 9."""
     return exp2_fixed(pipe, fp32.to_fixed(pipe, a, 24, 34))
 
 
 def recip(pipe, a):
-    """1 / a; zero gives +max finite. Latency 6."""
+    """1 / a; zero gives +max finite. Latency 7."""
     at, (a,) = pipe.align(a)
-    y = CURVES["recip"].build(pipe, Staged(a[:23], at))
+    y, up = CURVES["recip"].build(pipe, Staged(a[:23], at))
     # a zero is given an exponent field far out of range, so that it saturates
     field = pipe.reg(Mux(a[23:31].any(), 253 - a[23:31], C(511, signed(11))), at)
     sign = pipe.reg(a[31] & a[23:31].any(), at)
-    return pack(pipe, y.at, pipe.delay(sign, y.at), pipe.delay(field, y.at), y.value)
+    return pack(pipe, sign, field, y, up)
 
 
 def rsqrt(pipe, a):
-    """1 / sqrt(|a|); zero gives +max finite. Latency 6."""
+    """1 / sqrt(|a|); zero gives +max finite. Latency 7."""
     at, (a,) = pipe.align(a)
     # a = m * 2^(2k + r) with m in [1, 2): y = 2 / sqrt(m * 2^r), result y * 2^(-k - 1)
     odd = ~a[23]
-    y = CURVES["rsqrt"].build(pipe, Staged(Cat(a[:23], odd), at))
+    y, up = CURVES["rsqrt"].build(pipe, Staged(Cat(a[:23], odd), at))
     half = a[24:31] + a[23]  # k + 64
     field = pipe.reg(Mux(a[23:31].any(), 190 - half, C(511, signed(11))), at)
-    return pack(pipe, y.at, C(0, 1), pipe.delay(field, y.at), y.value)
+    return pack(pipe, C(0, 1), field, y, up)
 
 
 def log2_fixed(pipe, u, fraction_bits=0):
     """log2(u * 2^-fraction_bits) as FP32 for an unsigned integer u > 0; absolute error at most 2^-22 before the
-    rounding to FP32. Latency 10.
+    rounding to FP32. Latency 12, or 13 if u is wider than 36 bits.
 
     Only the 25 leading bits of u count.
     """
     at, (u,) = pipe.align(u)
     width = width_of(u)
-    shifted, zeros = fp32.normalise(pipe, u, fp32.steps_for(width))
-    shifted = shifted[width - 25:width - 1] if width >= 25 else Cat(C(0, 25 - width), shifted[:width - 1])
-    shifted, zeros = pipe.reg(shifted, at), pipe.reg(zeros, at)
-    exponent = pipe.input((width - 1 - fraction_bits) - zeros.value, at + 1)
-    return _log2(pipe, shifted, exponent)
+    shifted, zeros = fp32.normalise(pipe, u, at)
+    at, shifted = shifted.at, shifted.value
+    mantissa = shifted[width - 25:width - 1] if width >= 25 else Cat(C(0, 25 - width), shifted[:width - 1])
+    exponent = pipe.input((width - 1 - fraction_bits) - zeros.value, at)
+    return _log2(pipe, pipe.input(mantissa, at), exponent)
 
 
 def log2(pipe, a):
-    """log2(a) of a positive FP32, absolute error at most 2^-22 before the rounding to FP32. Latency 9."""
+    """log2(a) of a positive FP32, absolute error at most 2^-22 before the rounding to FP32. Latency 11."""
     at, (a,) = pipe.align(a)
     exponent = Cat(a[23:31], C(0, 1)).as_signed() - 127
     return _log2(pipe, Staged(Cat(C(0, 1), a[:23]), at), Staged(exponent, at))
 
 
 def _log2(pipe, mantissa, exponent):
-    """FP32 of exponent + log2(1 + mantissa / 2^24). Latency 9."""
-    y = CURVES["log2"].build(pipe, mantissa)
-    total = (pipe.delay(exponent, y.at) << LOG2_BITS) + y.value[:LOG2_BITS + 1]
+    """FP32 of exponent + log2(1 + mantissa / 2^24). Latency 11."""
+    y, up = CURVES["log2"].build(pipe, mantissa)
+    total = (pipe.delay(exponent, y.at) << LOG2_BITS) + y.value[:LOG2_BITS + 1] + up.value
     return fp32.from_int(pipe, pipe.reg(total, y.at), -LOG2_BITS)
 
 
@@ -265,7 +276,7 @@ def _unit(name, function, equation, latency):
         getattr(model, function.__name__))})
 
 
-Exp2 = _unit("Exp2", exp2, "2^i", 8)
-Recip = _unit("Recip", recip, "1 / i", 6)
-Rsqrt = _unit("Rsqrt", rsqrt, "1 / sqrt(i), i > 0", 6)
-Log2 = _unit("Log2", log2, "log2(i), i > 0", 9)
+Exp2 = _unit("Exp2", exp2, "2^i", 9)
+Recip = _unit("Recip", recip, "1 / i", 7)
+Rsqrt = _unit("Rsqrt", rsqrt, "1 / sqrt(i), i > 0", 7)
+Log2 = _unit("Log2", log2, "log2(i), i > 0", 11)

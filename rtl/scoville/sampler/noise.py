@@ -68,7 +68,7 @@ class GumbelNoise(wiring.Component):
     """The noise of rows 0, 1, 2 … of one position: ``gumbel(threefry(key=seed, counter=(row, position)))``.
 
     Base 2: the row of the largest ``logit / (T ln 2) + noise`` is a sample of softmax(logit / T).
-    One value a cycle; latency 38 cycles from the command, so the noise is ready before the logits are.
+    One value a cycle; latency 42 cycles from the command, so the noise is ready before the logits are.
 
     Members
     -------

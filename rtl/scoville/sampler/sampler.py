@@ -28,7 +28,7 @@ def sampler_command(config):
 class Sampler(wiring.Component):
     """token = the first row of the largest ``add(mul(logit, invt), noise(row))``, or of the largest logit if invt = 0.
 
-    One row a cycle, as soon as the noise has come (38 cycles after the command). The token follows its last row by
+    One row a cycle, as soon as the noise has come (42 cycles after the command). The token follows its last row by
     8 cycles.
 
     Parameters
