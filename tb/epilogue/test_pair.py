@@ -13,7 +13,7 @@ from scoville.isa import Mode
 
 def latency(config, mode):
     """Cycles from a row, or from the second row of a pair, to its first result."""
-    return 28 + (config.lanes > 1) if mode == Mode.GLU else 8
+    return 30 + (config.lanes > 1) if mode == Mode.GLU else 8
 
 
 class System:

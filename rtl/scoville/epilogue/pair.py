@@ -24,8 +24,8 @@ class PairStage(wiring.Component):
     GLU, rows (g, u): ``o[j] = mul(mul(g, sigmoid(g)), u)``. PLAIN is the rotation by (1, 0), which changes no bit.
     Every operation is FP32 with one rounding.
 
-    One row a cycle in every mode. Latency 8 cycles from a row (ROPE: from the pair's second row); GLU: 29 from a
-    pair's second row, 28 with one lane. Rows of GLU and of other modes never overtake: a row of the one kind waits
+    One row a cycle in every mode. Latency 8 cycles from a row (ROPE: from the pair's second row); GLU: 31 from a
+    pair's second row, 30 with one lane. Rows of GLU and of other modes never overtake: a row of the one kind waits
     at the input until those of the other have left. Two lanes share a sigmoid, since a pair has two cycles.
 
     Parameters
