@@ -15,6 +15,7 @@ K       ?=
 WAVES   ?=
 ALL     ?=
 UNIT    ?= *
+TARGET  ?=
 
 export AMARANTH_USE_YOSYS := builtin
 export SEED WAVES
@@ -57,8 +58,8 @@ sim: icarus $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED
 verilog: $(BIN)/.ready  ## build/<config>/scoville.v, its ports, register map and C header: [CONFIG=kria]
 	@$(BIN)/scoville verilog --config $(CONFIG)
 
-synth: $(BIN)/.ready  ## lint the Verilog and synthesise it for ECP5 and Xilinx: [CONFIG=nano]
-	@$(BIN)/python -m scoville_sim.synth --config $(CONFIG)
+synth: $(BIN)/.ready  ## lint the Verilog and synthesise it for ECP5 and Xilinx: [CONFIG=nano] [TARGET=ecp5|xilinx|gowin]
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.synth --config $(CONFIG) $(if $(TARGET),--target $(TARGET))
 
 bench: $(BIN)/.ready  ## exact cycle counts against benchmarks/baseline.json: [ALL=1, long rows too] [K=text in a row's name]
 	@$(BIN)/python -m scoville_host.benchmark $(if $(ALL),--all) $(if $(K),--rows "$(K)")

@@ -22,6 +22,7 @@ XILINX_LUTS = ("opt_expr -mux_undef -noclkinv; abc -luts 2:2,3,6:5,10,20; clean;
                "opt_lut_ins -tech xilinx")
 TARGETS = {
     "ecp5": "synth_ecp5 -top scoville",
+    "gowin": "synth_gowin -family gw2a -top scoville",
     "xilinx": f"{XILINX} -run begin:map_luts; {XILINX_LUTS}; {XILINX} -run finalize:",
 }
 
@@ -63,7 +64,8 @@ def synthesise(source, target):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default="nano", choices=sorted(CONFIGS))
-    parser.add_argument("--target", default=[], action="append", choices=sorted(TARGETS), help="all by default")
+    parser.add_argument("--target", default=[], action="append", choices=sorted(TARGETS),
+                        help="ecp5 and xilinx by default")
     options = parser.parse_args()
     folder = Path("build") / options.config
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ def main():
     source.write_text(emit(Top(get_config(options.config)), name="scoville"))
     complaints = lint(source)
     print(complaints or f"{options.config}: Verilator -Wall has no complaint", file=sys.stderr)
-    for target in options.target or TARGETS:
+    for target in options.target or ("ecp5", "xilinx"):
         cells = synthesise(source, target)
         print(f"{options.config} on {target}: " + ", ".join(f"{name} {count}" for name, count in sorted(cells.items())))
     return 1 if complaints else 0
