@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import random_tensors, write_huggingface
+from scoville.attention.softmax import Softmax
 from scoville.config import BLOCK, CONFIGS, get_config
+from scoville.epilogue.chain import Chain
+from scoville.epilogue.pair import PairStage
 from scoville_host import cycle_steady
 from scoville_host.benchmark import BASELINE, ROWS
 from scoville_host.cli import main
@@ -80,9 +83,11 @@ def test_memories():
 
 def test_latencies_are_the_documented_ones():
     found = latencies(get_config("kria"))
-    assert found.front + found.plain + found.back == 23  # docs/epilogue.md, Chain
-    assert found.glu == 29 and latencies(replace(get_config("kria"), lanes=1)).glu == 28
-    assert found.quantise == 7 + BLOCK // 8  # 6 + 32 / P, and the router's register
+    assert f"Latency of a plain row: {found.front + found.plain + found.back} cycles" in Chain.__doc__
+    assert f"Latency {found.plain} cycles from a row" in PairStage.__doc__
+    assert f"GLU: {found.glu} from" in PairStage.__doc__
+    assert latencies(replace(get_config("kria"), lanes=1)).glu == found.glu - 1
+    assert found.scores + found.weigh == 19 and "19 cycles from the last score" in Softmax.__doc__
 
 
 def test_extrapolation():
