@@ -165,6 +165,10 @@ int board_serve(Board* board, int fd, const volatile int* stop, uint64_t rest) {
 }
 
 #ifdef SCOVILLE_SDRAM
+uint32_t* board_memory(Board* board) { return board->memory.part.memory.data(); }
+
+uint64_t board_memory_words(const Board* board) { return board->memory.part.memory.size(); }
+
 uint64_t board_memory_errors(const Board* board) { return board->memory.part.errors.size(); }
 
 const char* board_memory_error(const Board* board, uint64_t index) { return board->memory.part.errors[index].c_str(); }

@@ -6,6 +6,7 @@ import termios
 import threading
 import tty
 
+import numpy as np
 from scoville.gating import clock_gating
 from scoville.verilog import emit
 
@@ -26,7 +27,8 @@ _FUNCTIONS = {
     "leds": (ctypes.c_uint32, [_board]),
     "serve": (ctypes.c_int, [_board, ctypes.c_int, ctypes.POINTER(ctypes.c_int), _u64]),
 }
-_SDRAM = {"memory_errors": (_u64, [_board]), "memory_error": (ctypes.c_char_p, [_board, _u64])}
+_SDRAM = {"memory": (ctypes.POINTER(ctypes.c_uint32), [_board]), "memory_words": (_u64, [_board]),
+          "memory_errors": (_u64, [_board]), "memory_error": (ctypes.c_char_p, [_board, _u64])}
 NO_STOP = 0x100  # added to a byte to send: its stop bit is low
 REST = 1 << 20  # clocks without traffic on the line after which the clock waits for the host
 
@@ -50,6 +52,8 @@ class VerilatedBoard:
         library = ctypes.CDLL(str(path))
         self._library = {}
         self._has_sdram = "SCOVILLE_SDRAM" in defines
+        if self._has_sdram:
+            self.word_bytes = board.memory.timing.word_bytes
         for name, (result, arguments) in (_FUNCTIONS | (_SDRAM if self._has_sdram else {})).items():
             function = getattr(library, f"board_{name}")
             function.restype, function.argtypes = result, arguments
@@ -94,6 +98,13 @@ class VerilatedBoard:
     def cycles(self):
         """Clocks since the board was made."""
         return self._call("cycles")
+
+    def load(self, data):
+        """Put bytes into an SDRAM from its first word on, past the board."""
+        words = np.ctypeslib.as_array(self._call("memory"), (self._call("memory_words"),))
+        word_bytes = self.word_bytes
+        data = np.frombuffer(bytes(data) + bytes(-len(data) % word_bytes), f"<u{word_bytes}")
+        words[:len(data)] = data
 
     @property
     def leds(self):

@@ -11,6 +11,8 @@ from scoville.attention.denominator import Denominator
 from scoville.attention.kv_store import KvStore
 from scoville.attention.pages import PageWalker
 from scoville.attention.softmax import Softmax
+from scoville.board.sdram import SdramController
+from scoville.board.sdram_timing import part
 from scoville.control.attend import AttendWalker
 from scoville.control.back_end import BackEnd
 from scoville.control.front_end import FrontEnd
@@ -83,6 +85,7 @@ UNITS = {
     "performance_counters": lambda config: PerformanceCounters(),
     "fault_latch": FaultLatch,
     "register_file": RegisterFile,
+    "sdram_controller": lambda config: SdramController(config, part("as4c16m16sa_7", 90_000_000)),
 }
 """From names to functions that make a unit of a configuration."""
 
