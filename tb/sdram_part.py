@@ -32,7 +32,7 @@ class SdramPart:
         self.refreshes = self.words = self.widest_gap = 0
         self.row = [None] * 4
         self.activated, self.precharged, self.accessed = [LONG_AGO] * 4, [LONG_AGO] * 4, [LONG_AGO] * 4
-        self.refreshed = self.mode_set = self.read_until = self.write_until = LONG_AGO
+        self.refreshed = self.mode_set = self.read_until = self.last_word = LONG_AGO
         self.started = self.all_precharged = False
         self.wrote = [False] * 4  # what the last access of a bank was
         self.burst = 0
@@ -76,7 +76,6 @@ class SdramPart:
         self._rule(bool(dq_oe) == bool(self.writing), "the data pins are driven if and only if a word is written")
         if not self.writing:
             return
-        self._rule(self.now not in self.coming, "a written word meets one that is read")
         address, bank = self.writing.pop(0)
         self.accessed[bank] = self.now
         self.words += 1
@@ -141,9 +140,10 @@ class SdramPart:
         for n, address in enumerate(addresses):
             self.coming[self.now + self.timing.cas_latency + n] = self.memory[address]
         self.read_until = self.now + self.burst
+        self.last_word = self.now + self.timing.cas_latency + self.burst - 1
         self.accessed[ba] = self.now + self.burst - 1
 
     def _write(self, ba, a):
         addresses = self._access(ba, a, True)
-        self._rule(not self.coming or max(self.coming) + 1 < self.now, "no clock between a read's words and a write's")
+        self._rule(self.now > self.last_word + 1, "no clock between a read's words and a write's")
         self.writing = [(address, ba) for address in addresses]
