@@ -59,7 +59,8 @@ def report(found):
     paths = []
     for path in found["critical_paths"]:
         steps = path["path"]
-        blocks = [block_of(end["cell"]) for step in steps for end in (step["from"], step["to"])]
+        blocks = [block_of(end["cell"]) for step in steps for end in (step["from"], step["to"])
+                  if not end["cell"].startswith("$")]  # cells that nextpnr made itself
         paths.append({"ns": round(sum(step["delay"] for step in steps), 2),
                       "clocks": [path["from"], path["to"]],
                       "from": signal_of(steps[0]["from"]["cell"]), "to": signal_of(steps[-1]["to"]["cell"]),

@@ -94,6 +94,7 @@ def test_bitstream_is_reproducible(folder):
     found = json.loads((folder / "build" / "counter" / "fpga.json").read_text())
     assert found["used"]["dsp"][0] >= 1
     assert all(clock["achieved"] >= clock["constraint"] >= 25 for clock in found["clocks"].values())
+    assert "ignoring" not in (folder / "build" / "counter" / "top.tim").read_text()  # a constraint, say
     assert max(clock["constraint"] for clock in found["clocks"].values()) == 50
 
 

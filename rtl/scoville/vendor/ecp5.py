@@ -48,7 +48,9 @@ class Clocks(Elaboratable):
         m = Module()
         m.domains.sync = ClockDomain()
         m.domains.late = ClockDomain(reset_less=True)
-        locked, clock, late = Signal(), Signal(), Signal()
+        locked = Signal()
+        clock = Signal()  # a line each: a name, which the constraint file needs, comes from the assignment
+        late = Signal()
         m.submodules.pll = Instance(
             "EHXPLLL", a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
             p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
