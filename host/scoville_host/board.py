@@ -99,7 +99,8 @@ class BoardBackend:
         self.link, self.need_logits, self.read_logits = link, need_logits, read_logits or need_logits
         self.report, self.quiet = report, quiet
 
-    def generate(self, image, prompt_ids, max_new, *, temperature=0.0, seed=0, stop_ids=(), on_token=None):
+    def generate(self, image, prompt_ids, max_new, *, position=0, temperature=0.0, seed=0, stop_ids=(),
+                 on_token=None):
         """See `runtime.Backend`. `Result.logits` is None if they were not asked for or have no room.
 
         Raises
@@ -109,6 +110,8 @@ class BoardBackend:
         ChipError
             If the board goes away, the upload does not verify, or the chip stops with an error.
         """
+        if position:
+            raise RequestError(f"position is {position}; a board starts with empty pages, so it must be 0")
         driver = Driver(_Bus(self.link), image)
         driver.check()
         logits = self._fit(image, max_new)

@@ -27,6 +27,8 @@ Memory = Annotated[str | None, typer.Option(help="Timing of the simulated memory
 Weights = Annotated[str | None, typer.Option(help="Bring all weights to this format: mxint8, q8_0, q4_0, q4_1 or "
                                                   "mxfp4. Default: as stored; floats become mxint8.")]
 Context = Annotated[int | None, typer.Option(help="Positions to make room for. Default: the model's own, at most 512.")]
+Layers = Annotated[int | None, typer.Option(help="Only so many of the model's first layers. Default: all.")]
+Position = Annotated[int, typer.Option(help="Positions before the prompt that are in the KV cache already.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers of the run to this file.")]
 Trace = Annotated[Path | None, typer.Option(help="Write a Chrome trace of the last tokens (rtl only).")]
 TraceTokens = Annotated[int, typer.Option(help="Passes that make a token, in the trace, counted from the end.")]
@@ -72,6 +74,7 @@ def generate(
     check: Annotated[bool, typer.Option("--check/--no-check", help="Compare rtl or board with golden.")] = True,
     weights: Weights = None,
     context: Context = None,
+    layers: Layers = None,
     memory: Memory = None,
     trace: Trace = None,
     trace_tokens: TraceTokens = 1,
@@ -103,7 +106,7 @@ def generate(
         link = open_board(port, baud, board)
         config = board_config(link, config)
         options = {"link": link, "need_logits": logits_out is not None, "read_logits": check, "quiet": quiet}
-    session = open_session(model, config, weights=weights, context=context, report=report)
+    session = open_session(model, config, weights=weights, context=context, layers=layers, report=report)
     ids = parse_prompt(session, prompt, prompt_ids, raw)
     if not 0 <= seed < 1 << 64:
         raise RequestError(f"seed is {seed}; it must be 0 to 2^64 - 1")
@@ -142,6 +145,7 @@ def compile_(
     config: Config = None,
     weights: Weights = None,
     context: Context = None,
+    layers: Layers = None,
     quiet: Quiet = False,
 ):
     """Compile a model into a memory image.
@@ -155,7 +159,8 @@ def compile_(
     from .session import open_session
 
     report = _reporter(quiet)
-    image = open_session(model, config, weights=weights, context=context, report=report, text=False).image
+    image = open_session(model, config, weights=weights, context=context, layers=layers, report=report,
+                         text=False).image
     image.save(output)
     write_text(output.with_suffix(".lst"), listing(image))
     report(f"wrote {output} and {output.with_suffix('.lst')}")
@@ -174,6 +179,8 @@ def bench(
     check: Annotated[bool, typer.Option("--check/--no-check", help="Compare with the golden model.")] = False,
     weights: Weights = None,
     context: Context = None,
+    layers: Layers = None,
+    position: Position = 0,
     trace: Trace = None,
     trace_tokens: TraceTokens = 1,
     quiet: Quiet = False,
@@ -190,13 +197,13 @@ def bench(
 
     report = _reporter(quiet)
     check_backend(backend, memory)
-    session = open_session(model, config, weights=weights, context=context, report=report, text=False)
+    session = open_session(model, config, weights=weights, context=context, layers=layers, report=report, text=False)
     found = work.bench(session, prompt_tokens, decode_tokens, backend=backend, batch=batch, memory=memory,
-                       check=check, trace=trace, trace_tokens=trace_tokens, report=report)
+                       check=check, trace=trace, trace_tokens=trace_tokens, position=position, report=report)
     if json_out:
         write_json(json_out, found)
     for key in ("cycles", "cycles_per_token", "prefill_cycles", "decode_cycles", "model_bytes_per_token",
-                "bus_utilisation", "mac_utilisation"):
+                "bus_utilisation", "decode_bus_utilisation", "mac_utilisation", "prefill_mac_utilisation"):
         print(f"{key}: {found[key]}")
     print(f"stalls: {_longest(found['stalls'] or {})}")
     for kind, spent in found.get("by_kind", {}).items():
@@ -211,7 +218,7 @@ def predict(
     config: Config = None,
     prompt_tokens: Annotated[int, typer.Option(help="Tokens in the prompt.")] = 16,
     decode_tokens: Annotated[int, typer.Option(help="Tokens to generate.")] = 16,
-    position: Annotated[int, typer.Option(help="Positions before the prompt that are in the KV cache already.")] = 0,
+    position: Position = 0,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change a size of the configuration: rows=8. "
                                                                      "May be repeated.")] = None,
     memory: Memory = None,

@@ -63,8 +63,9 @@ class Driver:
             raise RequestError(f"the chip has a bus of {found[0]} bytes, {found[1]} rows, {found[2]} lanes and "
                                f"activations of {found[3]} bits; the image is for configuration {config.name}")
 
-    def start(self, prompt_length, max_new, *, temperature=0.0, seed=0, stop_ids=(), logits=True, watchdog=0):
-        """Set everything up and start; the prompt is already in memory."""
+    def start(self, prompt_length, max_new, *, position=0, temperature=0.0, seed=0, stop_ids=(), logits=True,
+              watchdog=0):
+        """Set everything up and start; the prompt, and the pages of the positions before it, are in memory."""
         if len(stop_ids) > STOPS:
             raise RequestError(f"{len(stop_ids)} stop tokens; the chip takes {STOPS}")
         for name, value in self.image.registers.items():
@@ -72,6 +73,7 @@ class Driver:
         if not logits:
             self.write("LOGITS", 0)
         self.write("PROMPT_LENGTH", prompt_length)
+        self.write("POSITION", position)
         self.write("MAX_NEW", max_new)
         self.write("STOP_COUNT", len(stop_ids))
         for index, token in enumerate(stop_ids):

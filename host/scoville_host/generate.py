@@ -21,7 +21,7 @@ def matches(result, golden):
 
 
 def generate(session, ids, max_new, *, backend="golden", memory=None, temperature=0.0, seed=0, stop_ids=(), check=True,
-             trace=None, trace_tokens=1, board=None, write=lambda text: None, report=lambda line: None):
+             trace=None, trace_tokens=1, position=0, board=None, write=lambda text: None, report=lambda line: None):
     """Run a prompt on a backend, and on the golden model to compare with.
 
     Parameters
@@ -29,6 +29,7 @@ def generate(session, ids, max_new, *, backend="golden", memory=None, temperatur
     session : `Session`.
     ids : token ids of the prompt.
     check : whether to run the golden model beside any other backend.
+    position : of the prompt's first token; the KV pages before it are filled with `history.fill_history`.
     trace : path of a Chrome trace to write, of the last `trace_tokens` passes that make a token, or None.
     board : for the backend ``board``, the arguments of `BoardBackend` by name.
     write : called with the text (or, without a tokenizer, the token ids) as it comes.
@@ -39,11 +40,11 @@ def generate(session, ids, max_new, *, backend="golden", memory=None, temperatur
     (dict for JSON, `Result`)
     """
     image, tokenizer = session.image, session.tokenizer
-    max_new = check_request(image, ids, max_new, temperature)
+    max_new = check_request(image, ids, max_new, temperature, position)
     check_trace(backend, trace, trace_tokens)
     chosen = get_backend(backend, memory=memory, record=trace is not None, report=report, **(board or {}))
     stream = TextStream(tokenizer) if tokenizer else None
-    settings = {"temperature": temperature, "seed": seed, "stop_ids": tuple(stop_ids)}
+    settings = {"position": position, "temperature": temperature, "seed": seed, "stop_ids": tuple(stop_ids)}
 
     def on_token(token):
         write(stream.add(token) if stream else f"{token} ")
@@ -52,9 +53,10 @@ def generate(session, ids, max_new, *, backend="golden", memory=None, temperatur
     if stream:
         write(stream.finish())
     write("\n")
-    found = summary(image, result, len(ids), backend, tokenizer.decode(result.tokens) if tokenizer else None)
+    found = summary(image, result, len(ids), backend, tokenizer.decode(result.tokens) if tokenizer else None,
+                    position)
     if trace:
-        found["by_kind"] = write_trace(trace, image, result, len(ids), trace_tokens, report)
+        found["by_kind"] = write_trace(trace, image, result, len(ids), trace_tokens, report, position)
     if check and backend != "golden":
         report("checking against the golden model")
         golden = GoldenBackend().generate(image, ids, max_new, **settings)
@@ -72,12 +74,12 @@ def check_trace(backend, trace, tokens):
         raise RequestError(f"--trace-tokens is {tokens}; it must be at least 1")
 
 
-def write_trace(path, image, result, prompt_tokens, tokens, report):
+def write_trace(path, image, result, prompt_tokens, tokens, report, position=0):
     """The Chrome trace of a result, see `trace.chrome_trace`; returns its `by_kind`."""
     from .timeline import Timeline
     from .trace import chrome_trace
 
-    timeline = Timeline(image, result.activity, prompt_tokens, len(result.tokens), tokens)
+    timeline = Timeline(image, result.activity, prompt_tokens, len(result.tokens), tokens, position)
     written = chrome_trace(timeline)
     write_json(path, written)
     short = "; the recording was too short for more" if timeline.cut else ""
@@ -91,8 +93,8 @@ def bench_prompt(vocab, count, seed=1):
 
 
 def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", batch=1, memory=None, check=False, trace=None,
-          trace_tokens=1, report=lambda line: None):
-    """Cycles of a workload: `prompt_tokens` in, `decode_tokens` out, no early stop.
+          trace_tokens=1, position=0, report=lambda line: None):
+    """Cycles of a workload: `prompt_tokens` in from `position` on, `decode_tokens` out, no early stop.
 
     Raises
     ------
@@ -103,10 +105,13 @@ def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", batch=1, memo
         raise RequestError("bench runs on --backend rtl; for a board see scoville generate --backend board --json")
     if batch != 1:
         raise RequestError(f"--batch is {batch}; the chip runs one sequence at a time, so it must be 1")
-    if prompt_tokens < 1 or prompt_tokens + decode_tokens - 1 > session.image.context:
-        raise RequestError(f"{prompt_tokens} prompt and {decode_tokens} decode tokens do not fit a context of "
+    if position < 0:
+        raise RequestError(f"--position is {position}; it must be at least 0")
+    if prompt_tokens < 1 or position + prompt_tokens + decode_tokens - 1 > session.image.context:
+        after = f" after {position} positions" if position else ""
+        raise RequestError(f"{prompt_tokens} prompt and {decode_tokens} decode tokens{after} do not fit a context of "
                            f"{session.image.context} (see --context)")
     ids = bench_prompt(session.image.vocab, prompt_tokens)
     found, _ = generate(session, ids, decode_tokens, backend=backend, memory=memory, check=check, trace=trace,
-                        trace_tokens=trace_tokens, report=report)
+                        trace_tokens=trace_tokens, position=position, report=report)
     return found | {"batch": batch, "memory": memory or DEFAULT_MEMORY}

@@ -19,7 +19,7 @@ LAYERS = 2, 3  # of an outline that are walked; all layers are alike, so the res
 
 def predict_image(image, prompt_tokens, decode_tokens, *, position=0, memory=None):
     """The `Cycles` of a sequence on an `Image`: `prompt_tokens` in from `position` on, `decode_tokens` out."""
-    every = [(position + start, *rest) for start, *rest in passes(prompt_tokens, decode_tokens, image.config.seats)]
+    every = passes(prompt_tokens, decode_tokens, image.config.seats, position)
     return PassCycles(image, memory_of(check_memory(memory or DEFAULT_MEMORY))).sequence(every, prompt_tokens)
 
 
@@ -74,10 +74,6 @@ def _numbers(image, found, prompt_tokens, decode_tokens, position):
     result = Result(tokens=[0] * decode_tokens, logits=np.zeros(0, np.float32), seconds=0.0, cycles=round(found.cycles),
                     prefill_cycles=round(found.prefill), beats=round(found.beats), work=round(found.work),
                     stalls={name: round(count) for name, count in sorted(found.stalls.items())})
-    numbers = summary(image, result, prompt_tokens, "model")
-    # The summary's positions begin at 0; those before the prompt are read by every pass that decodes.
-    numbers["model_bytes_per_token"] += position * image.traffic.kv_bytes
-    cycles = result.decode_cycles / (decode_tokens - 1) if decode_tokens > 1 else result.cycles
-    numbers["bus_utilisation"] = numbers["model_bytes_per_token"] / (cycles * image.config.bus_bytes)
+    numbers = summary(image, result, prompt_tokens, "model", position=position)
     unknown = ("tokens", "text", "sim_seconds", "cycles_per_second", "golden_match")
-    return {key: value for key, value in numbers.items() if key not in unknown} | {"position": position}
+    return {key: value for key, value in numbers.items() if key not in unknown}

@@ -6,6 +6,7 @@ import numpy as np
 
 from .driver import Driver
 from .errors import ChipError, RequestError
+from .history import fill_history
 from .runtime import Result
 
 __all__ = ["DEFAULT_MEMORY", "RtlBackend", "check_memory"]
@@ -45,7 +46,8 @@ class RtlBackend:
         self.timing = check_memory(memory or DEFAULT_MEMORY)
         self.seed, self.waves, self.record, self.report = seed, waves, record, report
 
-    def generate(self, image, prompt_ids, max_new, *, temperature=0.0, seed=0, stop_ids=(), on_token=None):
+    def generate(self, image, prompt_ids, max_new, *, position=0, temperature=0.0, seed=0, stop_ids=(),
+                 on_token=None):
         """See `runtime.Backend`.
 
         Raises
@@ -60,13 +62,14 @@ class RtlBackend:
             with VerilatedChip(image.config, image.base + image.size, timing=self.timing, seed=self.seed,
                                waves=self.waves) as chip:
                 return self._run(chip, image, prompt_ids, max_new, on_token,
-                                 {"temperature": temperature, "seed": seed, "stop_ids": stop_ids})
+                                 {"position": position, "temperature": temperature, "seed": seed, "stop_ids": stop_ids})
         except SimError as error:
             raise ChipError(str(error)) from None
 
     def _run(self, chip, image, prompt_ids, max_new, on_token, settings):
         chip.load(image.base, image.memory)
         chip.load(image.registers["PROMPT"], np.array(prompt_ids, np.uint32))
+        fill_history(image, chip.memory[image.base:], settings["position"])
         driver = Driver(chip, image)
         driver.check()
         if self.record:

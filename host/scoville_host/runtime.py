@@ -45,11 +45,15 @@ class Backend(Protocol):
 
     name: str
 
-    def generate(self, image, prompt_ids, max_new, *, temperature=0.0, seed=0, stop_ids=(), on_token=None) -> Result:
-        """Process the prompt and generate; `on_token` is called with each token as it comes."""
+    def generate(self, image, prompt_ids, max_new, *, position=0, temperature=0.0, seed=0, stop_ids=(),
+                 on_token=None) -> Result:
+        """Process the prompt and generate; `on_token` is called with each token as it comes.
+
+        The prompt begins at `position`; the KV pages before it hold what `history.fill_history` wrote.
+        """
 
 
-def check_request(image, prompt_ids, max_new, temperature=0.0):
+def check_request(image, prompt_ids, max_new, temperature=0.0, position=0):
     """Refuse what no backend could run, and cut `max_new` to the positions that are left.
 
     Returns
@@ -64,6 +68,9 @@ def check_request(image, prompt_ids, max_new, temperature=0.0):
         raise RequestError("the prompt is empty; it must have at least one token")
     if len(prompt_ids) > image.context:
         raise RequestError(f"the prompt has {len(prompt_ids)} tokens; the context is {image.context} (see --context)")
+    if not 0 <= position <= image.context - len(prompt_ids):
+        raise RequestError(f"the prompt begins at position {position}; with {len(prompt_ids)} tokens and a context of "
+                           f"{image.context}, it must be 0 to {image.context - len(prompt_ids)} (see --context)")
     wrong = [token for token in prompt_ids if not 0 <= token < image.vocab]
     if wrong:
         raise RequestError(f"prompt token {wrong[0]} is outside the vocabulary, 0 to {image.vocab - 1}")
@@ -71,7 +78,7 @@ def check_request(image, prompt_ids, max_new, temperature=0.0):
         raise RequestError(f"{max_new} new tokens; it must be at least 1")
     if not 0 <= temperature < float("inf"):
         raise RequestError(f"temperature is {temperature}; it must be 0 (the likeliest token) or above")
-    return min(max_new, image.context - len(prompt_ids) + 1)
+    return min(max_new, image.context - position - len(prompt_ids) + 1)
 
 
 class GoldenBackend:
@@ -79,13 +86,18 @@ class GoldenBackend:
 
     name = "golden"
 
-    def generate(self, image, prompt_ids, max_new, *, temperature=0.0, seed=0, stop_ids=(), on_token=None):
+    def generate(self, image, prompt_ids, max_new, *, position=0, temperature=0.0, seed=0, stop_ids=(),
+                 on_token=None):
         from scoville.golden import GoldenChip
 
+        from .history import fill_history
+
         start = time.perf_counter()
-        chip = GoldenChip(image.config, image.allocate(), image.registers, base=image.base)
+        memory = image.allocate()
+        fill_history(image, memory, position)
+        chip = GoldenChip(image.config, memory, image.registers, base=image.base)
         result = chip.run(list(prompt_ids), max_new, stop_ids=tuple(stop_ids), temperature=temperature, seed=seed,
-                          on_token=on_token)
+                          on_token=on_token, position=position)
         return Result(tokens=list(map(int, result.tokens)), logits=result.logits, seconds=time.perf_counter() - start)
 
 

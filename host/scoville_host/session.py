@@ -1,6 +1,6 @@
 """From names to something that runs: a compiled model, its tokenizer, and the prompt's token ids."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scoville.config import ChipConfig
 
@@ -35,13 +35,14 @@ def find_config(name):
         raise RequestError(str(error)) from None
 
 
-def open_session(model, config=None, *, weights=None, context=None, report=lambda line: None, text=True):
+def open_session(model, config=None, *, weights=None, context=None, layers=None, report=lambda line: None, text=True):
     """Import and compile a model.
 
     Parameters
     ----------
     model : name, directory or file; see `models.resolve`.
     config : name of a configuration, a `ChipConfig`, or None for the first of `DEFAULT_CONFIGS` that the model fits.
+    layers : only so many of the model's first layers; None for all.
     report : called with a line of text about each step.
     text : whether a tokenizer is wanted.
 
@@ -59,6 +60,10 @@ def open_session(model, config=None, *, weights=None, context=None, report=lambd
     name, path = resolve(model, report)
     report(f"reading {path}")
     loaded = load_checkpoint(path, name)
+    if layers is not None:
+        if not 1 <= layers <= loaded.layers:
+            raise RequestError(f"--layers is {layers}; {name} has {loaded.layers}, so it must be 1 to {loaded.layers}")
+        loaded = replace(loaded, layers=layers)
     for chosen in configs:
         try:
             image = compile_model(loaded, chosen, weights=weights, context=context)

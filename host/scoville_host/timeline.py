@@ -53,6 +53,7 @@ class Timeline:
     recorded : (cycles, words, lost) of `VerilatedChip.recorded`, of a whole sequence
     prompt_tokens, generated : tokens in and out
     tokens : how many passes that made a token to show, counted from the end
+    position : of the prompt's first token
 
     Members
     -------
@@ -62,10 +63,10 @@ class Timeline:
     cut : whether the recording was too short for what was asked for
     """
 
-    def __init__(self, image, recorded, prompt_tokens, generated, tokens=1):
+    def __init__(self, image, recorded, prompt_tokens, generated, tokens=1, position=0):
         self.image = image
         at, words, self.cut = recorded[0].astype(np.int64), recorded[1], recorded[2]
-        every = passes(prompt_tokens, generated, image.config.seats)
+        every = passes(prompt_tokens, generated, image.config.seats, position)
         running = unpack(words)["charged"] != STOPPED
         if not running.any():
             raise ValueError("nothing was recorded")

@@ -66,7 +66,8 @@ class GoldenChip:
             address += INSTRUCTION_BYTES
         return program
 
-    def run(self, prompt_ids, max_new_tokens, stop_ids=(), temperature=0.0, seed=0, on_token=None, lanes=None):
+    def run(self, prompt_ids, max_new_tokens, stop_ids=(), temperature=0.0, seed=0, on_token=None, lanes=None,
+            position=0):
         """Process a prompt and generate, until a stop token, the limit, or an error that `status` tells.
 
         Parameters
@@ -77,6 +78,7 @@ class GoldenChip:
         seed : of the sampler
         on_token : called with each token as it comes
         lanes : tokens of the prompt a pass; any value gives the same bits
+        position : of the first prompt token; the memory holds the keys and values of those before it
 
         Returns
         -------
@@ -91,11 +93,12 @@ class GoldenChip:
             while not tokens or (len(tokens) < max_new_tokens and tokens[-1] not in stop_ids):
                 chunk = ids[done:done + lanes]
                 last = done + len(chunk) == len(ids)
-                values = self.forward(chunk, done, last=last)
+                values = self.forward(chunk, position + done, last=last)
                 done += len(chunk)
                 if last:
                     logits.append(values[-1])
-                    tokens.append(sampler.model(values[-1], inverse_temperature(temperature), seed, done - 1))
+                    tokens.append(sampler.model(values[-1], inverse_temperature(temperature), seed,
+                                                position + done - 1))
                     ids.append(tokens[-1])
                     if on_token:
                         on_token(tokens[-1])

@@ -160,6 +160,13 @@ class GoldenMemory:
         return KvPages(k_e8.reshape(*shape, PAGE_TOKENS), k.view(np.int8).reshape(*shape, PAGE_TOKENS, BLOCK),
                        v_e8.reshape(*shape, PAGE_TOKENS), v.view(np.int8).reshape(*shape, BLOCK, PAGE_TOKENS))
 
+    def store(self, instruction, pages):
+        """Write `KvPages` over the first pages of every KV head: the inverse of `pages`."""
+        count, heads, blocks = pages.k_e8.shape[:3]
+        numbers = np.stack([self.page_numbers(instruction, heads, page) for page in range(count)])
+        for part, values in zip(self._parts(blocks), (pages.k_e8, pages.k, pages.v_e8, pages.v), strict=True):
+            self.kv_pool[numbers, part] = values.view(np.uint8).reshape(count, heads, -1)
+
     def append(self, instruction, position, codes, e8, *, value):
         """Write one token's K (or, with `value`, V) of every KV head.
 

@@ -89,6 +89,7 @@ def _map():
         ("PROMPT_LO", "rw", "Address of the prompt: u32 token ids."),
         ("PROMPT_HI", "rw", "High word."),
         ("PROMPT_LENGTH", "rw", "Tokens in the prompt, at least 1."),
+        ("POSITION", "rw", "Positions whose keys and values are in the pages already; the prompt begins there."),
         ("MAX_NEW", "rw", "Tokens to generate, at least 1."),
         ("CONTEXT", "rw", "Positions that the page table has room for."),
         ("STOP_COUNT", "rw", "How many of STOP0..STOP3 end the sequence."),

@@ -279,6 +279,7 @@ class Top(wiring.Component):
             sequence.start.eq(registers.write_control[0] & ~sequence.running),
             sequence.prompt.eq(wide("prompt")),
             sequence.prompt_length.eq(registers.set_prompt_length),
+            sequence.first.eq(registers.set_position),
             sequence.max_new.eq(registers.set_max_new),
             sequence.context.eq(registers.set_context),
             sequence.stop_count.eq(registers.set_stop_count),

@@ -9,6 +9,7 @@ from machine import FAST, SATURATED, Machine
 from scoville.config import get_config
 from scoville_host.checkpoint import load_checkpoint
 from scoville_host.compiler import compile_model
+from scoville_host.history import fill_history
 from scoville_sim import MemoryTiming
 from simulators import run_seed
 
@@ -64,6 +65,21 @@ def test_more_than_a_page(name, length):
     shape = {"layers": 1, "heads": 3, "hidden": 32, "ffn": 32, "vocab": 40}
     image = compiled(get_config(name), **shape)
     check(image, prompt_for(random_llama(**shape), length), 3)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_position(name):
+    """A prompt after positions that are in the pages already, as a common prefix would be."""
+    shape = {"layers": 2, "heads": 4, "kv_heads": 2, "hidden": 80, "head_dim": 40, "ffn": 100}
+    image = compiled(get_config(name), **shape)
+    prompt = prompt_for(random_llama(**shape), 5)
+    wanted = golden(image, prompt, 3, position=45)
+    with Machine(image) as machine:
+        fill_history(image, machine.chip.memory, 45)
+        tokens, logits = machine.run(prompt, 3, position=45)
+        assert tokens == wanted.tokens
+        assert same_bits(logits, wanted.logits)
+    assert not same_bits(wanted.logits, golden(image, prompt, 3).logits)
 
 
 @pytest.mark.slow

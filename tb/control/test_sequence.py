@@ -78,7 +78,7 @@ class System:
             await RisingEdge(self.dut.clk)
             self.dut.pass_done.value = 0
 
-    async def begin(self, prompt, sampled, *, max_new, context, stops=(), stop_count=None):
+    async def begin(self, prompt, sampled, *, max_new, context, first=0, stops=(), stop_count=None):
         dut = self.dut
         self.prompt_at = 4 * self.rng.randrange(MEMORY // 4 - len(prompt) - 64)
         packed = b"".join(token.to_bytes(4, "little") for token in prompt)
@@ -89,7 +89,7 @@ class System:
         self.left = iter(sampled)
         stops = list(stops) + [self.rng.randrange(VOCABULARY) for _ in range(STOPS - len(stops))]
         dut.prompt.value, dut.prompt_length.value = self.prompt_at, len(prompt)
-        dut.max_new.value, dut.context.value = max_new, context
+        dut.max_new.value, dut.context.value, dut.first.value = max_new, context, first
         dut.stops.value = sum(stop << 32 * index for index, stop in enumerate(stops))
         dut.stop_count.value = stop_count or 0
         dut.start.value = 1
@@ -105,12 +105,13 @@ class System:
                 return
         raise AssertionError("the sequence does not end")
 
-    async def check(self, prompt, sampled, *, max_new, context, stops=()):
+    async def check(self, prompt, sampled, *, max_new, context, first=0, stops=()):
         before = len(self.token.received)
-        await self.begin(prompt, sampled, max_new=max_new, context=context, stops=stops, stop_count=len(stops))
+        await self.begin(prompt, sampled, max_new=max_new, context=context, first=first, stops=stops,
+                         stop_count=len(stops))
         await self.end()
         passes, tokens, overrun = SequenceController.model(
-            self.config, prompt, iter(sampled), max_new=max_new, context=context, stops=stops)
+            self.config, prompt, iter(sampled), max_new=max_new, context=context, first=first, stops=stops)
         assert self.passes == passes
         assert self.token.received[before:] == tokens
         assert int(self.dut.generated.value) == len(tokens)
@@ -165,6 +166,22 @@ async def context(dut):
             await system.check(system.tokens(length), system.tokens(4), max_new=4, context=room)
     await system.tb.reset()
     await system.check([], [], max_new=4, context=100)
+
+
+@cocotb.test()
+async def first_position(dut):
+    """A prompt may begin where the pages already hold something; the context counts from position 0."""
+    system = System(dut, 7)
+    seats = system.config.seats
+    await system.start()
+    for first in (1, 31, 32, 1000, (1 << 24) - 2 * seats - 8, 0):
+        for length in (1, seats, seats + 1):
+            await system.check(system.tokens(length), system.tokens(4), max_new=4, context=first + length + 3,
+                               first=first)
+    for first, context in ((100, 101), (1 << 24, 1 << 25)):
+        await system.tb.reset()
+        await system.check(system.tokens(2), system.tokens(2), max_new=2, context=context, first=first)
+        assert int(dut.overrun.value)
 
 
 @cocotb.test()

@@ -49,6 +49,10 @@ def checkpoint(tmp_path):
     (["compile", "--model", "MODEL", "--config", "nano"], "--output"),
     (["bench", "--model", "MODEL", "--batch", "2"], "--batch is 2"),
     (["bench", "--model", "MODEL", "--prompt-tokens", "200"], "do not fit a context of 128"),
+    (["bench", "--model", "MODEL", "--position", "120"], "16 decode tokens after 120 positions do not fit"),
+    (["bench", "--model", "MODEL", "--position", "-1"], "--position is -1"),
+    (["bench", "--model", "MODEL", "--layers", "9"], "--layers is 9; model has 2, so it must be 1 to 2"),
+    (["generate", "--prompt-ids", "1", "--model", "MODEL", "--layers", "0"], "--layers is 0"),
     (["verilog", "--config", "gone"], "unknown configuration 'gone'"),
     (["registers", "--format", "pdf"], "unknown format 'pdf'; there are: md, h"),
 ])

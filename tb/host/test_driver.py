@@ -54,9 +54,9 @@ def chip(image):
 def test_start_writes_everything_and_then_go(image, chip):
     order = []
     write, chip.write = chip.write, lambda address, value: (order.append(address), write(address, value))
-    Driver(chip, image).start(7, 20, temperature=0.5, seed=5 << 32 | 6, stop_ids=(3, 9), watchdog=1000)
+    Driver(chip, image).start(7, 20, position=9, temperature=0.5, seed=5 << 32 | 6, stop_ids=(3, 9), watchdog=1000)
     assert chip["PROGRAM_LO"] | chip["PROGRAM_HI"] << 32 == image.registers["PROGRAM"]
-    assert (chip["PROMPT_LENGTH"], chip["MAX_NEW"], chip["CONTEXT"]) == (7, 20, 128)
+    assert (chip["PROMPT_LENGTH"], chip["MAX_NEW"], chip["CONTEXT"], chip["POSITION"]) == (7, 20, 128, 9)
     assert (chip["STOP_COUNT"], chip["STOP0"], chip["STOP1"], chip["SEED_LO"], chip["SEED_HI"]) == (2, 3, 9, 6, 5)
     assert np.uint32(chip["TEMPERATURE"]).view(np.float32) == np.float32(2 / math.log(2))
     assert order[-1] == address_of("CONTROL") and chip["CONTROL"] == 1

@@ -19,6 +19,7 @@ def image(tmp_path):
 def test_passes():
     assert passes(5, 3, 2) == [(0, 2, False), (2, 2, False), (4, 1, True), (5, 1, True), (6, 1, True)]
     assert passes(2, 1, 4) == [(0, 2, True)]
+    assert passes(3, 2, 2, 10) == [(10, 2, False), (12, 1, True), (13, 1, True)]
 
 
 def test_utilisation_of_a_run_at_the_bus_limit(image):
@@ -30,12 +31,26 @@ def test_utilisation_of_a_run_at_the_bus_limit(image):
     found = summary(image, result, 4, "rtl")
     assert found["bus_utilisation"] == pytest.approx(1)
     assert found["model_bytes_per_token"] == sum(bytes_) / 2
+    assert found["decode_bus_utilisation"] == found["bus_utilisation"]
+    assert found["prefill_mac_utilisation"] == pytest.approx(found["prefill_macs"] / (100 * image.config.multipliers))
     assert found["cycles_per_token"] == cycles / 2
     macs = sum(image.traffic.pass_macs(*each) for each in passes(4, 3, 2))
     assert found["macs"] == macs and found["mac_utilisation"] == pytest.approx(macs / (100 + cycles) / 64)
     assert found["prefill_macs"] + 2 * found["macs_per_token"] == macs
     assert found["prefill_model_bytes"] == sum(image.traffic.pass_bytes(*each) for each in passes(4, 1, 2))
     assert found["cycles_per_second"] == pytest.approx((100 + cycles) / 2)
+
+
+def test_positions_before_the_prompt_are_read_by_every_pass(image):
+    def found(position, generated):
+        result = Result(tokens=[1] * generated, logits=np.zeros((generated, 70), np.float32), seconds=2.0, cycles=200,
+                        prefill_cycles=100, stalls={})
+        return summary(image, result, 4, "rtl", position=position)
+
+    more = found(50, 3)["model_bytes_per_token"] - found(0, 3)["model_bytes_per_token"]
+    assert more == 50 * image.traffic.kv_bytes
+    assert found(50, 3)["position"] == 50
+    assert found(0, 1)["decode_bus_utilisation"] is None
 
 
 def test_macs_do_not_depend_on_lanes(image):

@@ -10,6 +10,7 @@ from scoville.control.front_end import PassState
 __all__ = ["SequenceController"]
 
 STOPS = 4
+POSITION_BITS = 24  # of `PassState`
 
 
 class SequenceController(wiring.Component):
@@ -27,6 +28,7 @@ class SequenceController(wiring.Component):
     -------
     start : In(1)
     prompt, prompt_length, max_new, context, stops, stop_count : In, settings, stable while running
+    first : In(32), position of the prompt's first token; the KV pages hold those before it already
     request, response : the fetch port's streams, {address, beats} and {data, error}
     state : Out(PassState); begin : Out(1), a pass begins
     pass_done : In(1), the back end has reached END
@@ -47,6 +49,7 @@ class SequenceController(wiring.Component):
             "prompt_length": In(32),
             "max_new": In(32),
             "context": In(32),
+            "first": In(32),
             "stops": In(data.ArrayLayout(32, STOPS)),
             "stop_count": In(32),
             "request": Out(stream.Signature(data.StructLayout({"address": config.addr_bits, "beats": 8}))),
@@ -66,21 +69,21 @@ class SequenceController(wiring.Component):
         })
 
     @staticmethod
-    def model(config, prompt, sampled, *, max_new, context, stops=()):
+    def model(config, prompt, sampled, *, max_new, context, first=0, stops=()):
         """(passes, tokens, overrun): dicts of `PassState`, the generated tokens, and whether the context was too short.
 
         Parameters
         ----------
         prompt : list of int
         sampled : iterator of int, what the sampler will say
-        max_new, context : int
+        max_new, context, first : int
         stops : tokens that end the sequence
         """
-        passes, tokens, position = [], [], 0
+        passes, tokens, position = [], [], first
         chunks = [prompt[at:at + config.seats] for at in range(0, len(prompt), config.seats)]
         for index, chunk in enumerate(chunks):
             while True:
-                if position + len(chunk) > context:
+                if position + len(chunk) > context or first >> POSITION_BITS:
                     return passes, tokens, True
                 last = index == len(chunks) - 1
                 passes.append({"tokens": len(chunk), "position": position, "last": int(last), "ids": chunk})
@@ -119,7 +122,7 @@ class SequenceController(wiring.Component):
             with m.State("idle"), m.If(self.start):
                 m.d.sync += [
                     left.eq(self.prompt_length), address.eq(self.prompt), self.generated.eq(0),
-                    state.position.eq(0), state.tokens.eq(0),
+                    state.position.eq(self.first), state.tokens.eq(0),
                 ]
                 m.next = "plan"
             with m.State("plan"):
@@ -163,7 +166,7 @@ class SequenceController(wiring.Component):
             with m.State("admit"):
                 with m.If(self.halt):
                     m.next = "idle"
-                with m.Elif(state.position + state.tokens > self.context):
+                with m.Elif((state.position + state.tokens > self.context) | (self.first >> POSITION_BITS != 0)):
                     m.d.sync += self.overrun.eq(1)
                     m.next = "idle"
                 with m.Else():
