@@ -203,7 +203,8 @@ def bench(
     if json_out:
         write_json(json_out, found)
     for key in ("cycles", "cycles_per_token", "prefill_cycles", "decode_cycles", "model_bytes_per_token",
-                "bus_utilisation", "decode_bus_utilisation", "mac_utilisation", "prefill_mac_utilisation"):
+                "bus_utilisation", "decode_bus_utilisation", "utilisation_of_memory", "mac_utilisation",
+                "prefill_mac_utilisation"):
         print(f"{key}: {found[key]}")
     print(f"stalls: {_longest(found['stalls'] or {})}")
     for kind, spent in found.get("by_kind", {}).items():
@@ -328,6 +329,16 @@ def models():
     for model in MODELS.values():
         state = "" if model.package is None else " (fetched)" if cached_path(model).exists() else " (not fetched yet)"
         print(f"{model.name:<10}{model.doc}{state}")
+
+
+@app.command()
+def memories():
+    """List the simulated memories, and the beats a cycle that each gives a reader at most."""
+    from scoville_sim import MEMORIES
+
+    print(f"{'name':<10}{'limit':>8}{'read latency':>14}")
+    for name, timing in MEMORIES.items():
+        print(f"{name:<10}{timing.limit:>8.4f}{timing.read_latency:>14}")
 
 
 def main(arguments=None):

@@ -43,6 +43,12 @@ class MemoryTiming:
             if not 0 <= stall < 1:
                 raise ValueError(f"stall_{channel} is {stall}; it must be at least 0 and below 1")
 
+    @property
+    def limit(self):
+        """Beats a cycle that a reader gets at most, however many bursts it has in flight."""
+        refresh = self.refresh_cycles / self.refresh_interval if self.refresh_interval else 0
+        return min(1, self.beats / self.period) * (1 - refresh) * (1 - self.stall_r)
+
 
 MEMORIES = {
     # Never in the way: one read and one write beat a cycle.

@@ -108,6 +108,7 @@ def test_unwritable_output(run, checkpoint, tmp_path):
 def test_lists(run):
     assert "kria" in run("configs")[1]
     assert "smollm2" in run("models")[1]
+    assert "ddr4" in run("memories")[1]
     assert "PROMPT_LENGTH" in run("registers")[1]
     assert "#define SCOVILLE_" in run("registers", "--format", "h")[1]
 

@@ -68,6 +68,17 @@ def test_full_throughput(config, share):
     assert chip.read(SUM) == total(chip, 0, beats)
 
 
+@pytest.mark.parametrize("memory", sorted(MEMORIES))
+def test_limit(memory):
+    """A plain stream through the reader gets what the timing says that it gives at most, and no more."""
+    timing = get_memory(memory)
+    chip = make("kria", timing)
+    beats = 16000
+    start(chip, 0, beats)
+    found = beats / chip.run(1_000_000)
+    assert 0.97 * timing.limit <= found <= 1.005 * timing.limit
+
+
 def test_timing():
     """Latency, bandwidth and refresh cost the cycles that they say."""
     def cycles(length, **timing):
