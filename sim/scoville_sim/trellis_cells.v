@@ -1,0 +1,63 @@
+// Own models of the cells of a netlist that nextpnr-ecp5 wrote: what is used here, without delays. An input that
+// nothing drives is 1 in a LUT.
+module TRELLIS_COMB (input A, B, C, D, M, F1, FCI, FXA, FXB, DI0, DI1, WD, WAD0, WAD1, WAD2, WAD3, WRE, WCK,
+                     output F, FCO, OFX);
+  parameter MODE = "LOGIC", INITVAL = 16'h0000, CCU2_INJECT1 = "NO", WREMUX = "WRE", WCKMUX = "WCK";
+  wire a = A !== 1'b0, b = B !== 1'b0, c = C !== 1'b0, d = D !== 1'b0;
+  reg [15:0] memory = INITVAL;
+  wire lut = MODE == "DPRAM" ? memory[{a, c, b, d}] : memory[{d, c, b, a}];
+  wire lut2 = memory[{b, a}];
+  wire inject = CCU2_INJECT1 == "YES";
+  assign F = MODE == "CCU2" ? lut ^ (FCI & ~inject) : lut;
+  assign FCO = lut ? FCI : lut2 & ~inject;
+  assign OFX = FXA === 1'bz ? (M ? F1 : F) : (M ? FXB : FXA);
+  always @(posedge WCK) if (MODE == "DPRAM" && WRE) memory[{WAD3, WAD2, WAD1, WAD0}] <= WD;
+endmodule
+
+module TRELLIS_RAMW (input A0, B0, C0, D0, A1, B1, C1, D1, CLK,
+                     output WADO0, WADO1, WADO2, WADO3, WDO0, WDO1, WDO2, WDO3);
+  assign {WADO3, WADO2, WADO1, WADO0} = {A0, C0, B0, D0};
+  assign {WDO3, WDO2, WDO1, WDO0} = {B1, D1, A1, C1};
+endmodule
+
+module TRELLIS_FF (input CLK, LSR, CE, DI, M, output reg Q);
+  parameter SD = "1", REGSET = "RESET", LSRMUX = "LSR", GSR = "DISABLED", CLKMUX = "CLK", CEMUX = "CE";
+  parameter SRMODE = "LSR_OVER_CE";
+  wire clear = LSR === 1'bz ? 1'b0 : LSRMUX == "INV" ? ~LSR : LSR;
+  wire enable = CEMUX == "1" ? 1'b1 : CEMUX == "INV" ? ~CE : CE;
+  wire next = SD == "1" ? DI : M;
+  initial Q = REGSET == "SET";
+  always @(posedge CLK) if (clear) Q <= REGSET == "SET"; else if (enable) Q <= next;
+endmodule
+
+module TRELLIS_IO (input I, T, IOLDO, IOLTO, output O, inout B);
+  parameter DIR = "INPUT", DATAMUX_MDDR = "PADDO", DATAMUX_ODDR = "PADDO";
+  assign O = B;
+  generate if (DIR == "OUTPUT") assign B = I; endgenerate
+endmodule
+
+module DCCA (input CLKI, CE, output CLKO);
+  assign CLKO = CLKI;
+endmodule
+
+// Without registers, as Yosys infers it. An input that nothing drives is 1, or 0 where its parameter says so.
+module MULT18X18D (input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,
+                   input B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0,
+                   input C17, C16, C15, C14, C13, C12, C11, C10, C9, C8, C7, C6, C5, C4, C3, C2, C1, C0,
+                   input SRIA17, SRIA16, SRIA15, SRIA14, SRIA13, SRIA12, SRIA11, SRIA10, SRIA9, SRIA8, SRIA7, SRIA6, SRIA5, SRIA4, SRIA3, SRIA2, SRIA1, SRIA0,
+                   input SRIB17, SRIB16, SRIB15, SRIB14, SRIB13, SRIB12, SRIB11, SRIB10, SRIB9, SRIB8, SRIB7, SRIB6, SRIB5, SRIB4, SRIB3, SRIB2, SRIB1, SRIB0,
+                   input SOURCEA, SOURCEB, SIGNEDA, SIGNEDB, CLK3, CLK2, CLK1, CLK0, CE3, CE2, CE1, CE0, RST3, RST2, RST1, RST0,
+                   output P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0);
+  parameter A0MUX = "A0", A1MUX = "A1", A2MUX = "A2", A3MUX = "A3", A4MUX = "A4", A5MUX = "A5", A6MUX = "A6", A7MUX = "A7", A8MUX = "A8", A9MUX = "A9", A10MUX = "A10", A11MUX = "A11", A12MUX = "A12", A13MUX = "A13", A14MUX = "A14", A15MUX = "A15", A16MUX = "A16", A17MUX = "A17";
+  parameter B0MUX = "B0", B1MUX = "B1", B2MUX = "B2", B3MUX = "B3", B4MUX = "B4", B5MUX = "B5", B6MUX = "B6", B7MUX = "B7", B8MUX = "B8", B9MUX = "B9", B10MUX = "B10", B11MUX = "B11", B12MUX = "B12", B13MUX = "B13", B14MUX = "B14", B15MUX = "B15", B16MUX = "B16", B17MUX = "B17";
+  parameter C0MUX = "C0", C1MUX = "C1", C2MUX = "C2", C3MUX = "C3", C4MUX = "C4", C5MUX = "C5", C6MUX = "C6", C7MUX = "C7", C8MUX = "C8", C9MUX = "C9", C10MUX = "C10", C11MUX = "C11", C12MUX = "C12", C13MUX = "C13", C14MUX = "C14", C15MUX = "C15", C16MUX = "C16", C17MUX = "C17";
+  parameter REG_INPUTA_CLK = "NONE";
+  parameter REG_INPUTB_CLK = "NONE";
+  parameter REG_PIPELINE_CLK = "NONE";
+  parameter REG_OUTPUT_CLK = "NONE";
+  wire [17:0] a = {A17MUX != "0" && A17 !== 1'b0, A16MUX != "0" && A16 !== 1'b0, A15MUX != "0" && A15 !== 1'b0, A14MUX != "0" && A14 !== 1'b0, A13MUX != "0" && A13 !== 1'b0, A12MUX != "0" && A12 !== 1'b0, A11MUX != "0" && A11 !== 1'b0, A10MUX != "0" && A10 !== 1'b0, A9MUX != "0" && A9 !== 1'b0, A8MUX != "0" && A8 !== 1'b0, A7MUX != "0" && A7 !== 1'b0, A6MUX != "0" && A6 !== 1'b0, A5MUX != "0" && A5 !== 1'b0, A4MUX != "0" && A4 !== 1'b0, A3MUX != "0" && A3 !== 1'b0, A2MUX != "0" && A2 !== 1'b0, A1MUX != "0" && A1 !== 1'b0, A0MUX != "0" && A0 !== 1'b0};
+  wire [17:0] b = {B17MUX != "0" && B17 !== 1'b0, B16MUX != "0" && B16 !== 1'b0, B15MUX != "0" && B15 !== 1'b0, B14MUX != "0" && B14 !== 1'b0, B13MUX != "0" && B13 !== 1'b0, B12MUX != "0" && B12 !== 1'b0, B11MUX != "0" && B11 !== 1'b0, B10MUX != "0" && B10 !== 1'b0, B9MUX != "0" && B9 !== 1'b0, B8MUX != "0" && B8 !== 1'b0, B7MUX != "0" && B7 !== 1'b0, B6MUX != "0" && B6 !== 1'b0, B5MUX != "0" && B5 !== 1'b0, B4MUX != "0" && B4 !== 1'b0, B3MUX != "0" && B3 !== 1'b0, B2MUX != "0" && B2 !== 1'b0, B1MUX != "0" && B1 !== 1'b0, B0MUX != "0" && B0 !== 1'b0};
+  wire signed [18:0] left = {SIGNEDA & a[17], a}, right = {SIGNEDB & b[17], b};
+  wire signed [37:0] product = left * right;
+  assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = product[35:0];
+endmodule

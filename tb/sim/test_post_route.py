@@ -1,0 +1,19 @@
+"""The quantiser, placed and routed for ECP5, against its RTL, cycle by cycle."""
+
+from pathlib import Path
+
+import pytest
+from scoville.config import get_config
+from scoville_sim.post_route import compare
+
+CYCLES = 4000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", ["quantiser"])
+def test_routed_netlist_equals_rtl(unit):
+    # Not in pytest's own folder: YoWASP's tools have a /tmp of their own.
+    folder = Path(__file__).resolve().parents[2] / "build" / "post_route" / f"test-{unit}"
+    compared, differ = compare(unit, get_config("tangnano20k"), folder, CYCLES)
+    assert differ == 0
+    assert compared > CYCLES * 3 // 4
