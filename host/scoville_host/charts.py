@@ -21,7 +21,7 @@ FAMILIES = {
               ["#7a3e00", "#a65500", "#d16c00", "#f08a24", "#f6ad65", "#fbd3ab"]),
     "softmax": (("softmax",), ["#6a1b9a"]),
     "dependency": (("dependency_linear", "dependency_kv", "dependency_attend", "dependency_logits",
-                    "dependency_load"), ["#8e0000", "#b71c1c", "#d84343", "#e57373", "#f2b0b0"]),
+                    "dependency_load", "operands"), ["#8e0000", "#b71c1c", "#d84343", "#e57373", "#f2b0b0", "#f8d4d4"]),
     "pass": (("pass_end", "prompt", "sampling", "fetch", "command", "idle"),
              ["#263238", "#455a64", "#607d8b", "#90a4ae", "#b0bec5", "#cfd8dc"]),
 }

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from amaranth.utils import exact_log2
 
-__all__ = ["BLOCK", "CONFIGS", "PAGE_TOKENS", "TILE_ROWS", "ChipConfig", "get_config"]
+__all__ = ["BLOCK", "CONFIGS", "PAGE_TOKENS", "TILE_ROWS", "VALUES_BEHIND", "ChipConfig", "get_config"]
 
 BLOCK = 32  # values in an activation or weight block
 TILE_ROWS = 32  # output rows that the array accumulates together: rows * interleave
 PAGE_TOKENS = 32  # tokens in a KV page
+VALUES_BEHIND = 3  # pages by which V follows K in the stream: in their shadow the softmax unit works
 
 
 @dataclass(frozen=True, kw_only=True)

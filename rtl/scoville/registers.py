@@ -38,6 +38,7 @@ STALLS = {
     "drain_rms": "1/rms",
     "drain_norm": "the sum of squares: 4 cycles a row",
     "drain_chain": "nothing: one row a cycle leaves; or the command before, in the chain",
+    "operands": "an operand block of a guarded task is still on its way",
     # The array has no task.
     "softmax": "probabilities or shifts are not ready, or the softmax unit takes no scores",
     "dependency_linear": "a LINEAR waits for the instructions before it",

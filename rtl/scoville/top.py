@@ -144,6 +144,7 @@ class Top(wiring.Component):
             decoder.table_data.eq(vectors.table_data),
             operands.address.eq(array.operand_address),
             array.operand_blocks.eq(operands.blocks),
+            array.credit.eq(router.credit),
         ]
 
         # --- array to epilogue and back --------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from cocotb.triggers import ReadOnly, RisingEdge
 from scoville.array.array import DotArray, array_task
 from scoville.array.drain import drain_row
 from scoville.array.lane import Latencies
-from scoville.array.operand import OperandBuffer, operand_depth, operand_write
+from scoville.array.operand import OperandBuffer, credit_bits, operand_depth, operand_write
 from scoville.config import ChipConfig, get_config
 from scoville.numerics import block
 from scoville.weights.decoder import weight_block
@@ -22,7 +22,7 @@ TIGHT = ChipConfig(name="tight", bus_bytes=16, rows=8, lanes=1, operand_blocks=1
 ODD = ChipConfig(name="odd", bus_bytes=16, rows=1, lanes=2, dot_width=8, act_bits=12, operand_blocks=16,
                  max_head_blocks=1)
 CONFIGS = {config.name: config for config in (get_config("nano"), get_config("duo"), get_config("kria"), TIGHT, ODD)}
-STATUS = ("issue", "no_task", "no_weights", "drain_full")
+STATUS = ("issue", "no_task", "no_weights", "no_operands", "drain_full")
 
 
 class Top(wiring.Component):
@@ -35,7 +35,8 @@ class Top(wiring.Component):
             "task": In(stream.Signature(array_task(config))),
             "weights": In(stream.Signature(weight_block(config))),
             "o": Out(stream.Signature(drain_row(config))),
-            "busy": Out(1), "issue": Out(1), "no_task": Out(1), "no_weights": Out(1), "drain_full": Out(1),
+            "credit": In(credit_bits(config)), "busy": Out(1),
+            **{name: Out(1) for name in STATUS},
         })
 
     def elaborate(self, platform):
@@ -51,6 +52,7 @@ class Top(wiring.Component):
             operands.write.payload.eq(self.write.payload),
             operands.address.eq(array.operand_address),
             array.operand_blocks.eq(operands.blocks),
+            array.credit.eq(self.credit),
         ]
         m.d.comb += [getattr(self, name).eq(getattr(array, name)) for name in (*STATUS, "busy")]
         return m
@@ -93,7 +95,7 @@ class Run:
             assert len(high) == 1, high
             self.counts[high[0]] += 1
 
-    def add(self, *, kblocks, tile, clear, rescale=0, drain=1, tag=0, phases=None):
+    def add(self, *, kblocks, tile, clear, rescale=0, drain=1, tag=0, phases=None, need=None):
         """Queue a task with random weights and shifts, and work out what it gives."""
         config, rng = self.config, self.rng
         first, last = phases or sorted(rng.integers(0, config.phases, 2).tolist())
@@ -104,7 +106,8 @@ class Run:
         has_minimum = rng.integers(0, 2)
         self.task.send([harness.pack(array_task(config), {
             "address": address, "kblocks": kblocks, "tile": tile, "clear": clear, "rescale": rescale, "drain": drain,
-            "tag": tag, "shift": shift, "first_phase": first, "last_phase": last})])
+            "tag": tag, "shift": shift, "first_phase": first, "last_phase": last,
+            "guard": need is not None, "need": (need or 0) % (1 << credit_bits(config))})])
         rows = config.rows
         self.weights.send([harness.pack(weight_block(config), {
             "codes": codes[k, row:row + rows].reshape(-1), "has_minimum": has_minimum,
@@ -168,6 +171,31 @@ async def full_throughput(dut):
     first = cycles[-config.interleave] + Latencies(config).result + config.block_cycles + 2
     last = max(first + 31, first + (config.interleave - 1) * config.block_cycles + config.rows - 1)
     assert run.sink.cycles[-1] == last
+
+
+@cocotb.test()
+async def guarded(dut):
+    """Each k-block of a guarded task waits for its operand block; unguarded ones behind it, for nothing more."""
+    run = Run(dut, 5, 0.0)
+    await run.start()
+    config, rng = run.config, run.tb.rng
+    promised = written = 0
+    for kblocks in (3, 1, 4, 2) * 8:  # often enough that the counters wrap
+        mark = len(run.weights.cycles)
+        run.add(kblocks=kblocks, tile=0, clear=1, need=promised)
+        run.add(kblocks=1, tile=0, clear=1)
+        promised += kblocks
+        while written < promised:
+            await run.tb.wait(rng.choice([1, 2, 40]))
+            taken = len(run.weights.cycles) - mark
+            assert taken <= (kblocks - promised + written) * config.interleave
+            dut.credit.value = 1
+            await run.tb.wait(1)
+            dut.credit.value = 0
+            written += 1
+        await run.tb.wait(40 * config.block_cycles * config.phases * kblocks)
+    assert run.counts["no_operands"]
+    await run.check()
 
 
 @cocotb.test()

@@ -3,7 +3,7 @@
 import cocotb
 import harness
 import pytest
-from scoville.array.operand import operand_depth, operand_write
+from scoville.array.operand import credit_bits, operand_depth, operand_write
 from scoville.attention.kv_store import kv_block_layout
 from scoville.config import BLOCK, get_config
 from scoville.epilogue import router
@@ -20,7 +20,7 @@ class System:
         self.source = tb.source("i", stalls)
         self.operand, self.kv = tb.sink("operand", stalls), tb.sink("kv", stalls)
         self.expected = {"operand": [], "kv": []}
-        self.announced = 0
+        self.announced = self.credited = self.credit = 0  # the last: what is to be credited
 
     def info(self, dest):
         """A command's information whose addresses fit the buffer, and its number of blocks a lane."""
@@ -37,6 +37,7 @@ class System:
             "dst": rng.randint(0, spare // 2),
             "lane_token": [rng.randrange(config.seats) for _ in range(lanes)],
             "lane_head": [rng.randint(0, min(255, spare // 2 // blocks)) for _ in range(lanes)],
+            "credit": rng.randrange(1 << credit_bits(config)),
         }
 
     def send(self, dest):
@@ -46,6 +47,10 @@ class System:
         seats = [seat for seat in range(config.seats) if mask >> seat & 1]
         if dest == QuantDest.QUERY:
             seats = list(range(len(seats)))  # tokens fill the seats from 0
+        if dest in (QuantDest.OPERAND, QuantDest.QUERY):
+            self.credit += rows
+        elif dest == QuantDest.ATTENTION:
+            self.credit += info["credit"]
         limit = 127 if dest in (QuantDest.KEY, QuantDest.VALUE) else (1 << config.act_bits - 1) - 1
         for index in range(rows):
             for seat in seats:
@@ -77,6 +82,7 @@ class System:
         while True:
             await self.tb.wait(1)
             self.announced += int(self.dut.probability_done.value)
+            self.credited += int(self.dut.credit.value)
 
 
 @cocotb.test()
@@ -89,6 +95,7 @@ async def every_destination(dut):
     await system.check()
     await system.tb.wait(3)
     assert system.announced == 4
+    assert system.credited == system.credit > 0
     assert not int(dut.busy.value)
     counter.cancel()
 

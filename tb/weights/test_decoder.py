@@ -28,9 +28,9 @@ def command_bytes(config, command):
     if command["kind"] == WeightKind.VECTOR:
         return bus * command["tiles"]
     if command["kind"] == WeightKind.KEY:
-        return align(32 * kblocks, bus) + 1024 * kblocks
+        return 2 * align(32 * kblocks, bus) + 1024 * kblocks
     if command["kind"] == WeightKind.VALUE:
-        return align(32 * command["tiles"], bus) + 1024 * command["tiles"]
+        return 1024 * command["tiles"]
     size = 0
     for first in range(0, kblocks, config.group):
         n = min(config.group, kblocks - first)

@@ -1,14 +1,14 @@
 """The dot array: T lanes of R dot units eat the weight stream, one item at a time."""
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.array.dot_unit import linear
 from scoville.array.drain import Drain, drain_row
 from scoville.array.lane import Lane, Latencies, accumulator_tiles
-from scoville.array.operand import operand_depth, operand_place
+from scoville.array.operand import credit_bits, operand_depth, operand_place
 from scoville.numerics import fp32
 from scoville.numerics.block import block_layout
 from scoville.numerics.pipe import Pipe
@@ -23,7 +23,8 @@ def array_task(config):
     ``address``: operand block of k-block 0; ``first_phase``, ``last_phase``: every weight is used for these, in turn;
     ``tile``: which accumulators; ``clear``: they start from zero;
     ``rescale``: before the first block they are multiplied by 2^-shift of their lane (with one phase);
-    ``drain``: the results leave; ``tag``: where to, 0 the chain, 1 the softmax unit.
+    ``drain``: the results leave; ``tag``: where to, 0 the chain, 1 the softmax unit;
+    ``guard``: k-block k waits until more than ``need`` + k operand blocks (modulo 2^`credit_bits`) have been written.
     """
     return data.StructLayout({
         "address": range(operand_depth(config)),
@@ -35,6 +36,8 @@ def array_task(config):
         "rescale": 1,
         "drain": 1,
         "tag": 1,
+        "guard": 1,
+        "need": credit_bits(config),
         "shift": data.ArrayLayout(8, config.lanes),
     })
 
@@ -50,9 +53,9 @@ class DotArray(wiring.Component):
     acc = acc + (dot * scale + sum * minimum) * 2^(e8 - 127) in the order of k, roundings as in the numerics contract.
 
     Throughput: an item in `block_cycles` cycles a phase, without a bubble between k-blocks, tiles and tasks.
-    A tile that drains waits at its last k-block until the drain has room for it; nothing else stops the array, and the
-    pipeline behind the issue moves in every cycle. Latency: `latency` cycles from an item to its accumulators, and two
-    more to their first row.
+    A tile that drains waits at its last k-block until the drain has room for it, a guarded task for its operands;
+    nothing else stops the array, and the pipeline behind the issue moves in every cycle. Latency: `latency` cycles from
+    an item to its accumulators, and two more to their first row.
 
     Parameters
     ----------
@@ -63,9 +66,10 @@ class DotArray(wiring.Component):
     task : In(stream(array_task))
     weights : In(stream(weight_block))
     operand_address : Out, operand_blocks : In, the operand buffer's read port
+    credit : In, operand blocks that are good from the next cycle on
     o : Out(stream(drain_row))
     busy : Out(1), some accepted task is not done, or its rows have not all left `o`
-    issue, no_task, no_weights, drain_full : Out(1), exactly one is high in each cycle: useful work, or what is missing
+    issue, no_task, no_weights, no_operands, drain_full : Out(1), exactly one is high in each cycle: useful work, or what is missing
     """
 
     def __init__(self, config):
@@ -81,6 +85,8 @@ class DotArray(wiring.Component):
             "no_task": Out(1),
             "no_weights": Out(1),
             "drain_full": Out(1),
+            "no_operands": Out(1),
+            "credit": In(credit_bits(config)),
         })
 
     @property
@@ -117,22 +123,30 @@ class DotArray(wiring.Component):
         # Turn 0 takes the item from the stream, the others use it again.
         turn, phase = Signal(range(config.phases)), Signal(range(config.phases))
         draining, room, accept, go, last_turn, finish = Signal(), Signal(), Signal(), Signal(), Signal(), Signal()
+        # Operand blocks that have been written, and by how many they exceed what this k-block waits for.
+        written = Signal(credit_bits(config))
+        excess = Signal(signed(credit_bits(config)), reset_less=True)
+        here, next_block = Signal(), Signal()
         m.d.comb += [
             draining.eq(task.drain & (k == 0)),
             room.eq(~draining | (group != 0) | drain.available),
-            self.weights.ready.eq(active & room & (slices == 0) & (turn == 0)),
+            here.eq(~task.guard | (excess > 0)),
+            next_block.eq(go & last_turn & (group == config.interleave - 1)),
+            self.weights.ready.eq(active & room & here & (slices == 0) & (turn == 0)),
             accept.eq(self.weights.ready & self.weights.valid),
             go.eq(accept | ((turn != 0) & (slices == 0))),
             phase.eq(task.first_phase + turn),
             last_turn.eq(phase == task.last_phase),
-            finish.eq(go & last_turn & (k == 0) & (group == config.interleave - 1)),
+            finish.eq(next_block & (k == 0)),
             self.task.ready.eq(~active | finish),
             drain.reserve.eq(accept & draining & (group == 0)),
             self.issue.eq(go | (slices != 0)),
             self.no_task.eq(~self.issue & ~active),
             self.drain_full.eq(~self.issue & active & ~room),
-            self.no_weights.eq(~self.issue & active & room),
+            self.no_operands.eq(~self.issue & active & room & ~here),
+            self.no_weights.eq(~self.issue & active & room & here),
         ]
+        m.d.sync += [written.eq(written + self.credit), excess.eq(excess + self.credit - next_block)]
         with m.If(go):
             m.d.sync += [slices.eq(config.block_cycles - 1), turn.eq(Mux(last_turn, 0, turn + 1))]
             with m.If(last_turn):
@@ -143,7 +157,7 @@ class DotArray(wiring.Component):
             m.d.sync += slices.eq(slices - 1)
         with m.If(self.task.ready):
             m.d.sync += [active.eq(self.task.valid), task.eq(self.task.payload), k.eq(self.task.p.kblocks - 1),
-                         group.eq(0), start.eq(1)]
+                         group.eq(0), start.eq(1), excess.eq(written + self.credit - self.task.p.need)]
 
         # The item, and the operand address that goes with it
         item = Signal(weight_block(config), reset_less=True)

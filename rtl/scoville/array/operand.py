@@ -4,14 +4,21 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.config import VALUES_BEHIND
 from scoville.numerics.block import block_layout
 
-__all__ = ["OperandBuffer", "operand_depth", "operand_place", "operand_write"]
+__all__ = ["OperandBuffer", "credit_bits", "operand_depth", "operand_place", "operand_write"]
 
 
 def operand_depth(config):
-    """Blocks in a bank, of one phase: the compiler's, then two pages of probability blocks."""
-    return config.operand_blocks + 2 * config.max_head_blocks
+    """Blocks in a bank, of one phase: the compiler's, then the probability blocks of the pages on their way."""
+    return config.operand_blocks + (VALUES_BEHIND + 1) * config.max_head_blocks
+
+
+def credit_bits(config):
+    """Bits that count operand blocks, modulo: results are promised in the order in which they are written, and between
+    those promised and those that a waiting task needs there are never more than two instructions' blocks."""
+    return config.operand_blocks.bit_length() + 2
 
 
 def operand_place(config):

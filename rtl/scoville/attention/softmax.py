@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 
 from scoville.array.drain import drain_row
 from scoville.attention.denominator import FRACTION_BITS, SUM_BITS, Denominator
-from scoville.config import BLOCK, PAGE_TOKENS
+from scoville.config import BLOCK, PAGE_TOKENS, VALUES_BEHIND
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import Pipe
 
@@ -202,8 +202,9 @@ class Softmax(wiring.Component):
         config = self.config
         lanes = config.lanes
         header_beats = -(-BLOCK * config.max_head_blocks // config.bus_bytes)
-        m.submodules.exponents = exponents = fifo.SyncFIFOBuffered(width=config.bus_bits, depth=2 * header_beats)
-        m.submodules.shifts = shifts = fifo.SyncFIFOBuffered(width=8 * lanes, depth=2)
+        m.submodules.exponents = exponents = fifo.SyncFIFOBuffered(
+            width=config.bus_bits, depth=(VALUES_BEHIND + 1) * header_beats)
+        m.submodules.shifts = shifts = fifo.SyncFIFOBuffered(width=8 * lanes, depth=VALUES_BEHIND + 1)
         m.d.comb += [
             exponents.w_data.eq(self.exponents.payload), exponents.w_en.eq(self.exponents.valid),
             self.exponents.ready.eq(exponents.w_rdy),

@@ -72,6 +72,7 @@ def stall_reasons(m, units):
         "drain_rms": full & ~scores & ~chain.busy & waits(chain.command) & (next_command.lane_scale == LaneScale.RMS),
         "drain_norm": full & ~scores & norm,
         "drain_chain": full & ~scores,
+        "operands": array.no_operands,
         "softmax": full | no_task & back.waiting_softmax,
         "dependency_linear": depends(Opcode.LINEAR, Dest.OPERAND),
         "dependency_kv": depends(Opcode.LINEAR, Dest.QUERY, Dest.KEY, Dest.VALUE),

@@ -1,12 +1,14 @@
 """The attention walker: one ATTEND instruction as a run of key, value and softmax work."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from scoville.array.array import array_task
+from scoville.array.operand import credit_bits
 from scoville.attention.softmax import softmax_command_layout
-from scoville.config import PAGE_TOKENS, TILE_ROWS
+from scoville.config import PAGE_TOKENS, TILE_ROWS, VALUES_BEHIND
 from scoville.control.front_end import PAGE_SHIFT, PassState
 from scoville.epilogue.chain import LaneScale, chain_command
 from scoville.epilogue.quantiser import quantiser_command
@@ -20,12 +22,13 @@ __all__ = ["AttendWalker"]
 class AttendWalker(wiring.Component):
     """Walks KV heads, then passes of T (token, query head) pairs, then pages.
 
-    The keys of page n + 1 go to the array before the values of page n, so that the softmax unit works on a page while
-    the array is busy with another: K0, K1 V0, K2 V1, …, V(last). The front end reads in the same order.
+    The values follow the keys `VALUES_BEHIND` pages later, whatever head the pages are of, so that the softmax unit
+    works on a page while the array is busy with others: K0, K1, K2, K3 V0, K4 V1, …. The front end reads in the same
+    order. Scores may be guarded: those of a KV head then wait for its group's queries.
 
     The queries of pass n are in phase n mod P, and so are its probabilities: a pass has one phase.
 
-    Throughput: T + 6 cycles a pass, and 3 or 4 a page and a block of the head, all in the shadow of the array's work.
+    Throughput: T + 1 cycles a pass, 7 a page and one a block of the head, all in the shadow of the array's work.
 
     Parameters
     ----------
@@ -39,6 +42,8 @@ class AttendWalker(wiring.Component):
     task : Out(stream), to the array
     shift : In(stream), from the softmax unit, one item a page
     probability_done : In(1)
+    guard : In(1), scores wait for their queries; `need` : In, the operand blocks promised before those
+    kv_blocks : Out, query blocks of a KV head
     waiting_softmax : Out(1)
     """
 
@@ -54,11 +59,14 @@ class AttendWalker(wiring.Component):
             "task": Out(stream.Signature(array_task(config))),
             "shift": In(stream.Signature(data.ArrayLayout(8, config.lanes))),
             "probability_done": In(1),
+            "guard": In(1),
+            "need": In(credit_bits(config)),
+            "kv_blocks": Out(credit_bits(config)),
             "waiting_softmax": Out(1),
         })
 
     @staticmethod
-    def model(config, fields, state, shifts):
+    def model(config, fields, state, shifts, guard=None):
         """The commands and tasks of one ATTEND: lists of dicts by port name.
 
         Parameters
@@ -66,54 +74,68 @@ class AttendWalker(wiring.Component):
         fields : dict of the instruction, as `isa.decode` returns it
         state : dict of `PassState`
         shifts : iterator of what the softmax unit says, a list [T] a page
+        guard : the operand blocks promised before the queries, or None if nothing has to wait for them
 
         The fields of a lane outside the mask are not meaningful.
         """
         blocks, group, tokens = fields["head_blocks"], fields["group"], state["tokens"]
         pages = (state["position"] + tokens - 1) // PAGE_TOKENS + 1
+        passes = -(-tokens * group // config.lanes)
         out = {name: [] for name in ("softmax", "decoder", "quantiser", "chain", "task")}
-        for kv_head in range(fields["kv_heads"]):
-            for number in range(-(-tokens * group // config.lanes)):
-                turn, phase = divmod(number, config.phases)
-                phases = {"first_phase": phase, "last_phase": phase}
-                pairs = range(number * config.lanes, (number + 1) * config.lanes)
-                token = [min(n // group, tokens) for n in pairs]
-                mask = sum((t < tokens) << lane for lane, t in enumerate(token))
-                info = {"head_blocks": blocks, "lane_token": [t % config.seats for t in token],
-                        "lane_head": [(kv_head * group + n % group) % 256 for n in pairs]}
-                seats = {"mask": mask << phase * config.lanes} | phases
+        behind = []  # pages whose values are due
+
+        def values():
+            page, slot, phases, seats, info = behind.pop(0)
+            last = page == pages - 1
+            out["decoder"].append({"kind": WeightKind.VALUE.value, "tiles": blocks, "kblocks": 1})
+            if last:
+                out["quantiser"].append({
+                    "source": 0, "blocks": blocks, "kv8": 0, **seats,
+                    "info": info | {"dest": QuantDest.ATTENTION.value, "dst": fields["dst"]}})
+                out["chain"].append({
+                    "source": 0, "rows": blocks * TILE_ROWS, "bias": 0, "mode": 0, **seats,
+                    "lane_scale": LaneScale.ATTENTION.value, "residual_add": 0, "residual_store": 0,
+                    "norm": 0, "logits": 0})
+            shift = next(shifts)
+            out["task"] += [{
+                "address": slot + part, "kblocks": 1, "tile": part, **phases, "clear": int(page == 0),
+                "rescale": int(page > 0), "drain": int(last), "tag": 0, "guard": 0, "shift": shift}
+                for part in range(blocks)]
+
+        units = [(kv_head, number, page) for kv_head in range(fields["kv_heads"]) for number in range(passes)
+                 for page in range(pages)]
+        for unit, (kv_head, number, page) in enumerate(units):
+            turn, phase = divmod(number, config.phases)
+            phases = {"first_phase": phase, "last_phase": phase}
+            pairs = range(number * config.lanes, (number + 1) * config.lanes)
+            token = [min(n // group, tokens) for n in pairs]
+            mask = sum((t < tokens) << lane for lane, t in enumerate(token))
+            info = {"head_blocks": blocks, "lane_token": [t % config.seats for t in token],
+                    "lane_head": [(kv_head * group + n % group) % 256 for n in pairs],
+                    "credit": group * blocks if number == passes - 1 else 0}
+            seats = {"mask": mask << phase * config.lanes} | phases
+            slot = config.operand_blocks + unit % (VALUES_BEHIND + 1) * config.max_head_blocks
+            if page == 0:
                 out["softmax"].append({
                     "scale": fields["softmax_scale"], "pages": pages, "head_blocks": blocks, "mask": mask,
                     "positions": [state["position"] + t for t in token]})
-                for page in range(pages + 1):  # keys of a page, then values of the page before
-                    if page < pages:
-                        probability = config.operand_blocks + page % 2 * config.max_head_blocks
-                        out["decoder"].append({
-                            "kind": WeightKind.KEY.value, "tiles": 1, "kblocks": blocks, "code_bits8": 1,
-                            "scale_format": ScaleFormat.E8M0.value, "minimum": 0})
-                        out["quantiser"].append({
-                            "source": 1, "blocks": blocks, "kv8": 0, **seats,
-                            "info": info | {"dest": QuantDest.PROBABILITY.value, "dst": probability}})
-                        out["task"].append({
-                            "address": fields["src"] + (kv_head * group + turn) * blocks, "kblocks": blocks, **phases,
-                            "tile": config.max_head_blocks, "clear": 1, "rescale": 0, "drain": 1, "tag": 1})
-                    if page:
-                        last = page == pages
-                        probability = config.operand_blocks + (page - 1) % 2 * config.max_head_blocks
-                        out["decoder"].append({"kind": WeightKind.VALUE.value, "tiles": blocks, "kblocks": 1})
-                        if last:
-                            out["quantiser"].append({
-                                "source": 0, "blocks": blocks, "kv8": 0, **seats,
-                                "info": info | {"dest": QuantDest.ATTENTION.value, "dst": fields["dst"]}})
-                            out["chain"].append({
-                                "source": 0, "rows": blocks * TILE_ROWS, "bias": 0, "mode": 0, **seats,
-                                "lane_scale": LaneScale.ATTENTION.value, "residual_add": 0, "residual_store": 0,
-                                "norm": 0, "logits": 0})
-                        shift = next(shifts)
-                        out["task"] += [{
-                            "address": probability + part, "kblocks": 1, "tile": part, **phases,
-                            "clear": int(page == 1), "rescale": int(page > 1), "drain": int(last), "tag": 0,
-                            "shift": shift} for part in range(blocks)]
+            out["decoder"].append({
+                "kind": WeightKind.KEY.value, "tiles": 1, "kblocks": blocks, "code_bits8": 1,
+                "scale_format": ScaleFormat.E8M0.value, "minimum": 0})
+            out["quantiser"].append({
+                "source": 1, "blocks": blocks, "kv8": 0, **seats,
+                "info": info | {"dest": QuantDest.PROBABILITY.value, "dst": slot}})
+            need = {} if guard is None else {
+                "need": (guard + (kv_head + 1) * group * blocks - blocks) % (1 << credit_bits(config))}
+            out["task"].append({
+                "address": fields["src"] + (kv_head * group + turn) * blocks, "kblocks": blocks, **phases, **need,
+                "guard": int(guard is not None), "tile": config.max_head_blocks, "clear": 1, "rescale": 0, "drain": 1,
+                "tag": 1})
+            behind.append((page, slot, phases, seats, info))
+            if len(behind) > VALUES_BEHIND:
+                values()
+        while behind:
+            values()
         return out
 
     def elaborate(self, platform):
@@ -141,23 +163,41 @@ class AttendWalker(wiring.Component):
 
         pages = Signal(24)
         key_page = Signal(24)
-        value_page = Signal(24)
         part = Signal(4)
         query = Signal(12)  # operand address of this pass's query blocks
-        last_value = Signal()
-        ready_pages = Signal(2)  # pages whose probability blocks are in the operand buffer
+        need = Signal(credit_bits(config))  # what the scores of this KV head wait for
+        all_keys, last_key, last_pass = Signal(), Signal(), Signal()
+        slot, value_slot = Signal(range(VALUES_BEHIND + 1)), Signal(range(VALUES_BEHIND + 1))
+        ready_pages = Signal(range(VALUES_BEHIND + 2))  # pages whose probability blocks are in the operand buffer
         used_page = Signal()
         m.d.comb += [
             pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1),
-            last_value.eq(value_page + 1 == pages),
+            last_key.eq(key_page + 1 == pages),
+            last_pass.eq(token == state.tokens),
+            self.kv_blocks.eq(group * blocks),
         ]
         with m.If(self.probability_done & ~used_page):
             m.d.sync += ready_pages.eq(ready_pages + 1)
         with m.If(~self.probability_done & used_page):
             m.d.sync += ready_pages.eq(ready_pages - 1)
 
-        def probability_blocks(page):
-            return config.operand_blocks + page[0] * config.max_head_blocks
+        # The pages whose values are due, with all that their commands need.
+        unit_layout = data.StructLayout({
+            "first": 1, "last": 1, "last_pass": 1, "phase": range(config.phases), "mask": lanes,
+            "lane_token": lane_token.shape(), "lane_head": lane_head.shape()})
+        m.submodules.behind = behind = SyncFIFO(width=unit_layout.size, depth=VALUES_BEHIND + 1)
+        ours, due = Signal(unit_layout), data.View(unit_layout, behind.r_data)
+        m.d.comb += [
+            ours.first.eq(key_page == 0), ours.last.eq(last_key), ours.last_pass.eq(last_pass), ours.phase.eq(phase),
+            ours.mask.eq(mask), ours.lane_token.eq(lane_token), ours.lane_head.eq(lane_head),
+            behind.w_data.eq(ours),
+        ]
+        now = Signal(unit_layout)  # the page that the commands are about
+        keys = Signal()
+        m.d.comb += now.eq(Mux(keys, ours.as_value(), due.as_value()))
+
+        def probability_blocks(slot):
+            return config.operand_blocks + slot * config.max_head_blocks
 
         m.d.comb += [
             self.softmax.p.scale.eq(field(word, Opcode.ATTEND, "softmax_scale")),
@@ -166,25 +206,23 @@ class AttendWalker(wiring.Component):
             self.softmax.p.positions.eq(positions),
             self.softmax.p.mask.eq(mask),
             self.chain.p.rows.eq(blocks * TILE_ROWS),
-            self.chain.p.mask.eq(mask << phase * lanes),
-            self.chain.p.first_phase.eq(phase),
-            self.chain.p.last_phase.eq(phase),
-            self.task.p.first_phase.eq(phase),
-            self.task.p.last_phase.eq(phase),
             self.chain.p.lane_scale.eq(LaneScale.ATTENTION),
             self.quantiser.p.blocks.eq(blocks),
-            self.quantiser.p.mask.eq(mask << phase * lanes),
-            self.quantiser.p.first_phase.eq(phase),
-            self.quantiser.p.last_phase.eq(phase),
             self.quantiser.p.info.head_blocks.eq(blocks),
-            self.quantiser.p.info.lane_token.eq(lane_token),
-            self.quantiser.p.info.lane_head.eq(lane_head),
+            self.quantiser.p.info.lane_token.eq(now.lane_token),
+            self.quantiser.p.info.lane_head.eq(now.lane_head),
+            self.quantiser.p.info.credit.eq(Mux(now.last_pass, self.kv_blocks, 0)),
         ]
+        for command in (self.chain.p, self.quantiser.p):
+            m.d.comb += command.mask.eq(now.mask << now.phase * lanes)
+        for command in (self.chain.p, self.quantiser.p, self.task.p):
+            m.d.comb += [command.first_phase.eq(now.phase), command.last_phase.eq(now.phase)]
 
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [kv_head.eq(0), first_head.eq(0), token.eq(0), in_group.eq(0), lane.eq(0), phase.eq(0),
-                             query.eq(src)]
+                             query.eq(src), key_page.eq(0), part.eq(0), all_keys.eq(0), slot.eq(0), value_slot.eq(0),
+                             need.eq(self.need + self.kv_blocks - blocks)]
                 with m.If(self.i.valid):
                     m.next = "seat"
             with m.State("seat"):
@@ -205,7 +243,6 @@ class AttendWalker(wiring.Component):
                     m.next = "open"
             with m.State("open"):
                 m.d.comb += self.softmax.valid.eq(1)
-                m.d.sync += [key_page.eq(0), value_page.eq(0), part.eq(0)]
                 with m.If(self.softmax.ready):
                     m.next = "keys"
             with m.State("keys"):
@@ -222,15 +259,17 @@ class AttendWalker(wiring.Component):
                     m.next = "probability"
             with m.State("probability"):
                 m.d.comb += [
+                    keys.eq(1),
                     self.quantiser.valid.eq(1),
                     self.quantiser.p.source.eq(1),
                     self.quantiser.p.info.dest.eq(QuantDest.PROBABILITY),
-                    self.quantiser.p.info.dst.eq(probability_blocks(key_page)),
+                    self.quantiser.p.info.dst.eq(probability_blocks(slot)),
                 ]
                 with m.If(self.quantiser.ready):
                     m.next = "score"
             with m.State("score"):
                 m.d.comb += [
+                    keys.eq(1),
                     self.task.valid.eq(1),
                     self.task.p.address.eq(query),
                     # Not a tile of the head's: between a page's values and the next one's, those hold the sums.
@@ -239,13 +278,34 @@ class AttendWalker(wiring.Component):
                     self.task.p.clear.eq(1),
                     self.task.p.drain.eq(1),
                     self.task.p.tag.eq(1),
+                    self.task.p.guard.eq(self.guard),
+                    self.task.p.need.eq(need),
                 ]
                 with m.If(self.task.ready):
-                    m.d.sync += key_page.eq(key_page + 1)
-                    with m.If((key_page == 0) & (pages != 1)):
-                        m.next = "keys"
-                    with m.Else():
-                        m.next = "values"
+                    m.d.comb += behind.w_en.eq(1)
+                    m.d.sync += [key_page.eq(key_page + 1), slot.eq(slot + 1)]
+                    with m.If(last_key):
+                        m.d.sync += [key_page.eq(0), phase.eq(phase + 1)]
+                        with m.If(phase == config.phases - 1):
+                            m.d.sync += query.eq(query + blocks)
+                        with m.If(last_pass):
+                            # The next KV head's queries begin where a full set of `group` passes would end.
+                            m.d.sync += [
+                                kv_head.eq(kv_head + 1), first_head.eq(first_head + group), token.eq(0), in_group.eq(0),
+                                phase.eq(0), query.eq(src + (first_head + group) * blocks),
+                                need.eq(need + self.kv_blocks), all_keys.eq(kv_head + 1 == kv_heads),
+                            ]
+                    m.next = "behind"
+            with m.State("behind"):
+                with m.If(all_keys & ~behind.r_rdy):
+                    m.d.comb += self.i.ready.eq(1)
+                    m.next = "idle"
+                with m.Elif(all_keys | (behind.level > VALUES_BEHIND)):
+                    m.next = "values"
+                with m.Elif(key_page == 0):
+                    m.next = "seat"
+                with m.Else():
+                    m.next = "keys"
             with m.State("values"):
                 m.d.comb += [
                     self.decoder.valid.eq(1),
@@ -255,7 +315,7 @@ class AttendWalker(wiring.Component):
                     self.decoder.p.kblocks.eq(1),
                 ]
                 with m.If(self.decoder.ready):
-                    with m.If(last_value):
+                    with m.If(due.last):
                         m.next = "output"
                     with m.Else():
                         m.next = "weigh"
@@ -277,39 +337,18 @@ class AttendWalker(wiring.Component):
                 m.d.comb += [
                     self.task.valid.eq(self.shift.valid & (ready_pages != 0)),
                     self.waiting_softmax.eq(~self.task.valid),
-                    self.task.p.address.eq(probability_blocks(value_page) + part),
+                    self.task.p.address.eq(probability_blocks(value_slot) + part),
                     self.task.p.kblocks.eq(1),
                     self.task.p.tile.eq(part),
-                    self.task.p.clear.eq(value_page == 0),
-                    self.task.p.rescale.eq(value_page != 0),
-                    self.task.p.drain.eq(last_value),
+                    self.task.p.clear.eq(due.first),
+                    self.task.p.rescale.eq(~due.first),
+                    self.task.p.drain.eq(due.last),
                     self.task.p.shift.eq(self.shift.payload),
                 ]
                 with m.If(self.task.valid & self.task.ready):
                     m.d.sync += part.eq(part + 1)
                     with m.If(part + 1 == blocks):
-                        m.d.comb += [self.shift.ready.eq(1), used_page.eq(1)]
-                        m.d.sync += [part.eq(0), value_page.eq(value_page + 1)]
-                        with m.If(last_value):
-                            m.next = "next"
-                        with m.Elif(key_page < pages):
-                            m.next = "keys"
-                        with m.Else():
-                            m.next = "values"
-            with m.State("next"):
-                m.d.sync += phase.eq(phase + 1)
-                with m.If(phase == config.phases - 1):
-                    m.d.sync += query.eq(query + blocks)
-                with m.If(token < state.tokens):
-                    m.next = "seat"
-                with m.Elif(kv_head + 1 < kv_heads):
-                    # The next KV head's queries begin where a full set of `group` passes would end.
-                    m.d.sync += [
-                        kv_head.eq(kv_head + 1), first_head.eq(first_head + group), token.eq(0), in_group.eq(0),
-                        phase.eq(0), query.eq(src + (first_head + group) * blocks),
-                    ]
-                    m.next = "seat"
-                with m.Else():
-                    m.d.comb += self.i.ready.eq(1)
-                    m.next = "idle"
+                        m.d.comb += [self.shift.ready.eq(1), used_page.eq(1), behind.r_en.eq(1)]
+                        m.d.sync += [part.eq(0), value_slot.eq(value_slot + 1)]
+                        m.next = "behind"
         return m

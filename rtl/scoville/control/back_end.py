@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.array.array import array_task
+from scoville.array.operand import credit_bits
 from scoville.attention.kv_store import store_command_layout
 from scoville.attention.softmax import softmax_command_layout
 from scoville.config import TILE_ROWS
@@ -25,11 +26,26 @@ _QUANT_DEST = {Dest.OPERAND: QuantDest.OPERAND, Dest.QUERY: QuantDest.QUERY, Des
                Dest.VALUE: QuantDest.VALUE}
 
 
+def promise(config, board, dst, blocks):
+    """Note that the next results are `blocks` operand blocks from `dst` on (None: nobody can wait for them singly)."""
+    promised = board.get("promised", 0)
+    board.update(base=promised, dst=dst, blocks=blocks, promised=(promised + blocks) % (1 << credit_bits(config)))
+
+
+def guarded(board, fields):
+    """What an instruction's first k-block needs, if it is to wait for its operands block by block, or None."""
+    if not fields["wait"] or board.get("dst") != fields["src"]:
+        return None
+    return board["base"] if fields.get("kblocks", 0) <= board["blocks"] else None
+
+
 class BackEnd(wiring.Component):
     """Pops instructions and drives the datapath; nothing in it knows a model.
 
     An instruction first sends its commands (decoder, chain, quantiser …), each to the unit's queue, then its array
-    tasks. The next instruction follows at once unless it says `wait`: then the datapath must be `quiet`.
+    tasks. The next instruction follows at once unless it says `wait`. Where it reads what the last instruction before
+    it writes to the operand buffer, its tasks are guarded, and the array takes each block as it comes; else the
+    datapath must be `quiet` before it starts.
 
     Throughput: 4 cycles an instruction, one more a tile of a LINEAR, two more a token of ROPE and EMBED.
 
@@ -83,7 +99,7 @@ class BackEnd(wiring.Component):
         })
 
     @staticmethod
-    def model(config, program, state, shifts, *, dump_base=0, seed=0, invt=0):
+    def model(config, program, state, shifts, *, dump_base=0, seed=0, invt=0, board=None):
         """The commands and tasks of the instructions of a pass: lists of dicts by port name, meaningful fields only.
 
         Parameters
@@ -92,7 +108,9 @@ class BackEnd(wiring.Component):
         state : dict of `PassState`
         shifts : as for `AttendWalker.model`
         dump_base, seed, invt : int, as the ports
+        board : dict, what earlier passes promised to the operand buffer; brought up to date
         """
+        board = {} if board is None else board
         out = {name: [] for name in (*COMMANDS, "softmax", "task")}
         tokens = state["tokens"]
         everyone = (1 << tokens) - 1
@@ -101,7 +119,9 @@ class BackEnd(wiring.Component):
             f = decode(word.to_bytes(INSTRUCTION_BYTES, "little"))
             opcode = f["opcode"]
             if opcode is Opcode.ATTEND:
-                for name, items in AttendWalker.model(config, f, state, shifts).items():
+                guard = guarded(board, f)
+                promise(config, board, f["dst"], f["kv_heads"] * f["group"] * f["head_blocks"])
+                for name, items in AttendWalker.model(config, f, state, shifts, guard=guard).items():
                     out[name] += items
             elif opcode is Opcode.LINEAR:
                 dest, logits, kv8 = f["dest"], f["dest"] == Dest.LOGITS, f["dest"] in (Dest.KEY, Dest.VALUE)
@@ -128,8 +148,12 @@ class BackEnd(wiring.Component):
                     out["kv"].append({
                         "value": int(dest == Dest.VALUE), "table": f["table"], "table_stride": f["table_stride"],
                         "position": state["position"], "head_blocks": f["head_blocks"], "blocks": f["tiles"] * tokens})
+                guard = guarded(board, f)
                 out["task"] += [{"address": f["src"], "kblocks": f["kblocks"], "tile": 0, "clear": 1, "rescale": 0,
-                                 "drain": 1, "tag": 0} | phases] * f["tiles"]
+                                 "drain": 1, "tag": 0, "guard": int(guard is not None)} | phases
+                                | ({} if guard is None else {"need": guard})] * f["tiles"]
+                if dest in (Dest.OPERAND, Dest.QUERY):
+                    promise(config, board, f["dst"], out["quantiser"][-1]["blocks"])
             else:
                 beats = f["bytes"] // config.bus_bytes
                 for seat in range(1 if opcode is Opcode.LOAD else tokens):
@@ -148,6 +172,7 @@ class BackEnd(wiring.Component):
                     out["quantiser"].append({
                         "source": 0, "blocks": f["rows"] // TILE_ROWS, "mask": 1 << seat, "kv8": 0, "half": 0, **phases,
                         "info": {"dest": QuantDest.OPERAND.value, "dst": f["dst"]}})
+                    promise(config, board, None, f["rows"] // TILE_ROWS)
         return out
 
     def _payloads(self, m, word, seat):
@@ -260,12 +285,33 @@ class BackEnd(wiring.Component):
         seat = Signal(range(config.seats + 1))
         tiles = Signal(20)
         self._payloads(m, word, seat)
-        m.d.comb += [self.opcode.eq(opcode), self.dest.eq(dest)]
 
         m.submodules.walker = walker = AttendWalker(config)
+
+        # The last results that were promised to the operand buffer: how many before them, where, and how many.
+        promised, base = Signal(credit_bits(config)), Signal(credit_bits(config))
+        results, result_blocks, countable = Signal(12), Signal(12), Signal()
+        promise, promised_blocks = Signal(), Signal(12)
+        with m.If(promise):
+            m.d.sync += [base.eq(promised), promised.eq(promised + promised_blocks), result_blocks.eq(promised_blocks),
+                         results.eq(field(word, Opcode.LINEAR, "dst")), countable.eq(opcode != Opcode.EMBED)]
+        waits = field(word, Opcode.END, "wait")
+        guard, guarded, need = Signal(), Signal(), Signal(credit_bits(config))
+        m.d.comb += [
+            guard.eq(countable & (field(word, Opcode.LINEAR, "src") == results) & (
+                (opcode == Opcode.ATTEND)
+                | (opcode == Opcode.LINEAR) & (field(word, Opcode.LINEAR, "kblocks") <= result_blocks))),
+            promised_blocks.eq(self.quantiser.p.blocks),
+        ]
+        attend_blocks = Signal(12)
+        m.d.comb += attend_blocks.eq(field(word, Opcode.ATTEND, "kv_heads") * walker.kv_blocks)
+        m.d.comb += [self.opcode.eq(opcode), self.dest.eq(dest)]
+
         m.d.comb += [
             walker.i.payload.eq(word),
             walker.state.eq(state),
+            walker.guard.eq(guarded),
+            walker.need.eq(need),
             walker.shift.payload.eq(self.shift.payload),
             walker.shift.valid.eq(self.shift.valid),
             self.shift.ready.eq(walker.shift.ready),
@@ -299,17 +345,19 @@ class BackEnd(wiring.Component):
                 with m.If(self.i.valid):
                     m.next = "order"
             with m.State("order"):
-                m.d.sync += [seat.eq(0), tiles.eq(0)]
+                m.d.sync += [seat.eq(0), tiles.eq(0), guarded.eq(waits & guard), need.eq(base)]
                 with m.If(opcode == Opcode.END):
                     m.d.comb += self.waiting.eq(1)
                     with m.If(self.quiet & self.settled):
                         m.d.comb += self.done.eq(1)
                         m.next = "take"
-                with m.Elif(field(word, Opcode.END, "wait") & ~self.quiet):
+                with m.Elif(waits & ~guard & ~self.quiet):
                     m.d.comb += self.waiting.eq(1)
                 with m.Elif(opcode == Opcode.ATTEND):
+                    m.d.comb += [promise.eq(1), promised_blocks.eq(attend_blocks)]
                     m.next = "attend"
                 with m.Else():
+                    m.d.comb += promise.eq(is_linear & ((dest == Dest.OPERAND) | (dest == Dest.QUERY)))
                     m.d.sync += [due[name].eq(needed[name]) for name in COMMANDS]
                     m.next = "command"
             with m.State("command"):
@@ -319,6 +367,7 @@ class BackEnd(wiring.Component):
                     with m.If(port.ready):
                         m.d.sync += due[name].eq(0)
                 with m.If(~any_due):
+                    m.d.comb += promise.eq(opcode == Opcode.EMBED)
                     with m.If(is_linear):
                         m.next = "tiles"
                     with m.Elif((opcode != Opcode.LOAD) & (seat + 1 != state.tokens)):
@@ -333,6 +382,8 @@ class BackEnd(wiring.Component):
                     self.task.p.kblocks.eq(field(word, Opcode.LINEAR, "kblocks")),
                     self.task.p.clear.eq(1),
                     self.task.p.drain.eq(1),
+                    self.task.p.guard.eq(guarded),
+                    self.task.p.need.eq(need),
                 ]
                 with m.If(self.task.ready):
                     m.d.sync += tiles.eq(tiles + 1)

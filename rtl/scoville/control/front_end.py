@@ -1,15 +1,16 @@
 """The front end: walks the program ahead of the array and tells the stream reader what to read."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from scoville.config import BLOCK, PAGE_TOKENS
+from scoville.config import BLOCK, PAGE_TOKENS, VALUES_BEHIND
 from scoville.control.instruction_fetch import instruction_layout
 from scoville.control.legality import is_legal, legal_signal
 from scoville.isa import INSTRUCTION_BYTES, Dest, Opcode, decode, field
 
-__all__ = ["FrontEnd", "PassState", "page_part_beats"]
+__all__ = ["FrontEnd", "PassState", "page_beats"]
 
 PAGE_SHIFT = PAGE_TOKENS.bit_length() - 1
 
@@ -24,11 +25,11 @@ def PassState(config):
     })
 
 
-def page_part_beats(config, head_blocks):
-    """Beats of the K part (or the V part) of a KV page: exponents padded to the bus, then codes."""
+def page_beats(config, head_blocks):
+    """Beats of a KV page up to V's codes (both parts' exponents, each padded to the bus, and K's codes), and of V's codes."""
     header = (head_blocks * BLOCK + config.bus_bytes - 1) >> (config.bus_bytes.bit_length() - 1)
     codes = head_blocks * (BLOCK * BLOCK // config.bus_bytes)
-    return header + codes
+    return (header << 1) + codes, codes
 
 
 class FrontEnd(wiring.Component):
@@ -38,7 +39,7 @@ class FrontEnd(wiring.Component):
     it reads KV pages, the KV store must have written all that earlier instructions append to them. An illegal
     instruction or an unmapped page halts it until reset; neither is passed on.
 
-    Throughput: 4 cycles an instruction, 2 more a token's row, 4 and the walk more a page.
+    Throughput: 4 cycles an instruction, 2 more a token's row, 6 and the walk more a page.
 
     Parameters
     ----------
@@ -118,22 +119,23 @@ class FrontEnd(wiring.Component):
                     address = (f["address"] + row * f["stride"]) % (1 << config.addr_bits)
                     descriptors.append((address, f["bytes"] // config.bus_bytes))
             else:
-                beats = page_part_beats(config, f["head_blocks"])
+                key_beats, value_beats = page_beats(config, f["head_blocks"])
+                values = []  # V's codes of the pages whose keys have been asked for
                 pages = (state["position"] + state["tokens"] - 1) // PAGE_TOKENS + 1
                 for head in range(f["kv_heads"]):
                     row = f["table"] + head * f["table_stride"]
                     for _ in range(-(-state["tokens"] * f["group"] // config.lanes)):
-                        values = []  # keys are read a page ahead of values
                         for page in range(pages):
                             lookups.append((row, page))
                             address, fault = found(row, page)
                             if fault:
                                 return forwarded, descriptors, lookups, ("fault", row)
-                            descriptors.append((address, beats))
-                            values.append((address + beats * config.bus_bytes, beats))
-                            if page:
-                                descriptors.append(values[page - 1])
-                        descriptors.append(values[-1])
+                            descriptors.append((address, key_beats))
+                            values.append(((address + key_beats * config.bus_bytes) % (1 << config.addr_bits),
+                                           value_beats))
+                            if len(values) > VALUES_BEHIND:
+                                descriptors.append(values.pop(0))
+                descriptors += values
         return forwarded, descriptors, lookups, ("end", None)
 
     def elaborate(self, platform):
@@ -172,13 +174,17 @@ class FrontEnd(wiring.Component):
         head = Signal(8)
         page = Signal(24)
         table_row = Signal(config.addr_bits, reset_less=True)
-        found = Signal(config.addr_bits, reset_less=True)  # this page, and the one before it
-        before = Signal(config.addr_bits, reset_less=True)
+        found = Signal(config.addr_bits, reset_less=True)
         pages = Signal(24)
-        part_beats = Signal(16)
+        key_beats, value_beats = Signal(16), Signal(16)
+        # The pages whose values are still to be read.
+        m.submodules.values = values = SyncFIFO(width=config.addr_bits, depth=VALUES_BEHIND + 1)
+        all_keys = Signal()
         m.d.comb += [
             pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1),
-            part_beats.eq(page_part_beats(config, field(word, Opcode.ATTEND, "head_blocks"))),
+            *(signal.eq(beats) for signal, beats in zip(
+                (key_beats, value_beats), page_beats(config, field(word, Opcode.ATTEND, "head_blocks")), strict=True)),
+            values.w_data.eq(found + (key_beats << bus_shift)),
             self.lookup.p.row.eq(table_row),
             self.lookup.p.page.eq(page),
             self.o.payload.eq(word),
@@ -251,7 +257,7 @@ class FrontEnd(wiring.Component):
                         m.next = "lane"
             with m.State("appended"):
                 m.d.comb += self.waiting_kv.eq(1)
-                m.d.sync += [page.eq(0), served.eq(0)]
+                m.d.sync += [page.eq(0), served.eq(0), all_keys.eq(0)]
                 with m.If((appends == 0) & ~self.kv_busy):
                     m.next = "look_up"
             with m.State("look_up"):
@@ -261,7 +267,7 @@ class FrontEnd(wiring.Component):
             with m.State("found"):
                 m.d.comb += self.found.ready.eq(1)
                 with m.If(self.found.valid):
-                    m.d.sync += [found.eq(self.found.p.address), before.eq(found)]
+                    m.d.sync += found.eq(self.found.p.address)
                     with m.If(self.found.p.fault):
                         m.d.sync += [self.fault.eq(1), self.fault_address.eq(table_row)]
                         m.next = "halted"
@@ -271,44 +277,38 @@ class FrontEnd(wiring.Component):
                 m.d.comb += [
                     self.descriptor.valid.eq(1),
                     self.descriptor.p.address.eq(found),
-                    self.descriptor.p.beats.eq(part_beats),
+                    self.descriptor.p.beats.eq(key_beats),
                 ]
                 with m.If(self.descriptor.ready):
+                    m.d.comb += values.w_en.eq(1)
                     m.d.sync += page.eq(page + 1)
-                    with m.If(page == 0):
-                        with m.If(pages == 1):
-                            m.d.sync += before.eq(found)
-                            m.next = "values"
-                        with m.Else():
-                            m.next = "look_up"
-                    with m.Else():
-                        m.next = "values"
-            with m.State("values"):  # of the page before, or of the last page once all keys are read
-                m.d.comb += [
-                    self.descriptor.valid.eq(1),
-                    self.descriptor.p.address.eq(before + (part_beats << bus_shift)),
-                    self.descriptor.p.beats.eq(part_beats),
-                ]
-                with m.If(self.descriptor.ready):
-                    with m.If(page < pages):
-                        m.next = "look_up"
-                    with m.Elif((page == pages) & (pages != 1)):
-                        m.d.sync += [before.eq(found), page.eq(page + 1)]
-                        m.next = "values"
-                    with m.Else():
-                        m.d.sync += page.eq(0)
-                        with m.If(served + config.lanes < pairs):
-                            m.d.sync += served.eq(served + config.lanes)
-                            m.next = "look_up"
-                        with m.Elif(head + 1 < field(word, Opcode.ATTEND, "kv_heads")):
+                    with m.If(page + 1 == pages):
+                        m.d.sync += [page.eq(0), served.eq(served + config.lanes)]
+                        with m.If(served + config.lanes >= pairs):
                             m.d.sync += [
-                                head.eq(head + 1), served.eq(0),
+                                served.eq(0), head.eq(head + 1),
                                 table_row.eq(table_row + field(word, Opcode.ATTEND, "table_stride")),
                             ]
-                            m.next = "look_up"
-                        with m.Else():
-                            m.next = "take"
+                            with m.If(head + 1 == field(word, Opcode.ATTEND, "kv_heads")):
+                                m.d.sync += all_keys.eq(1)
+                    m.next = "behind"
+            with m.State("behind"):
+                with m.If(all_keys & ~values.r_rdy):
+                    m.next = "take"
+                with m.Elif(all_keys | (values.level > VALUES_BEHIND)):
+                    m.next = "values"
+                with m.Else():
+                    m.next = "look_up"
+            with m.State("values"):
+                m.d.comb += [
+                    self.descriptor.valid.eq(1),
+                    self.descriptor.p.address.eq(values.r_data),
+                    self.descriptor.p.beats.eq(value_beats),
+                    values.r_en.eq(self.descriptor.ready),
+                ]
+                with m.If(self.descriptor.ready):
+                    m.next = "behind"
             with m.State("halted"):
                 pass
-        assert len(self.descriptor.p.beats) >= len(part_beats)
+        assert len(self.descriptor.p.beats) >= len(key_beats)
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from scoville.array.operand import operand_depth, operand_write
+from scoville.array.operand import credit_bits, operand_depth, operand_write
 from scoville.attention.kv_store import kv_block_layout
 from scoville.config import BLOCK
 from scoville.numerics.block import block_layout
@@ -29,6 +29,7 @@ def quant_info(config):
         "dst": 12,
         "group": 8,  # QUERY: query heads of a KV head
         "head_blocks": 4,
+        "credit": credit_bits(config),  # ATTENTION: blocks of all tokens that are complete with this command
         "lane_token": data.ArrayLayout(range(max(2, config.seats)), config.lanes),  # ATTENTION: the token's seat
         "lane_head": data.ArrayLayout(8, config.lanes),  # ATTENTION: absolute head
     })
@@ -69,6 +70,7 @@ class Router(wiring.Component):
     i : In(stream(quantised_block))
     operand : Out(stream(operand_write))
     kv : Out(stream(kv_block_layout))
+    credit : Out, blocks of the operand buffer that are good from the next cycle on, see `credit_bits`
     probability_done : pulses in the cycle in which the last block of a PROBABILITY command is written
     busy : a block waits at the input or at an output
     """
@@ -79,6 +81,7 @@ class Router(wiring.Component):
             "i": In(stream.Signature(quantised_block(config))),
             "operand": Out(stream.Signature(operand_write(config))),
             "kv": Out(stream.Signature(kv_block_layout(config))),
+            "credit": Out(credit_bits(config)),
             "probability_done": Out(1),
             "busy": Out(1),
         })
@@ -123,11 +126,13 @@ class Router(wiring.Component):
                 m.d.comb += [seat.eq(came), address.eq(info.dst + item.index)]
 
         full, to_kv, announce = Signal(), Signal(), Signal()
+        credit = Signal.like(self.credit)
         operand, kv = self.operand.payload, self.kv.payload
         m.d.comb += [
             self.i.ready.eq(~full | Mux(to_kv, self.kv.ready, self.operand.ready)),
             self.operand.valid.eq(full & ~to_kv),
             self.kv.valid.eq(full & to_kv),
+            self.credit.eq(Mux(self.operand.valid & self.operand.ready, credit, 0)),
             self.probability_done.eq(self.operand.valid & self.operand.ready & announce),
             self.busy.eq(full | self.i.valid),
             kv.seat.eq(Cat(operand.bank[:lane_bits], operand.phase)),
@@ -145,6 +150,8 @@ class Router(wiring.Component):
                 operand.address.eq(address[:(operand_depth(config) - 1).bit_length()]),
                 operand.block.eq(item.block),
                 to_kv.eq((info.dest == QuantDest.KEY) | (info.dest == QuantDest.VALUE)),
+                credit.eq(Mux(info.dest == QuantDest.ATTENTION, Mux(item.last, info.credit, 0),
+                              item.lane_last & ((info.dest == QuantDest.OPERAND) | (info.dest == QuantDest.QUERY)))),
                 announce.eq((info.dest == QuantDest.PROBABILITY) & item.last),
                 kv.kv_head.eq(head),
                 kv.part.eq(part),

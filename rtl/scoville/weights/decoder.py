@@ -19,8 +19,8 @@ class WeightKind(enum.Enum, shape=2):
 
     VECTOR = 0  # forwarded as they are
     LINEAR = 1  # tiles of groups of k-blocks, each group behind a header of scales and minimums
-    KEY = 2  # the K part of a KV page: one tile whose one header has the scales of all its k-blocks
-    VALUE = 3  # the V part: a header of exponents, forwarded, then tiles of one k-block with scale 1
+    KEY = 2  # a KV page up to V's codes: one tile whose header has the scales of all its k-blocks, then V's exponents
+    VALUE = 3  # the rest of the page: tiles of one k-block with scale 1
 
 
 class WeightCommand(data.Struct):
@@ -84,7 +84,7 @@ class WeightDecoder(wiring.Component):
     command : In(stream(WeightCommand)), taken one command ahead of its first beat
     i : In(stream(bus_bits)), beats
     vector : Out(stream(bus_bits)), the beats of VECTOR
-    exponents : Out(stream(bus_bits)), the exponent bytes of VALUE
+    exponents : Out(stream(bus_bits)), V's exponent bytes, from the end of KEY
     o : Out(stream(weight_block))
     table_en, table_data : In, write the code table: 16 signed bytes, code 0 lowest
     waiting : Out(1), could take a beat, and there is none
@@ -134,8 +134,7 @@ class WeightDecoder(wiring.Component):
         elif kind is WeightKind.KEY:
             tiles, group, fmt, minimum, bits8 = 1, kblocks, ScaleFormat.E8M0, 0, 1
         elif kind is WeightKind.VALUE:
-            position = -(-tiles * BLOCK // config.bus_bytes)
-            kblocks, fmt, minimum, bits8, result["exponents"] = 1, ScaleFormat.NONE, 0, 1, beats[:position]
+            kblocks, fmt, minimum, bits8 = 1, ScaleFormat.NONE, 0, 1
 
         def take(size):
             nonlocal position
@@ -157,6 +156,8 @@ class WeightDecoder(wiring.Component):
             raw = take(TILE_ROWS * n * BLOCK // (1 if bits8 else 2))
             codes.append(raw.view(np.int8) if bits8 else
                          np.asarray(table, np.int8)[np.stack([raw & 15, raw >> 4], -1)].reshape(-1))
+        if kind is WeightKind.KEY:
+            result["exponents"], position = beats[position:], position + -(-kblocks * BLOCK // config.bus_bytes)
         assert kind is WeightKind.VECTOR or position == len(beats)
 
         def join(parts, *shape, dtype):
@@ -224,11 +225,13 @@ class WeightDecoder(wiring.Component):
         left = Signal(24, reset_less=True)  # beats of the phase after this one
         index = Signal(range(max(2, self._slot_beats())), reset_less=True)  # beat of the phase
         slot, first = Signal(), Signal(reset_less=True)
-        take, last, done, accept = Signal(), Signal(), Signal(), Signal()
+        take, last, codes_end, done, accept = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             take.eq(self.i.valid & self.i.ready),
             last.eq(take & (left == 0)),
-            done.eq(last & ((phase == Phase.VECTOR) | (phase == Phase.CODES) & (rest == 0) & (tiles == 1))),
+            codes_end.eq(last & (phase == Phase.CODES) & (rest == 0) & (tiles == 1)),
+            done.eq((last & ((phase == Phase.VECTOR) | (phase == Phase.EXPONENTS)))
+                    | (codes_end & (command.kind != WeightKind.KEY))),
             accept.eq((phase == Phase.IDLE) | done),
             self.command.ready.eq(accept),
             self.waiting.eq(self.i.ready & ~self.i.valid),
@@ -248,8 +251,6 @@ class WeightDecoder(wiring.Component):
         with m.If(last):
             m.d.sync += index.eq(0)
             with m.Switch(phase):
-                with m.Case(Phase.EXPONENTS):
-                    m.d.comb += begin.eq(1)
                 with m.Case(Phase.SCALES):
                     with m.If(command.minimum):
                         m.d.sync += [phase.eq(Phase.MINIMUMS), left.eq(self._header_beats(n, Const(1)) - 1)]
@@ -258,7 +259,11 @@ class WeightDecoder(wiring.Component):
                 with m.Case(Phase.MINIMUMS):
                     m.d.comb += begin_codes.eq(1)
                 with m.Case(Phase.CODES):
-                    m.d.comb += begin.eq(~done)
+                    with m.If(codes_end):
+                        m.d.sync += [phase.eq(Phase.EXPONENTS),
+                                     left.eq(self._header_beats(command.kblocks, Const(0)) - 1)]
+                    with m.Else():
+                        m.d.comb += begin.eq(1)
                     with m.If(rest == 0):
                         m.d.sync += tiles.eq(tiles - 1)
         with m.If(accept):
@@ -267,8 +272,6 @@ class WeightDecoder(wiring.Component):
                 m.d.sync += [command.eq(head), tiles.eq(head.tiles), index.eq(0), rest.eq(0)]
                 with m.If(head.kind == WeightKind.VECTOR):
                     m.d.sync += [phase.eq(Phase.VECTOR), left.eq(head.tiles - 1)]
-                with m.Elif(head.kind == WeightKind.VALUE):
-                    m.d.sync += [phase.eq(Phase.EXPONENTS), left.eq(self._header_beats(head.tiles, Const(0)) - 1)]
                 with m.Else():
                     m.d.comb += begin.eq(1)
         half = source.scale_format == ScaleFormat.FP16
