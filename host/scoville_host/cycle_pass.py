@@ -16,7 +16,7 @@ QUEUE = 2  # cycles through a queue
 DISPATCH = 4  # from the cycle in which an instruction may begin to the first beat that the decoder takes for it
 RESULT = 1  # from a block in the operand buffer to the cycle in which an instruction that waited for it begins
 WAITS = {Dest.KEY: "dependency_kv", Dest.VALUE: "dependency_kv", Dest.LOGITS: "dependency_logits"}
-SEAT = 4  # the attention walker's steps between two sets of lanes, beside one a lane
+SEAT = 4  # the attention walker's steps between two sets of seats, beside one a seat
 
 
 class PassTimer:
@@ -193,13 +193,14 @@ class PassTimer:
         for head in range(fields["kv_heads"]):
             row = fields["table"] + head * fields["table_stride"]
             pairs = self.tokens * fields["group"]
-            for served in range(0, pairs, config.lanes):
-                self._heads(fields, row, min(config.lanes, pairs - served))
+            for served in range(0, pairs, config.seats):
+                self._heads(fields, row, min(config.seats, pairs - served))
         self.back = self.walk + 1
 
-    def _heads(self, fields, row, lanes):
-        """One set of lanes over all pages: K0, K1 V0, K2 V1, …"""
-        self.walk += self.config.lanes + SEAT - 1
+    def _heads(self, fields, row, seats):
+        """One set of seats over all pages: K0, K1 V0, K2 V1, …"""
+        self.walk += self.config.seats + SEAT - 1
+        self.phases = -(-seats // self.config.lanes)
         scored = []
         for page in range(self.pages + 1):
             if page < self.pages:
@@ -209,7 +210,7 @@ class PassTimer:
                 if page == 0:
                     continue
             self._request(self.front)
-            self._values(fields, scored[page - 1], page == self.pages, lanes)
+            self._values(fields, scored[page - 1], page == self.pages, seats)
 
     def _request(self, now):
         beat = 0  # pages are longer than bursts, and begin anywhere
@@ -221,18 +222,18 @@ class PassTimer:
         stream.command(self.walk + QUEUE)
         task, before = self.walk + 3, stream.accepted
         self.reason = "command"
-        first, last = self._tile(Tile.key(self.config, fields["head_blocks"]), task, epilogue.room())
+        first, last = self._tile(Tile.key(self.config, fields["head_blocks"]), task, epilogue.room(), self.phases)
         self.walk = max(self.walk + 2, before) + 1
-        return epilogue.scores(first, last, self.softmax.room())
+        return epilogue.scores(first, last, self.softmax.room(), self.phases)
 
-    def _values(self, fields, scored, last_page, lanes):
+    def _values(self, fields, scored, last_page, seats):
         """The values of a page, weighed by its probabilities."""
         stream, epilogue, blocks = self.stream, self.epilogue, fields["head_blocks"]
         stream.command(self.walk + QUEUE)
         codes = blocks * TILE_ROWS * TILE_ROWS // self.config.bus_bytes
         exponents, _ = stream.vector(self.part_beats - codes)
         left = self.softmax.page(scored, exponents, blocks)
-        ready = epilogue.quantise(left, lanes) + 1
+        ready = epilogue.quantise(left, seats) + 1
         if last_page:
             self.walk += 2
             factor = self.softmax.issued - TILE_ROWS * (blocks - 1) + epilogue.latency.weigh + epilogue.latency.factor
@@ -241,10 +242,10 @@ class PassTimer:
         tile, self.reason = Tile.value(self.config), "softmax"
         for _ in range(blocks):
             before = stream.accepted
-            first, last = self._tile(tile, self.walk + 1, epilogue.room() if last_page else 0)
+            first, last = self._tile(tile, self.walk + 1, epilogue.room() if last_page else 0, self.phases)
             self.walk = max(self.walk, before) + 1
             if last_page:
-                epilogue.quantise(epilogue.tile(first, last), lanes)
+                epilogue.quantise(epilogue.tile(first, last, phases=self.phases), seats)
 
     def _end(self, fields, begin):
         settled = max(self.epilogue.done + RESULT, self.store.written, self.vectors, self.sampled)

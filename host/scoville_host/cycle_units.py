@@ -110,9 +110,9 @@ class Epilogue:
     def _leave(self):
         self.slots = [*self.slots[1:], self.row + 1]
 
-    def scores(self, first, last, hold):
+    def scores(self, first, last, hold, phases=1):
         """A tile for the softmax unit; returns when its last row is there."""
-        self._drain(first, last, hold)
+        self._drain(first, last, hold, phases)
         self._leave()
         return self.row
 

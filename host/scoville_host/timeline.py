@@ -147,7 +147,7 @@ class Timeline:
 
     def _ends(self, every):
         """Match last results with instructions: both come in program order."""
-        lanes = self.image.config.lanes
+        seats = self.image.config.seats
         results = {name: self.pulses(name) for name in ("routed", "loaded", "token", "done")}
         used = dict.fromkeys(results, 0)
         for each in self.instructions:
@@ -159,7 +159,7 @@ class Timeline:
             if opcode is Opcode.EMBED:
                 own["routed"] = tokens
             elif opcode is Opcode.ATTEND:
-                own["routed"] = fields["kv_heads"] * -(-tokens * fields["group"] // lanes)
+                own["routed"] = fields["kv_heads"] * -(-tokens * fields["group"] // seats)
             elif opcode is Opcode.LINEAR:
                 own["token" if fields["dest"] == Dest.LOGITS else "routed"] = 1
             elif opcode is Opcode.END:

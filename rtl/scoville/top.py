@@ -398,8 +398,8 @@ class Top(wiring.Component):
         m.d.sync += lost.eq(Cat(
             chain.clipped,
             chain.logits.valid & (tokens_mask & fp32.clipped(chain.logits.payload)).any(),
-            *(rows.valid & rows.ready & (quantiser.mask & fp32.clipped(rows.payload)).any()
-              for rows in (chain.o, softmax.o))))
+            *(rows.valid & rows.ready & (mask & fp32.clipped(rows.payload)).any()
+              for rows, mask in ((chain.o, quantiser.mask), (softmax.o, quantiser.command.p.mask)))))
         with m.If(lost.any()):
             m.d.sync += saturated.eq(1)
         with m.If(reset):

@@ -100,7 +100,7 @@ class Run:
         config, rng = self.config, self.rng
         first, last = phases or sorted(rng.integers(0, config.phases, 2).tolist())
         address = int(rng.integers(0, operand_depth(config) - kblocks + 1))
-        shift = np.where(rng.random(config.lanes) < 0.2, 255, rng.integers(0, 30, config.lanes))
+        shift = np.where(rng.random(config.seats) < 0.2, 255, rng.integers(0, 30, config.seats))
         codes = rng.integers(-128, 128, (kblocks, 32, 32), dtype=np.int8)
         scales, minimums = random_scales(rng, (kblocks, 32)), random_scales(rng, (kblocks, 32))
         has_minimum = rng.integers(0, 2)
@@ -119,7 +119,8 @@ class Run:
             acc, operands = self.acc[phase], (each[phase, span] for each in (self.q, self.e8, self.sums))
             acc[tile] = DotArray.model(
                 codes, block.model.scale_fp16(scales), block.model.scale_fp16(minimums) if has_minimum else None,
-                *operands, None if clear else acc[tile], shift if rescale else None)
+                *operands, None if clear else acc[tile],
+                shift[phase * config.lanes:(phase + 1) * config.lanes] if rescale else None)
             if drain:
                 self.expected += [(row, phase, tag, values.tolist()) for row, values in
                                   enumerate(acc[tile].view(np.uint32))]

@@ -18,17 +18,18 @@ def bits(x):
 class Command:
     """One random command and what the model makes of it."""
 
-    def __init__(self, rng, config, *, pages, head_blocks, spread=8.0, positions=None):
-        lanes = config.lanes
+    def __init__(self, rng, config, *, pages, head_blocks, spread=8.0, positions=None, phases=None):
+        seats = config.seats
+        self.phases = phases or int(rng.integers(1, config.phases + 1))
         self.config, self.pages, self.head_blocks = config, pages, head_blocks
         if positions is None:
-            # The last tokens of a chunk: one a lane, possibly over a page boundary.
+            # The last tokens of a chunk: one a seat, possibly over a page boundary.
             first = max(0, 32 * pages - int(rng.integers(1, 32 if pages == 1 else 48)))
-            positions = np.minimum(first + np.arange(lanes), 32 * pages - 1)
+            positions = np.minimum(first + np.arange(seats), 32 * pages - 1)
         self.positions = np.asarray(positions)
-        self.mask = np.array([rng.random() < 0.8 for _ in range(lanes)])
+        self.mask = np.array([seat < self.phases * config.lanes and rng.random() < 0.8 for seat in range(seats)])
         self.mask[0] = True
-        self.scores = rng.normal(0, spread, (pages, 32, lanes)).astype(np.float32)
+        self.scores = rng.normal(0, spread, (pages, 32, seats)).astype(np.float32)
         self.ev8 = rng.integers(90, 140, (pages, head_blocks, 32)).astype(np.uint8)
         self.scale = np.float32(rng.uniform(0.1, 1.5))
         self.update()
@@ -39,12 +40,14 @@ class Command:
     def command(self):
         return harness.pack(softmax_command_layout(self.config), {
             "scale": int(bits(self.scale)), "pages": self.pages, "head_blocks": self.head_blocks,
+            "last_phase": self.phases - 1,
             "positions": [int(p) for p in self.positions], "mask": sum(int(v) << k for k, v in enumerate(self.mask))})
 
     def rows(self):
-        layout = drain_row(self.config)
-        return [harness.pack(layout, {"row": row, "values": [int(v) for v in bits(page[row])]})
-                for page in self.scores for row in range(32)]
+        layout, lanes = drain_row(self.config), self.config.lanes
+        return [harness.pack(layout, {"row": row, "phase": phase, "values": [
+            int(v) for v in bits(page[row, phase * lanes:(phase + 1) * lanes])]})
+            for page in self.scores for phase in range(self.phases) for row in range(32)]
 
     def beats(self):
         beats = []
@@ -55,7 +58,7 @@ class Command:
         return beats
 
     def check(self, outputs, shifts, factor):
-        lanes, mask = self.config.lanes, self.mask
+        lanes, mask = self.config.seats, self.mask
         got = np.array([[o >> 32 * lane & 0xFFFFFFFF for lane in range(lanes)] for o in outputs], np.uint32)
         wanted = bits(self.probabilities).reshape(-1, lanes)
         wrong = np.argwhere((got != wanted)[:, mask])
@@ -97,7 +100,7 @@ def random_commands(rng, config):
 
 def corner_commands(rng, config):
     """Steps of the maximum beyond 255, saturated scores, equal scores, and a single token."""
-    lanes = config.lanes
+    lanes = config.seats
     rising = Command(rng, config, pages=4, head_blocks=2, positions=[127] * lanes)
     rising.scores[:] = np.array([-1e4, -3e3, 5.0, 1e4], np.float32)[:, None, None]
     huge = Command(rng, config, pages=3, head_blocks=1, positions=[95] * lanes)
@@ -133,7 +136,7 @@ async def throughput(dut):
     """A page in 32 * head_blocks + 1 cycles, also between commands; two pages of one block in 73."""
     def make(rng, config):
         blocks = [1, config.max_head_blocks]
-        return [Command(rng, config, pages=4, head_blocks=b, positions=[127] * config.lanes)
+        return [Command(rng, config, pages=4, head_blocks=b, positions=[127] * config.seats, phases=1)
                 for b in blocks for _ in "12"]
 
     _, rows, outputs = await play(dut, 4, make, 0.0)
@@ -149,7 +152,7 @@ async def throughput(dut):
     assert outputs.cycles[0] - rows.cycles[31] == LATENCY
 
 
-@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+@pytest.mark.parametrize("config", ["nano", "duo", "slim", "kria"])
 def test_softmax(sim, config):
     harness.run(Softmax(get_config(config)), __name__, sim=sim, parameters={"config": config})
 

@@ -65,7 +65,7 @@ class System:
                 seen += 1
                 task = harness.unpack(array_task(self.config), packed)
                 if task["tag"]:
-                    self.shifts.append([self.rng.randrange(256) for _ in range(self.config.lanes)])
+                    self.shifts.append([self.rng.randrange(256) for _ in range(self.config.seats)])
                     self.shift.send([harness.pack(array_task(self.config)["shift"].shape, self.shifts[-1])])
                     delay = self.rng.randrange(1, 60) if self.stalls else 40
                     pending.append(max([self.tb.cycle + delay, *(cycle + 1 for cycle in pending[-1:])]))
@@ -92,7 +92,7 @@ class System:
             got = [harness.unpack(LAYOUTS[name](config), packed) for packed in sink.received[marks[name]:]]
             assert len(got) == len(expected[name]), name
             for index, (item, wanted) in enumerate(zip(got, expected[name], strict=True)):
-                mask = wanted.get("mask", -1) >> config.lanes * wanted.get("first_phase", 0)
+                mask = wanted.get("mask", (1 << config.seats) - 1)
                 assert subset(item, wanted, mask), f"{name} {index}: {item}, expected {wanted}"
         assert self.shift.idle
 
@@ -146,7 +146,7 @@ def test_operand_map(config, group):
         fields = {"head_blocks": blocks, "group": group, "kv_heads": kv_heads, "src": src, "dst": dst,
                   "softmax_scale": 0}
         state = {"tokens": tokens, "position": 0}
-        commands = AttendWalker.model(config, fields, state, iter(lambda: [0] * config.lanes, None))
+        commands = AttendWalker.model(config, fields, state, iter(lambda: [0] * config.seats, None))
         query = {"dest": QuantDest.QUERY, "dst": src, "head_blocks": blocks, "group": group}
         written = {}  # (bank, address) -> (token, head, block)
         for token in range(tokens):
@@ -158,11 +158,10 @@ def test_operand_map(config, group):
         scores = [task for task in commands["task"] if task["tag"]]
         finals = [c for c in commands["quantiser"] if c["info"]["dest"] == QuantDest.ATTENTION.value]
         for task, command in zip(scores, finals, strict=True):
-            for lane in range(config.lanes):
-                seat = task["first_phase"] * config.lanes + lane
+            for seat in range(config.seats):
                 if not command["mask"] >> seat & 1:
                     continue
-                token, head = command["info"]["lane_token"][lane], command["info"]["lane_head"][lane]
+                token, head = command["info"]["seat_token"][seat], command["info"]["seat_head"][seat]
                 for block in range(blocks):
                     assert written[seat, task["address"] + block] == (token, head, block)
                     kind, bank, address = route(config, command["info"], seat, block)

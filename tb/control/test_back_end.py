@@ -52,7 +52,7 @@ class System:
             for packed in tasks.received[seen:]:
                 seen += 1
                 if harness.unpack(layout, packed)["tag"]:
-                    self.shifts.append([self.rng.randrange(256) for _ in range(self.config.lanes)])
+                    self.shifts.append([self.rng.randrange(256) for _ in range(self.config.seats)])
                     self.shift.send([harness.pack(layout["shift"].shape, self.shifts[-1])])
                     due += 1
             pulse = due and self.rng.random() < 0.2
@@ -72,7 +72,7 @@ class System:
             got = [harness.unpack(LAYOUTS[name](config), packed) for packed in sink.received[marks[name]:]]
             assert len(got) == len(expected[name]), (name, len(got), len(expected[name]))
             for index, (item, wanted) in enumerate(zip(got, expected[name], strict=True)):
-                mask = wanted.get("mask", -1) >> config.lanes * wanted.get("first_phase", 0)
+                mask = wanted.get("mask", (1 << config.seats) - 1)
                 assert subset(item, wanted, mask), f"{name} {index}: {item}, expected {wanted}"
 
     async def run(self, opcodes, state):

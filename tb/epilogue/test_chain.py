@@ -30,7 +30,7 @@ class ChainAndVectors(wiring.Component):
             "vectors": In(stream.Signature(vector_command(config))),
             "beats": In(stream.Signature(config.bus_bits)),
             "i": In(stream.Signature(drain_row(config))),
-            "factor": In(stream.Signature(values)),
+            "factor": In(stream.Signature(data.ArrayLayout(32, config.seats))),
             "o": Out(stream.Signature(values)),
             "logits": Out(stream.Signature(values)),
             "busy": Out(1),
@@ -113,7 +113,7 @@ class System:
             scale = self.rms
         elif lane_scale == LaneScale.ATTENTION:
             scale = floats(rng, config.seats, spread=2)
-            self.factor.send(to_ints(scale[None, used]))
+            self.factor.send(to_ints(scale[None]))
         if embed is None:
             v = floats(rng, (rows, config.seats), spread=4, special=0.02)
             layout = drain_row(config)
@@ -171,7 +171,7 @@ class System:
             self.send(rows, bias=bias, add=rng.randrange(2), store=rng.randrange(2), norm_=rng.randrange(2),
                       lane_scale=scale, phases=phases)
         elif kind == "attend":
-            self.send(rows, lane_scale=LaneScale.ATTENTION, phases=(one, one))
+            self.send(rows, lane_scale=LaneScale.ATTENTION, phases=phases)
         elif kind == "embed":
             self.send(rows, embed=rng.choice(list(Element)), store=1, norm_=1, phases=(one, one),
                       mask=1 << one * self.config.lanes + rng.randrange(self.config.lanes))

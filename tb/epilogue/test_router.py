@@ -25,7 +25,7 @@ class System:
     def info(self, dest):
         """A command's information whose addresses fit the buffer, and its number of blocks a lane."""
         rng, config = self.tb.rng, self.config
-        depth, lanes = operand_depth(config), config.lanes
+        depth = operand_depth(config)
         while True:
             group, blocks, heads = rng.randint(1, 9), rng.randint(1, 4), rng.randint(1, 3)
             rows = blocks * (heads * group if dest == QuantDest.QUERY else heads)
@@ -35,8 +35,8 @@ class System:
         return rows, {
             "dest": dest.value, "group": group, "head_blocks": blocks,
             "dst": rng.randint(0, spare // 2),
-            "lane_token": [rng.randrange(config.seats) for _ in range(lanes)],
-            "lane_head": [rng.randint(0, min(255, spare // 2 // blocks)) for _ in range(lanes)],
+            "seat_token": [rng.randrange(config.seats) for _ in range(config.seats)],
+            "seat_head": [rng.randint(0, min(255, spare // 2 // blocks)) for _ in range(config.seats)],
             "credit": rng.randrange(1 << credit_bits(config)),
         }
 

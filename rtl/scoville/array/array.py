@@ -22,7 +22,7 @@ def array_task(config):
 
     ``address``: operand block of k-block 0; ``first_phase``, ``last_phase``: every weight is used for these, in turn;
     ``tile``: which accumulators; ``clear``: they start from zero;
-    ``rescale``: before the first block they are multiplied by 2^-shift of their lane (with one phase);
+    ``rescale``: before the first block they are multiplied by 2^-shift of their seat;
     ``drain``: the results leave; ``tag``: where to, 0 the chain, 1 the softmax unit;
     ``guard``: k-block k waits until more than ``need`` + k operand blocks (modulo 2^`credit_bits`) have been written.
     """
@@ -38,7 +38,7 @@ def array_task(config):
         "tag": 1,
         "guard": 1,
         "need": credit_bits(config),
-        "shift": data.ArrayLayout(8, config.lanes),
+        "shift": data.ArrayLayout(8, config.seats),
     })
 
 
@@ -190,7 +190,8 @@ class DotArray(wiring.Component):
                 control.clear.eq(task.clear & start),
                 control.drain.eq(draining),
                 control.tag.eq(task.tag),
-                control.shift.eq(Mux(task.rescale & start, task.shift.as_value(), 0)),
+                control.shift.eq(Mux(task.rescale & start,
+                                     task.shift.as_value().word_select(phase, 8 * config.lanes), 0)),
             ]
         scale = pipe.delay(pipe.input(item.scale), latency.scale)
         minimum = Mux(item.has_minimum, item.minimum.as_value(), 0)

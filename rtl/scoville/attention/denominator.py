@@ -1,4 +1,4 @@
-"""The denominator of softmax: page sums into 1/l, one lane after the other through one pipeline."""
+"""The denominator of softmax: page sums into 1/l, one seat after the other through one pipeline."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
@@ -16,16 +16,16 @@ SUM_BITS = FRACTION_BITS + 1 + 6  # 32 values of at most 2.0
 def page_sum_layout(config):
     """A page's exact sums of truncated probabilities, the steps of its maxima, and its place in the command."""
     return data.StructLayout({
-        "sums": data.ArrayLayout(SUM_BITS, config.lanes), "shifts": data.ArrayLayout(8, config.lanes),
+        "sums": data.ArrayLayout(SUM_BITS, config.seats), "shifts": data.ArrayLayout(8, config.seats),
         "first": 1, "last": 1})
 
 
 class Denominator(wiring.Component):
     """``l = add(scale2(l, -shift), f32(sum) * 2^-30)`` a page, from 0 at the first page, and ``1 / l`` after the last.
 
-    A page comes every 32 cycles at most, so the lanes take turns in one adder and one reciprocal.
+    A page comes every 32 cycles at most, so the seats take turns in one adder and one reciprocal.
 
-    Throughput: a page in ``lanes + 9`` cycles. Latency: `lanes` plus that of the adder and the reciprocal.
+    Throughput: a page in ``seats + 9`` cycles. Latency: `seats` plus that of the adder and the reciprocal.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Denominator(wiring.Component):
     Members
     -------
     i : In(stream), `page_sum_layout`
-    factor : Out(stream of lanes x FP32), 1/l of every lane, once a command; at most `PENDING` wait to be taken.
+    factor : Out(stream of seats x FP32), 1/l of every seat, once a command; at most `PENDING` wait to be taken.
     busy : Out(1)
     """
 
@@ -44,13 +44,13 @@ class Denominator(wiring.Component):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(page_sum_layout(config))),
-            "factor": Out(stream.Signature(data.ArrayLayout(32, config.lanes))),
+            "factor": Out(stream.Signature(data.ArrayLayout(32, config.seats))),
             "busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        lanes = self.config.lanes
+        seats = self.config.seats
         pending = Signal(range(self.PENDING + 1))  # factors under way or not taken
         running = Signal()
         taken = Signal()
@@ -61,14 +61,14 @@ class Denominator(wiring.Component):
             self.busy.eq(running | (pending != 0)),
         ]
 
-        # Lane 0 is fed, then the others move down; the new l enter at the top, so they end in their places.
-        sums = Signal(data.ArrayLayout(SUM_BITS, lanes), reset_less=True)
-        shifts = Signal(data.ArrayLayout(8, lanes), reset_less=True)
-        old = Signal(data.ArrayLayout(32, lanes), reset_less=True)
-        new = Signal(data.ArrayLayout(32, lanes), reset_less=True)
+        # Seat 0 is fed, then the others move down; the new l enter at the top, so they end in their places.
+        sums = Signal(data.ArrayLayout(SUM_BITS, seats), reset_less=True)
+        shifts = Signal(data.ArrayLayout(8, seats), reset_less=True)
+        old = Signal(data.ArrayLayout(32, seats), reset_less=True)
+        new = Signal(data.ArrayLayout(32, seats), reset_less=True)
         last = Signal(reset_less=True)
-        to_feed = Signal(range(lanes + 1))
-        to_come = Signal(range(lanes + 1))
+        to_feed = Signal(range(seats + 1))
+        to_come = Signal(range(seats + 1))
         feed = Signal()
         m.d.comb += feed.eq(to_feed != 0)
         with m.If(feed):
@@ -78,7 +78,7 @@ class Denominator(wiring.Component):
         with m.If(taken):
             m.d.sync += [
                 sums.eq(page.sums), shifts.eq(page.shifts), old.eq(Mux(page.first, 0, new.as_value())),
-                last.eq(page.last), to_feed.eq(lanes), to_come.eq(lanes), running.eq(1),
+                last.eq(page.last), to_feed.eq(seats), to_come.eq(seats), running.eq(1),
             ]
 
         pipe = Pipe(m)
@@ -93,8 +93,8 @@ class Denominator(wiring.Component):
         final = pipe.valid(fed & last, inverse.at - total.at)
         whole = pipe.valid(fed & last & (to_come == 1), inverse.at - total.at)
 
-        inverses = Signal(data.ArrayLayout(32, lanes), reset_less=True)
-        m.submodules.factors = factors = fifo.SyncFIFOBuffered(width=32 * lanes, depth=self.PENDING)
+        inverses = Signal(data.ArrayLayout(32, seats), reset_less=True)
+        m.submodules.factors = factors = fifo.SyncFIFOBuffered(width=32 * seats, depth=self.PENDING)
         gathered = Cat(inverses.as_value()[32:], inverse.value)
         with m.If(final):
             m.d.sync += inverses.eq(gathered)

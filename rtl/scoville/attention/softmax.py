@@ -1,7 +1,7 @@
 """Online softmax: pages of scores into probabilities, with an integer running maximum."""
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -21,10 +21,13 @@ SLOTS = 2  # pages of scores held: one being filled, one being read
 
 
 def softmax_command_layout(config):
-    """One pass over the pages of a KV head; `positions` is the last token that each lane sees."""
+    """One pass over the pages of a KV head; `positions` is the last token that each seat sees.
+
+    `last_phase`: the scores of a page come for phase 0, 1, … to this one.
+    """
     return data.StructLayout({
         "scale": 32, "pages": 24, "head_blocks": 4,
-        "positions": data.ArrayLayout(24, config.lanes), "mask": config.lanes})
+        "positions": data.ArrayLayout(24, config.seats), "mask": config.seats, "last_phase": range(config.phases)})
 
 
 def model(scores, positions, ev8, c):
@@ -60,7 +63,7 @@ def model(scores, positions, ev8, c):
 
 
 class Softmax(wiring.Component):
-    """Probabilities of a page at a time, all lanes in lockstep; the equations are in docs/design.md, *Attention*.
+    """Probabilities of a page at a time, all seats in lockstep; the equations are in docs/design.md, *Attention*.
 
         scores -> *c -> fixed -> z memory -> 2^(z - M) -> p memory -> * 2^(V exponent) -> o
                            `-> page maximum -> M ---'  `-> page sum -> Denominator -> factor
@@ -78,12 +81,12 @@ class Softmax(wiring.Component):
     Members
     -------
     command : In(stream), `softmax_command_layout`; the first page has a valid token for every lane of `mask`.
-        Lanes outside `mask` have probability 0, and anything as shift and factor.
-    i : In(stream), `drain_row`; 32 rows a page. The tag is not looked at.
+        Seats outside `mask` have anything as probability, shift and factor.
+    i : In(stream), `drain_row`; 32 rows a page and phase. The tag is not looked at.
     exponents : In(stream of bus_bits); a page's V exponents, block-major then token, padded to the bus.
-    o : Out(stream of lanes x FP32); a page is `head_blocks` times 32 tokens.
-    shift : Out(stream of lanes x 8), once a page: how far the accumulators are to be scaled down.
-    factor : Out(stream of lanes x FP32), 1/l once a command
+    o : Out(stream of seats x FP32); a page is `head_blocks` times 32 tokens.
+    shift : Out(stream of seats x 8), once a page: how far the accumulators are to be scaled down.
+    factor : Out(stream of seats x FP32), 1/l once a command
     busy : Out(1)
     """
 
@@ -93,9 +96,9 @@ class Softmax(wiring.Component):
             "command": In(stream.Signature(softmax_command_layout(config))),
             "i": In(stream.Signature(drain_row(config))),
             "exponents": In(stream.Signature(config.bus_bits)),
-            "o": Out(stream.Signature(data.ArrayLayout(32, config.lanes))),
-            "shift": Out(stream.Signature(data.ArrayLayout(8, config.lanes))),
-            "factor": Out(stream.Signature(data.ArrayLayout(32, config.lanes))),
+            "o": Out(stream.Signature(data.ArrayLayout(32, config.seats))),
+            "shift": Out(stream.Signature(data.ArrayLayout(8, config.seats))),
+            "factor": Out(stream.Signature(data.ArrayLayout(32, config.seats))),
             "busy": Out(1),
         })
 
@@ -103,12 +106,12 @@ class Softmax(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        lanes = self.config.lanes
+        seats = self.config.seats
         # The maxima of a page whose scores are all in the z memory, and where it stands in its command.
         self._page = data.StructLayout({
-            "maxima": data.ArrayLayout(signed(MAX_BITS), lanes), "shifts": data.ArrayLayout(8, lanes),
+            "maxima": data.ArrayLayout(signed(MAX_BITS), seats), "shifts": data.ArrayLayout(8, seats),
             "head_blocks": 4, "first": 1, "last": 1})
-        z_shape = data.ArrayLayout(data.StructLayout({"z": signed(Z_BITS), "valid": 1}), lanes)
+        z_shape = data.ArrayLayout(data.StructLayout({"z": signed(Z_BITS), "valid": 1}), seats)
         m.submodules.scores = scores = memory.Memory(shape=z_shape, depth=SLOTS * PAGE_TOKENS, init=[])
         m.submodules.pages = pages = fifo.SyncFIFOBuffered(width=self._page.size, depth=SLOTS)
         m.submodules.denominator = denominator = Denominator(self.config)
@@ -125,18 +128,19 @@ class Softmax(wiring.Component):
 
     def _take_scores(self, m, scores, pages, start, release):
         """Scores to fixed point, and the maximum of each page. Returns whether a command is in progress."""
-        lanes = self.config.lanes
+        config, lanes = self.config, self.config.lanes
         command = Signal(softmax_command_layout(self.config), reset_less=True)
         active = Signal()
         page = Signal(24)
-        count = Signal(5)  # rows of the page taken
+        count = Signal(5)  # rows of the page and phase taken
+        phase = Signal(range(config.phases))
         slot = Signal(exact_log2(SLOTS))
         used = Signal(range(SLOTS + 1))
         taken, first_row, last_row, last_page = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             self.command.ready.eq(~active),
-            first_row.eq(count == 0),
-            last_row.eq(count == PAGE_TOKENS - 1),
+            first_row.eq((count == 0) & (phase == 0)),
+            last_row.eq((count == PAGE_TOKENS - 1) & (phase == command.last_phase)),
             last_page.eq(page == command.pages - 1),
             self.i.ready.eq(active & (~first_row | (used != SLOTS))),
             taken.eq(self.i.valid & self.i.ready),
@@ -145,8 +149,10 @@ class Softmax(wiring.Component):
         m.d.sync += used.eq(used + start - release)
         with m.If(taken):
             m.d.sync += count.eq(count + 1)
+            with m.If(count == PAGE_TOKENS - 1):
+                m.d.sync += phase.eq(phase + 1)
             with m.If(last_row):
-                m.d.sync += [page.eq(page + 1), slot.eq(slot + 1), active.eq(~last_page)]
+                m.d.sync += [phase.eq(0), page.eq(page + 1), slot.eq(slot + 1), active.eq(~last_page)]
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += [command.eq(self.command.payload), page.eq(0),
                          active.eq(self.command.payload.pages != 0)]
@@ -154,22 +160,33 @@ class Softmax(wiring.Component):
         pipe = Pipe(m)
         place = pipe.input(Cat(self.i.payload.row, slot))
         token = Cat(self.i.payload.row, page)[:24]
-        flags = pipe.input(Cat(first_row, last_row, page == 0, last_page, command.head_blocks))
+        flags = pipe.input(Cat(count == 0, last_row, page == 0, last_page, command.head_blocks))
         zs, valids = [], []
         for lane in range(lanes):
             y = fp32.mul(pipe, pipe.input(self.i.payload["values"][lane]), pipe.input(command.scale))
             zs.append(fp32.to_fixed(pipe, y, Z_FRACTION, Z_BITS))
-            valids.append(pipe.reg(command.mask[lane] & (token <= command.positions[lane]), 0))
+            mask, position = Signal(name=f"mask{lane}"), Signal(24, name=f"position{lane}")
+            m.d.comb += [
+                mask.eq(Array(command.mask[lane::lanes])[phase]),
+                position.eq(Array(command.positions[lane + number * lanes] for number in range(config.phases))[phase]),
+            ]
+            valids.append(pipe.reg(mask & (token <= position), 0))
         at = zs[0].at
-        write = scores.write_port()
+        write = scores.write_port(granularity=lanes)
         here = pipe.valid(taken, at)
-        m.d.comb += [write.addr.eq(pipe.delay(place, at)), write.en.eq(here)]
+        chosen = Signal(config.phases)  # whose scores have come
+        m.d.comb += [
+            chosen.eq(Mux(here, 1 << pipe.delay(pipe.input(phase), at), 0)),
+            write.addr.eq(pipe.delay(place, at)),
+            write.en.eq(chosen),
+        ]
 
         row_is_first = pipe.delay(flags, at)[0]
         last_comes = pipe.valid(here & pipe.delay(flags, at)[1], 1)
         page_is_first = pipe.delay(flags, at + 1)[2]
         written = data.View(self._page, pages.w_data)
-        for lane in range(lanes):
+        for seat in range(config.seats):
+            lane, mine = seat % lanes, chosen[seat // lanes]
             z = zs[lane].value
             valid = pipe.delay(valids[lane], at)
             highest = Signal(signed(MAX_BITS), reset_less=True)  # of the page so far
@@ -178,15 +195,15 @@ class Softmax(wiring.Component):
             candidate, before, after = (Signal(signed(MAX_BITS), name=name)
                                         for name in ("candidate", "before", "after"))
             m.d.comb += [
-                write.data[lane].z.eq(z),
-                write.data[lane].valid.eq(valid),
+                write.data[seat].z.eq(z),
+                write.data[seat].valid.eq(valid),
                 candidate.eq(Mux(valid, z[Z_FRACTION:].as_signed(), LOWEST)),
                 before.eq(Mux(page_is_first, LOWEST, maximum)),
                 after.eq(Mux(highest > before, highest, before)),
-                written.maxima[lane].eq(maximum),
-                written.shifts[lane].eq(Mux(step > 255, 255, step)),
+                written.maxima[seat].eq(maximum),
+                written.shifts[seat].eq(Mux(step > 255, 255, step)),
             ]
-            with m.If(here):
+            with m.If(mine):
                 m.d.sync += highest.eq(Mux(row_is_first | (candidate > highest), candidate, highest))
             with m.If(last_comes):
                 m.d.sync += [maximum.eq(after), step.eq(Mux(page_is_first, 0, (after - before)[:MAX_BITS]))]
@@ -200,11 +217,11 @@ class Softmax(wiring.Component):
     def _give_probabilities(self, m, scores, pages, denominator, release, leave):
         """Exponentials, once for each V block scaled by its exponents; page sums to the denominator."""
         config = self.config
-        lanes = config.lanes
+        seats = config.seats
         header_beats = -(-BLOCK * config.max_head_blocks // config.bus_bytes)
         m.submodules.exponents = exponents = fifo.SyncFIFOBuffered(
             width=config.bus_bits, depth=(VALUES_BEHIND + 1) * header_beats)
-        m.submodules.shifts = shifts = fifo.SyncFIFOBuffered(width=8 * lanes, depth=VALUES_BEHIND + 1)
+        m.submodules.shifts = shifts = fifo.SyncFIFOBuffered(width=8 * seats, depth=VALUES_BEHIND + 1)
         m.d.comb += [
             exponents.w_data.eq(self.exponents.payload), exponents.w_en.eq(self.exponents.valid),
             self.exponents.ready.eq(exponents.w_rdy),
@@ -246,11 +263,11 @@ class Softmax(wiring.Component):
         m.d.comb += [read.addr.eq(Cat(row, slot)), read.en.eq(enable)]
         maxima = pipe.reg(page.maxima, 0).value
         fresh = []
-        for lane in range(lanes):
-            x = read.data[lane].z - Cat(Const(0, Z_FRACTION), maxima[lane]).as_signed()
+        for seat in range(seats):
+            x = read.data[seat].z - Cat(Const(0, Z_FRACTION), maxima[seat]).as_signed()
             assert len(x) <= 42  # what exp2_fixed takes
             p = table.exp2_fixed(pipe, pipe.reg(x, 1))
-            valid = pipe.delay(pipe.input(read.data[lane].valid, at=1), p.at)
+            valid = pipe.delay(pipe.input(read.data[seat].valid, at=1), p.at)
             fresh.append(Mux(valid, p.value, 0))
         at = p.at
         # A page's shifts and place are copied when its first token arrives, before the next page can be loaded.
@@ -260,7 +277,7 @@ class Softmax(wiring.Component):
         here = pipe.valid(issue, at)
 
         # Later blocks take p from memory.
-        m.submodules.probabilities = kept = memory.Memory(shape=data.ArrayLayout(32, lanes), depth=PAGE_TOKENS, init=[])
+        m.submodules.probabilities = kept = memory.Memory(shape=data.ArrayLayout(32, seats), depth=PAGE_TOKENS, init=[])
         store, recall = kept.write_port(), kept.read_port()
         m.d.comb += [
             store.addr.eq(token), store.data.eq(Cat(fresh)), store.en.eq(enable & here & is_fresh),
@@ -270,13 +287,13 @@ class Softmax(wiring.Component):
         out_valid = pipe.valid(here, 1)
         out_token, out_fresh, out_last = (pipe.delay(place, at + 1)[part] for part in (slice(5), 5, 6))
         add = enable & out_valid & out_fresh
-        total = Signal(data.ArrayLayout(SUM_BITS, lanes))
-        running_sum = Signal(data.ArrayLayout(SUM_BITS, lanes), reset_less=True)
-        for lane in range(lanes):
-            p = pipe.input(Mux(is_fresh, fresh[lane], recall.data[lane]), at=at)
-            m.d.comb += self.o.payload[lane].eq(fp32.scale2(pipe, p, bias).value)
-            term = pipe.reg(truncated(fresh[lane]), at).value
-            m.d.comb += total[lane].eq(Mux(out_token == 0, 0, running_sum[lane]) + term)
+        total = Signal(data.ArrayLayout(SUM_BITS, seats))
+        running_sum = Signal(data.ArrayLayout(SUM_BITS, seats), reset_less=True)
+        for seat in range(seats):
+            p = pipe.input(Mux(is_fresh, fresh[seat], recall.data[seat]), at=at)
+            m.d.comb += self.o.payload[seat].eq(fp32.scale2(pipe, p, bias).value)
+            term = pipe.reg(truncated(fresh[seat]), at).value
+            m.d.comb += total[seat].eq(Mux(out_token == 0, 0, running_sum[seat]) + term)
         with m.If(add):
             m.d.sync += running_sum.eq(total)
 

@@ -20,15 +20,13 @@ __all__ = ["AttendWalker"]
 
 
 class AttendWalker(wiring.Component):
-    """Walks KV heads, then passes of T (token, query head) pairs, then pages.
+    """Walks KV heads, then passes of S (token, query head) pairs, one a seat, then pages.
 
     The values follow the keys `VALUES_BEHIND` pages later, whatever head the pages are of, so that the softmax unit
     works on a page while the array is busy with others: K0, K1, K2, K3 V0, K4 V1, …. The front end reads in the same
     order. Scores may be guarded: those of a KV head then wait for its group's queries.
 
-    The queries of pass n are in phase n mod P, and so are its probabilities: a pass has one phase.
-
-    Throughput: T + 1 cycles a pass, 7 a page and one a block of the head, all in the shadow of the array's work.
+    Throughput: S + 1 cycles a pass, 7 a page and one a block of the head, all in the shadow of the array's work.
 
     Parameters
     ----------
@@ -57,7 +55,7 @@ class AttendWalker(wiring.Component):
             "quantiser": Out(stream.Signature(quantiser_command(config))),
             "softmax": Out(stream.Signature(softmax_command_layout(config))),
             "task": Out(stream.Signature(array_task(config))),
-            "shift": In(stream.Signature(data.ArrayLayout(8, config.lanes))),
+            "shift": In(stream.Signature(data.ArrayLayout(8, config.seats))),
             "probability_done": In(1),
             "guard": In(1),
             "need": In(credit_bits(config)),
@@ -73,14 +71,14 @@ class AttendWalker(wiring.Component):
         ----------
         fields : dict of the instruction, as `isa.decode` returns it
         state : dict of `PassState`
-        shifts : iterator of what the softmax unit says, a list [T] a page
+        shifts : iterator of what the softmax unit says, a list [seats] a page
         guard : the operand blocks promised before the queries, or None if nothing has to wait for them
 
-        The fields of a lane outside the mask are not meaningful.
+        The fields of a seat outside the mask are not meaningful.
         """
         blocks, group, tokens = fields["head_blocks"], fields["group"], state["tokens"]
         pages = (state["position"] + tokens - 1) // PAGE_TOKENS + 1
-        passes = -(-tokens * group // config.lanes)
+        passes = -(-tokens * group // config.seats)
         out = {name: [] for name in ("softmax", "decoder", "quantiser", "chain", "task")}
         behind = []  # pages whose values are due
 
@@ -105,19 +103,20 @@ class AttendWalker(wiring.Component):
         units = [(kv_head, number, page) for kv_head in range(fields["kv_heads"]) for number in range(passes)
                  for page in range(pages)]
         for unit, (kv_head, number, page) in enumerate(units):
-            turn, phase = divmod(number, config.phases)
-            phases = {"first_phase": phase, "last_phase": phase}
-            pairs = range(number * config.lanes, (number + 1) * config.lanes)
+            served = min(config.seats, tokens * group - number * config.seats)
+            phases = {"first_phase": 0, "last_phase": (served - 1) // config.lanes}
+            pairs = range(number * config.seats, (number + 1) * config.seats)
             token = [min(n // group, tokens) for n in pairs]
-            mask = sum((t < tokens) << lane for lane, t in enumerate(token))
-            info = {"head_blocks": blocks, "lane_token": [t % config.seats for t in token],
-                    "lane_head": [(kv_head * group + n % group) % 256 for n in pairs],
+            mask = sum((t < tokens) << seat for seat, t in enumerate(token))
+            info = {"head_blocks": blocks, "seat_token": [t % config.seats for t in token],
+                    "seat_head": [(kv_head * group + n % group) % 256 for n in pairs],
                     "credit": group * blocks if number == passes - 1 else 0}
-            seats = {"mask": mask << phase * config.lanes} | phases
+            seats = {"mask": mask} | phases
             slot = config.operand_blocks + unit % (VALUES_BEHIND + 1) * config.max_head_blocks
             if page == 0:
                 out["softmax"].append({
                     "scale": fields["softmax_scale"], "pages": pages, "head_blocks": blocks, "mask": mask,
+                    "last_phase": phases["last_phase"],
                     "positions": [state["position"] + t for t in token]})
             out["decoder"].append({
                 "kind": WeightKind.KEY.value, "tiles": 1, "kblocks": blocks, "code_bits8": 1,
@@ -128,7 +127,7 @@ class AttendWalker(wiring.Component):
             need = {} if guard is None else {
                 "need": (guard + (kv_head + 1) * group * blocks - blocks) % (1 << credit_bits(config))}
             out["task"].append({
-                "address": fields["src"] + (kv_head * group + turn) * blocks, "kblocks": blocks, **phases, **need,
+                "address": fields["src"] + (kv_head * group + number) * blocks, "kblocks": blocks, **phases, **need,
                 "guard": int(guard is not None), "tile": config.max_head_blocks, "clear": 1, "rescale": 0, "drain": 1,
                 "tag": 1})
             behind.append((page, slot, phases, seats, info))
@@ -141,7 +140,7 @@ class AttendWalker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, state, word = self.config, self.state, self.i.payload
-        lanes = config.lanes
+        seats = config.seats
 
         src = field(word, Opcode.ATTEND, "src")
         dst = field(word, Opcode.ATTEND, "dst")
@@ -149,17 +148,20 @@ class AttendWalker(wiring.Component):
         blocks = field(word, Opcode.ATTEND, "head_blocks")
         kv_heads = field(word, Opcode.ATTEND, "kv_heads")
 
-        # Who sits in which lane: filled one lane a cycle, counting pairs (token, head in the group).
-        lane = Signal(range(lanes))
+        # Who has which seat: filled one seat a cycle, counting pairs (token, head in the group).
+        seat = Signal(range(seats))
         token = Signal(range(config.seats + 1))
-        phase = Signal(range(config.phases))  # of this pass's queries and probabilities
+        last_phase = Signal(range(config.phases))
         in_group = Signal(8)
         kv_head = Signal(8)
         first_head = Signal(8)  # the absolute number of the KV head's first query head
-        lane_token = Signal(data.ArrayLayout(range(max(2, config.seats)), lanes))
-        lane_head = Signal(data.ArrayLayout(8, lanes))
-        positions = Signal(data.ArrayLayout(24, lanes))
-        mask = Signal(lanes)
+        seat_token = Signal(data.ArrayLayout(range(max(2, seats)), seats))
+        seat_head = Signal(data.ArrayLayout(8, seats))
+        positions = Signal(data.ArrayLayout(24, seats))
+        mask = Signal(seats)
+        for number in range(1, config.phases):
+            with m.If(mask[number * config.lanes]):
+                m.d.comb += last_phase.eq(number)
 
         pages = Signal(24)
         key_page = Signal(24)
@@ -183,13 +185,14 @@ class AttendWalker(wiring.Component):
 
         # The pages whose values are due, with all that their commands need.
         unit_layout = data.StructLayout({
-            "first": 1, "last": 1, "last_pass": 1, "phase": range(config.phases), "mask": lanes,
-            "lane_token": lane_token.shape(), "lane_head": lane_head.shape()})
+            "first": 1, "last": 1, "last_pass": 1, "last_phase": range(config.phases), "mask": seats,
+            "seat_token": seat_token.shape(), "seat_head": seat_head.shape()})
         m.submodules.behind = behind = SyncFIFO(width=unit_layout.size, depth=VALUES_BEHIND + 1)
         ours, due = Signal(unit_layout), data.View(unit_layout, behind.r_data)
         m.d.comb += [
-            ours.first.eq(key_page == 0), ours.last.eq(last_key), ours.last_pass.eq(last_pass), ours.phase.eq(phase),
-            ours.mask.eq(mask), ours.lane_token.eq(lane_token), ours.lane_head.eq(lane_head),
+            ours.first.eq(key_page == 0), ours.last.eq(last_key), ours.last_pass.eq(last_pass),
+            ours.last_phase.eq(last_phase),
+            ours.mask.eq(mask), ours.seat_token.eq(seat_token), ours.seat_head.eq(seat_head),
             behind.w_data.eq(ours),
         ]
         now = Signal(unit_layout)  # the page that the commands are about
@@ -205,41 +208,42 @@ class AttendWalker(wiring.Component):
             self.softmax.p.head_blocks.eq(blocks),
             self.softmax.p.positions.eq(positions),
             self.softmax.p.mask.eq(mask),
+            self.softmax.p.last_phase.eq(last_phase),
             self.chain.p.rows.eq(blocks * TILE_ROWS),
             self.chain.p.lane_scale.eq(LaneScale.ATTENTION),
             self.quantiser.p.blocks.eq(blocks),
             self.quantiser.p.info.head_blocks.eq(blocks),
-            self.quantiser.p.info.lane_token.eq(now.lane_token),
-            self.quantiser.p.info.lane_head.eq(now.lane_head),
+            self.quantiser.p.info.seat_token.eq(now.seat_token),
+            self.quantiser.p.info.seat_head.eq(now.seat_head),
             self.quantiser.p.info.credit.eq(Mux(now.last_pass, self.kv_blocks, 0)),
         ]
         for command in (self.chain.p, self.quantiser.p):
-            m.d.comb += command.mask.eq(now.mask << now.phase * lanes)
+            m.d.comb += command.mask.eq(now.mask)
         for command in (self.chain.p, self.quantiser.p, self.task.p):
-            m.d.comb += [command.first_phase.eq(now.phase), command.last_phase.eq(now.phase)]
+            m.d.comb += command.last_phase.eq(now.last_phase)
 
         with m.FSM():
             with m.State("idle"):
-                m.d.sync += [kv_head.eq(0), first_head.eq(0), token.eq(0), in_group.eq(0), lane.eq(0), phase.eq(0),
+                m.d.sync += [kv_head.eq(0), first_head.eq(0), token.eq(0), in_group.eq(0), seat.eq(0),
                              query.eq(src), key_page.eq(0), part.eq(0), all_keys.eq(0), slot.eq(0), value_slot.eq(0),
                              need.eq(self.need + self.kv_blocks - blocks)]
                 with m.If(self.i.valid):
                     m.next = "seat"
             with m.State("seat"):
                 m.d.sync += [
-                    lane_token[lane].eq(token),
-                    lane_head[lane].eq(first_head + in_group),
-                    positions[lane].eq(state.position + token),
-                    mask.bit_select(lane, 1).eq(token < state.tokens),
-                    lane.eq(lane + 1),
+                    seat_token[seat].eq(token),
+                    seat_head[seat].eq(first_head + in_group),
+                    positions[seat].eq(state.position + token),
+                    mask.bit_select(seat, 1).eq(token < state.tokens),
+                    seat.eq(seat + 1),
                 ]
                 with m.If(token < state.tokens):
                     with m.If(in_group + 1 == group):
                         m.d.sync += [in_group.eq(0), token.eq(token + 1)]
                     with m.Else():
                         m.d.sync += in_group.eq(in_group + 1)
-                with m.If(lane == lanes - 1):
-                    m.d.sync += lane.eq(0)
+                with m.If(seat == seats - 1):
+                    m.d.sync += seat.eq(0)
                     m.next = "open"
             with m.State("open"):
                 m.d.comb += self.softmax.valid.eq(1)
@@ -285,14 +289,12 @@ class AttendWalker(wiring.Component):
                     m.d.comb += behind.w_en.eq(1)
                     m.d.sync += [key_page.eq(key_page + 1), slot.eq(slot + 1)]
                     with m.If(last_key):
-                        m.d.sync += [key_page.eq(0), phase.eq(phase + 1)]
-                        with m.If(phase == config.phases - 1):
-                            m.d.sync += query.eq(query + blocks)
+                        m.d.sync += [key_page.eq(0), query.eq(query + blocks)]
                         with m.If(last_pass):
                             # The next KV head's queries begin where a full set of `group` passes would end.
                             m.d.sync += [
                                 kv_head.eq(kv_head + 1), first_head.eq(first_head + group), token.eq(0), in_group.eq(0),
-                                phase.eq(0), query.eq(src + (first_head + group) * blocks),
+                                query.eq(src + (first_head + group) * blocks),
                                 need.eq(need + self.kv_blocks), all_keys.eq(kv_head + 1 == kv_heads),
                             ]
                     m.next = "behind"

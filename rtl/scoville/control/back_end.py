@@ -84,7 +84,7 @@ class BackEnd(wiring.Component):
             "sampler": Out(stream.Signature(sampler_command(config))),
             "dump": Out(stream.Signature(data.StructLayout({"address": config.addr_bits, "words": 24}))),
             "task": Out(stream.Signature(array_task(config))),
-            "shift": In(stream.Signature(data.ArrayLayout(8, config.lanes))),
+            "shift": In(stream.Signature(data.ArrayLayout(8, config.seats))),
             "probability_done": In(1),
             "quiet": In(1),
             "settled": In(1),

@@ -124,7 +124,7 @@ class FrontEnd(wiring.Component):
                 pages = (state["position"] + state["tokens"] - 1) // PAGE_TOKENS + 1
                 for head in range(f["kv_heads"]):
                     row = f["table"] + head * f["table_stride"]
-                    for _ in range(-(-state["tokens"] * f["group"] // config.lanes)):
+                    for _ in range(-(-state["tokens"] * f["group"] // config.seats)):
                         for page in range(pages):
                             lookups.append((row, page))
                             address, fault = found(row, page)
@@ -167,7 +167,7 @@ class FrontEnd(wiring.Component):
         m.d.comb += row.eq(Mux(opcode == Opcode.ROPE, state.position + seat,
                              state.ids[seat[:max(1, (config.seats - 1).bit_length())]]))
 
-        # Attention loops: KV heads, passes of T lanes over (token, query head) pairs, pages.
+        # Attention loops: KV heads, passes of S (token, query head) pairs, pages.
         group = field(word, Opcode.ATTEND, "group")
         pairs = Signal(16)
         served = Signal(16)
@@ -283,8 +283,8 @@ class FrontEnd(wiring.Component):
                     m.d.comb += values.w_en.eq(1)
                     m.d.sync += page.eq(page + 1)
                     with m.If(page + 1 == pages):
-                        m.d.sync += [page.eq(0), served.eq(served + config.lanes)]
-                        with m.If(served + config.lanes >= pairs):
+                        m.d.sync += [page.eq(0), served.eq(served + config.seats)]
+                        with m.If(served + config.seats >= pairs):
                             m.d.sync += [
                                 served.eq(0), head.eq(head + 1),
                                 table_row.eq(table_row + field(word, Opcode.ATTEND, "table_stride")),

@@ -83,7 +83,7 @@ class Chain(wiring.Component):
     command : In(stream(chain_command))
     i : In(stream(drain_row)), the array's rows, in order: 32 of each phase, then the next 32; only `values` counts
     embed : In(stream(32)), words of an embedding row
-    factor : In(stream(FP32[T])), 1/l; one item for each command with ``lane_scale = ATTENTION``, which has one phase
+    factor : In(stream(FP32[seats])), 1/l; one item for each command with ``lane_scale = ATTENTION``
     o : Out(stream(FP32[T])), to the quantiser
     logits : Out(stream(FP32[T])), to the sampler
     bias, norm, rope : read ports of the vector unit
@@ -99,7 +99,7 @@ class Chain(wiring.Component):
             "command": In(stream.Signature(chain_command(config))),
             "i": In(stream.Signature(drain_row(config))),
             "embed": In(stream.Signature(32)),
-            "factor": In(stream.Signature(values)),
+            "factor": In(stream.Signature(data.ArrayLayout(32, config.seats))),
             "o": Out(stream.Signature(values)),
             "logits": Out(stream.Signature(values)),
             "bias": Out(bias_port(config)),
@@ -180,7 +180,7 @@ class Chain(wiring.Component):
                         with m.Case(LaneScale.RMS):
                             m.d.sync += scale[number][lane].eq(rms.scale[number * len(lanes) + lane])
                         with m.Case(LaneScale.ATTENTION):
-                            m.d.sync += scale[number][lane].eq(self.factor.payload[lane])
+                            m.d.sync += scale[number][lane].eq(self.factor.payload[number * len(lanes) + lane])
                         with m.Default():
                             m.d.sync += scale[number][lane].eq(fp32.constant(1.0))
 

@@ -5,6 +5,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from scoville.config import BLOCK
 from scoville.numerics import block
@@ -54,9 +55,10 @@ class Quantiser(wiring.Component):
     Members
     -------
     command : In(stream(quantiser_command)), taken with the last row of its last block
-    chain, softmax : In(stream(FP32[T])), the rows
+    chain : In(stream(FP32[T])), the rows
+    softmax : In(stream(FP32[seats])), the rows, of all phases at once
     o : Out(stream(quantised_block))
-    mask : Out(T), lanes that count of the row that is taken
+    mask : Out(T), lanes that count of the row of `chain` that is taken
     busy : rows or blocks are inside, or a command waits
     """
 
@@ -64,12 +66,13 @@ class Quantiser(wiring.Component):
         self.config = config
         self.width = min(BLOCK, max(8, config.lanes))  # values that are scaled and rounded at a time
         self.groups = BLOCK // self.width
+        self.group_bits = exact_log2(self.groups)
         self.slots = 2 * config.phases  # of a block: some are written while others are read
         values = data.ArrayLayout(32, config.lanes)
         super().__init__({
             "command": In(stream.Signature(quantiser_command(config))),
             "chain": In(stream.Signature(values)),
-            "softmax": In(stream.Signature(values)),
+            "softmax": In(stream.Signature(data.ArrayLayout(32, config.seats))),
             "o": Out(stream.Signature(quantised_block(config))),
             "mask": Out(config.lanes),
             "busy": Out(1),
@@ -90,25 +93,62 @@ class Quantiser(wiring.Component):
     def _collect(self, m, waiting, notes):
         """Rows into the lanes' memories; the largest exponent field of each lane. Returns the read ports."""
         config, command = self.config, self.command.payload
-        values = Signal(data.ArrayLayout(32, config.lanes))
         index = Signal(24)
         # A run's row, its phase counted from the command's first, and whether it is the second half of a block.
         count, turn, upper = Signal(range(BLOCK)), Signal(range(config.phases)), Signal()
-        base, slot = Signal(range(self.slots)), Signal(range(self.slots))
-        row, phase = Signal(range(BLOCK)), Signal(range(config.phases))
-        free, accept, run_ends, complete, last_turn = Signal(), Signal(), Signal(), Signal(), Signal()
+        base, span = Signal(range(self.slots)), Signal(range(config.phases))
+        row = Signal(range(BLOCK))
+        accept, run_ends, complete, last_turn = Signal(), Signal(), Signal(), Signal()
         from_softmax = command.source == QuantSource.SOFTMAX
         last = index == command.blocks - 1
         m.d.comb += [
-            values.eq(Mux(from_softmax, self.softmax.payload, self.chain.payload)),
-            slot.eq(base + turn),
-            phase.eq(command.first_phase + turn),
-            last_turn.eq(phase == command.last_phase),
+            span.eq(command.last_phase - command.first_phase),
+            last_turn.eq(from_softmax | (turn == span)),
             row.eq(Mux(command.half, Cat(count[:4], upper), count)),
             run_ends.eq(Mux(command.half, count[:4].all(), count.all())),
             complete.eq(row.all()),
-            self.mask.eq(command.mask.word_select(phase, config.lanes)),
-            free.eq(self.command.valid & ~waiting[slot].any()),
+            self.mask.eq(command.mask.word_select((command.first_phase + turn)[:len(turn)], config.lanes)),
+        ]
+
+        # Of P slots from `base` on, each is in a bank of its own: the softmax unit's rows fill them side by side.
+        readers, occupied = [], []
+        for bank in range(config.phases):
+            turn_here, slot, active = Signal.like(turn), Signal.like(base), Signal(name=f"active{bank}")
+            phase, mask = Signal.like(turn), Signal(config.lanes)
+            values = Signal(data.ArrayLayout(32, config.lanes))
+            m.d.comb += [
+                turn_here.eq(bank - base),
+                slot.eq(base + turn_here),
+                phase.eq(command.first_phase + turn_here),
+                mask.eq(command.mask.word_select(phase, config.lanes)),
+                active.eq(Mux(from_softmax, turn_here <= span, turn_here == turn)),
+                values.eq(Mux(from_softmax, self.softmax.payload.as_value().word_select(turn_here, 32 * config.lanes),
+                              self.chain.payload.as_value())),
+            ]
+            occupied.append(active & waiting[slot].any())
+            for this in range(bank, self.slots, config.phases):
+                with m.If(accept & active & (slot == this)):
+                    for lane in range(config.lanes):
+                        field, largest = values[lane][23:31], notes[this].field[lane]
+                        with m.If((row == 0) | (field > largest)):
+                            m.d.sync += largest.eq(field)
+                    with m.If(complete):
+                        m.d.sync += [
+                            waiting[this].eq(mask),
+                            notes[this].kv8.eq(command.kv8),
+                            notes[this].index.eq(index),
+                            notes[this].phase.eq(phase),
+                            notes[this].phase_last.eq(turn_here == span),
+                            notes[this].last.eq(last & (turn_here == span)),
+                            notes[this].info.eq(command.info),
+                        ]
+            readers.append([self._rows(m, bank, lane, Mux(accept & active, 1 << row[:5 - self.group_bits], 0),
+                                       Cat(row[5 - self.group_bits:], slot[exact_log2(config.phases):]), values[lane])
+                            for lane in range(config.lanes)])
+
+        free = Signal()
+        m.d.comb += [
+            free.eq(self.command.valid & ~Cat(occupied).any()),
             self.chain.ready.eq(free & ~from_softmax),
             self.softmax.ready.eq(free & from_softmax),
             accept.eq(free & Mux(from_softmax, self.softmax.valid, self.chain.valid)),
@@ -121,37 +161,17 @@ class Quantiser(wiring.Component):
             with m.If(run_ends & last_turn):
                 m.d.sync += upper.eq(~complete)
             with m.If(complete & last_turn):
-                m.d.sync += [base.eq(slot + 1), index.eq(Mux(last, 0, index + 1))]
-        for this in range(self.slots):
-            with m.If(accept & (slot == this)):
-                for lane in range(config.lanes):
-                    field, largest = values[lane][23:31], notes[this].field[lane]
-                    with m.If((row == 0) | (field > largest)):
-                        m.d.sync += largest.eq(field)
-                with m.If(complete):
-                    m.d.sync += [
-                        waiting[this].eq(self.mask),
-                        notes[this].kv8.eq(command.kv8),
-                        notes[this].index.eq(index),
-                        notes[this].phase.eq(phase),
-                        notes[this].phase_last.eq(last_turn),
-                        notes[this].last.eq(last & last_turn),
-                        notes[this].info.eq(command.info),
-                    ]
-
-        readers = []
-        for lane in range(config.lanes):
-            memory = Memory(shape=data.ArrayLayout(32, self.width), depth=self.slots * self.groups, init=[])
-            m.submodules[f"rows{lane}"] = memory
-            writer = memory.write_port(granularity=1)
-            readers.append(memory.read_port())
-            group_bits = self.groups.bit_length() - 1
-            m.d.comb += [
-                writer.addr.eq(Cat(row[5 - group_bits:], slot)),
-                writer.en.eq(Mux(accept, 1 << row[:5 - group_bits], 0)),
-            ]
-            m.d.comb += [writer.data[slot].eq(values[lane]) for slot in range(self.width)]
+                m.d.sync += [base.eq(base + span + 1), index.eq(Mux(last, 0, index + 1))]
         return readers
+
+    def _rows(self, m, bank, lane, enable, address, value):
+        """The memory of a lane's rows, two slots deep; returns its read port."""
+        memory = Memory(shape=data.ArrayLayout(32, self.width), depth=2 * self.groups, init=[])
+        m.submodules[f"rows{lane}_{bank}"] = memory
+        writer = memory.write_port(granularity=1)
+        m.d.comb += [writer.addr.eq(address), writer.en.eq(enable)]
+        m.d.comb += [writer.data[slot].eq(value) for slot in range(self.width)]
+        return memory.read_port()
 
     def _convert(self, m, waiting, notes, readers):
         """Blocks out of the memories, a group of values a cycle; returns whether any are inside."""
@@ -175,17 +195,20 @@ class Quantiser(wiring.Component):
                 with m.If(lanes == first):
                     m.d.sync += slot.eq(slot + 1)
         lane, field = Signal(range(max(2, config.lanes))), Signal(8)
-        for this, reader in enumerate(readers):
-            m.d.comb += [reader.en.eq(enable), reader.addr.eq(Cat(group, slot) if self.groups > 1 else slot)]
+        bank_bits = exact_log2(config.phases)
+        for reader in (reader for bank in readers for reader in bank):
+            m.d.comb += [reader.en.eq(enable), reader.addr.eq(Cat(group[:self.group_bits], slot[bank_bits:]))]
+        for this in range(config.lanes):
             with m.If(first[this]):
                 m.d.comb += [lane.eq(this), field.eq(note.field[this])]
 
         # the group's values, scaled and rounded
-        chosen = pipe.reg(first, 0)
-        read = Signal(readers[0].data.shape())
-        for this, reader in enumerate(readers):
-            with m.If(chosen.value[this]):
-                m.d.comb += read.eq(reader.data)
+        chosen, bank = pipe.reg(first, 0), pipe.reg(slot[:bank_bits], 0)
+        read = Signal(readers[0][0].data.shape())
+        for number, lane_readers in enumerate(readers):
+            for this, reader in enumerate(lane_readers):
+                with m.If(chosen.value[this] & (bank.value == number)):
+                    m.d.comb += read.eq(reader.data)
         values = pipe.reg(read, 1)
         bits = config.act_bits
         e8 = pipe.reg(block.exponent_of(field, bits, note.kv8), 0)

@@ -30,8 +30,8 @@ def quant_info(config):
         "group": 8,  # QUERY: query heads of a KV head
         "head_blocks": 4,
         "credit": credit_bits(config),  # ATTENTION: blocks of all tokens that are complete with this command
-        "lane_token": data.ArrayLayout(range(max(2, config.seats)), config.lanes),  # ATTENTION: the token's seat
-        "lane_head": data.ArrayLayout(8, config.lanes),  # ATTENTION: absolute head
+        "seat_token": data.ArrayLayout(range(max(2, config.seats)), config.seats),  # ATTENTION: the token's seat
+        "seat_head": data.ArrayLayout(8, config.seats),  # ATTENTION: absolute head
     })
 
 
@@ -56,7 +56,7 @@ class Router(wiring.Component):
 
         OPERAND, PROBABILITY   seat as it comes                address = dst + index
         QUERY                  seat = (seat * g + hg) mod S    address = dst + (kvh * g + (seat * g + hg) div S) * B + b
-        ATTENTION              seat = lane_token[lane]         address = dst + lane_head[lane] * B + index
+        ATTENTION              seat = seat_token[seat]         address = dst + seat_head[seat] * B + index
         KEY, VALUE             kv_head = index div B           part = b
 
     Heads are counted, not divided. One block a cycle, latency 1.
@@ -119,8 +119,8 @@ class Router(wiring.Component):
                 ]
             with m.Case(QuantDest.ATTENTION):
                 m.d.comb += [
-                    seat.eq(info.lane_token[item.lane]),
-                    address.eq(info.dst + item.index + info.lane_head[item.lane] * info.head_blocks),
+                    seat.eq(info.seat_token[came]),
+                    address.eq(info.dst + item.index + info.seat_head[came] * info.head_blocks),
                 ]
             with m.Default():
                 m.d.comb += [seat.eq(came), address.eq(info.dst + item.index)]
@@ -171,6 +171,5 @@ def model(config, info, seat, index):
         turn, query = divmod(seat * info["group"] + in_group, config.seats)
         return "operand", query, dst + (kv_head * info["group"] + turn) * blocks + part
     if dest == QuantDest.ATTENTION:
-        lane = seat % config.lanes
-        return "operand", info["lane_token"][lane], dst + info["lane_head"][lane] * blocks + index
+        return "operand", info["seat_token"][seat], dst + info["seat_head"][seat] * blocks + index
     return "operand", seat, dst + index
