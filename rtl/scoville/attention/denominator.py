@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.config import VALUES_BEHIND
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import Pipe
 
@@ -38,7 +39,9 @@ class Denominator(wiring.Component):
     busy : Out(1)
     """
 
-    PENDING = 2
+    # A factor is taken when the quantiser comes to its output, behind the probabilities of the pages that are ahead of
+    # its values: with fewer, those would wait for a factor to be taken, and the factor for them.
+    PENDING = VALUES_BEHIND + 1
 
     def __init__(self, config):
         self.config = config
