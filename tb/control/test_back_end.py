@@ -153,7 +153,8 @@ async def guards(dut):
     system.check(marks, program, state)
     tasks = [harness.unpack(array_task(config), packed) for packed in system.sinks["task"].received[marks["task"]:]]
     assert {task["need"] for task in tasks if task["guard"]} == {0, 6 + 2, 6 + 5, 12}
-    system.source.send([linear(wait=1, src=9, kblocks=config.operand_blocks - 9, dest=Dest.OPERAND, residual=0, norm=0)])
+    rest = config.operand_blocks - 9
+    system.source.send([linear(wait=1, src=9, kblocks=rest, dest=Dest.OPERAND, residual=0, norm=0)])
     await system.tb.wait(60)
     assert int(dut.waiting.value)  # it reads more than was promised
 

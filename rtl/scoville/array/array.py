@@ -69,7 +69,8 @@ class DotArray(wiring.Component):
     credit : In, operand blocks that are good from the next cycle on
     o : Out(stream(drain_row))
     busy : Out(1), some accepted task is not done, or its rows have not all left `o`
-    issue, no_task, no_weights, no_operands, drain_full : Out(1), exactly one is high in each cycle: useful work, or what is missing
+    issue, no_task, no_weights, no_operands, drain_full : Out(1), exactly one is high in each cycle: useful work, or
+        what is missing
     """
 
     def __init__(self, config):

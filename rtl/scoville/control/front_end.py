@@ -1,6 +1,6 @@
 """The front end: walks the program ahead of the array and tells the stream reader what to read."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -26,7 +26,7 @@ def PassState(config):
 
 
 def page_beats(config, head_blocks):
-    """Beats of a KV page up to V's codes (both parts' exponents, each padded to the bus, and K's codes), and of V's codes."""
+    """Beats of a KV page: up to V's codes (K's codes and both parts' exponents, padded to the bus), and V's codes."""
     header = (head_blocks * BLOCK + config.bus_bytes - 1) >> (config.bus_bytes.bit_length() - 1)
     codes = head_blocks * (BLOCK * BLOCK // config.bus_bytes)
     return (header << 1) + codes, codes
