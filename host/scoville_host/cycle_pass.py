@@ -1,11 +1,11 @@
 """One pass, timed: the program walked in order, each instruction through the front end, the stream and the epilogue."""
 
 from scoville.config import PAGE_TOKENS, TILE_ROWS
-from scoville.control.front_end import page_part_beats
 from scoville.control.instruction_fetch import CHUNK
 from scoville.isa import INSTRUCTION_BYTES, Dest, Element, Mode, Opcode
 from scoville.top import INSTRUCTION_QUEUE
 
+from .cycle_attend import AttendTimer
 from .cycle_steady import Steady
 from .cycle_stream import Stream, Tile
 from .cycle_units import Epilogue, FetchPort, KvStore, Softmax
@@ -16,7 +16,6 @@ QUEUE = 2  # cycles through a queue
 DISPATCH = 4  # from the cycle in which an instruction may begin to the first beat that the decoder takes for it
 RESULT = 1  # from a block in the operand buffer to the cycle in which an instruction that waited for it begins
 WAITS = {Dest.KEY: "dependency_kv", Dest.VALUE: "dependency_kv", Dest.LOGITS: "dependency_logits"}
-SEAT = 4  # the attention walker's steps between two sets of seats, beside one a seat
 
 
 class PassTimer:
@@ -47,6 +46,7 @@ class PassTimer:
         self.front = 0.0  # the front end is free
         self.back = 0.0  # the back end is free
         self.vectors = 0.0  # the vector unit is free
+        self.promised = -1, []
         self.takes = []  # when the back end took each instruction
         self.sampled = 0.0
         steps = {Opcode.LOAD: self._load, Opcode.ROPE: self._lanes, Opcode.EMBED: self._lanes,
@@ -70,20 +70,28 @@ class PassTimer:
             beats = self.chunk * INSTRUCTION_BYTES // self.config.bus_bytes
             self.front = self.port.read("program", self.front + 1, beats)
 
-    def _begin(self, fields, begin, reason):
-        """When an instruction may begin: at once, or when all before it is done."""
-        if fields["wait"]:
-            quiet = max(self.epilogue.done + RESULT, self.vectors)
-            self.reason = reason
-            return max(begin, quiet)
+    def _begin(self, fields, begin, reason, wanted=0):
+        """When an instruction may begin, and when the operand blocks that it waits for singly are there (or None).
+
+        It waits for all before it to be done, if it has to wait and reads anything but the last results.
+        """
         self.reason = "command"
-        return begin
+        if not fields["wait"]:
+            return begin, None
+        if self.promised[0] == fields.get("src", -1) and wanted <= len(self.promised[1]):
+            return begin, self.promised[1]
+        self.reason = reason
+        return max(begin, self.epilogue.done + RESULT, self.vectors), None
+
+    def _promise(self, dst, blocks):
+        """The last results: where they are in the operand buffer, and when each block is there."""
+        self.promised = dst, blocks
 
     # --- vectors -------------------------------------------------------------------------------------------------
     def _load(self, fields, begin):
         beats = fields["bytes"] // self.config.bus_bytes
         self.front = self.stream.request(self.front + 1, fields["address"] // self.config.bus_bytes, beats) + 1
-        begin = self._begin(fields, begin, "dependency_load")
+        begin, _ = self._begin(fields, begin, "dependency_load")
         self.stream.command(begin + DISPATCH - 1)
         self.vectors = self.stream.vector(beats)[1] + 1
         self.back = begin + 3
@@ -92,7 +100,7 @@ class PassTimer:
         """ROPE and EMBED: a row of memory for each lane."""
         config, embed = self.config, fields["opcode"] is Opcode.EMBED
         beats = fields["bytes"] // config.bus_bytes
-        begin = self._begin(fields, begin, "dependency_load")
+        begin, _ = self._begin(fields, begin, "dependency_load")
         for lane in range(self.tokens):
             at = fields["address"] // config.bus_bytes
             self.front = self.stream.request(self.front + 2, at, beats) + 1
@@ -122,7 +130,9 @@ class PassTimer:
     def _linear(self, fields, begin):
         config, stream, epilogue = self.config, self.stream, self.epilogue
         self.front = stream.request(self.front + 1, fields["address"] // config.bus_bytes, fields["beats"]) + 1
-        begin = self._begin(fields, begin, WAITS.get(Dest(fields["dest"]), "dependency_linear"))
+        begin, operands = self._begin(fields, begin, WAITS.get(Dest(fields["dest"]), "dependency_linear"),
+                                      fields["kblocks"])
+        results = []
         stream.command(begin + DISPATCH - 1)
         dest, norm, glu = fields["dest"], bool(fields["norm"]), fields["mode"] == Mode.GLU
         logits = dest == Dest.LOGITS
@@ -135,7 +145,10 @@ class PassTimer:
         number = 0
         while number < count:
             before = stream.accepted
-            first, last = self._tile(tile, task, epilogue.room(), phases)
+            if operands and number == 0:
+                first, last = self.guarded(tile, task, epilogue.room(), operands, phases)
+            else:
+                first, last = self.tile(tile, task, epilogue.room(), phases)
             left = epilogue.tile(first, last, norm=norm, glu=glu, phases=phases)
             number += 1
             if logits:
@@ -149,8 +162,13 @@ class PassTimer:
                         self._append(fields, number - 1, blocks, phase * config.lanes, lanes)
                 if dest in (Dest.KEY, Dest.VALUE):
                     continue
-            number += steady.skip(number)
+                results.append(blocks)
+            skipped = steady.skip(number)
+            number += skipped
+            results += results[-1:] * (skipped // (2 if glu else 1))
         self.back = max(begin + 3, before if count > 1 else 0) + 1
+        if dest in (Dest.OPERAND, Dest.QUERY):
+            self._promise(fields["dst"], results)
         if norm:
             epilogue.square()
         if logits:
@@ -158,7 +176,19 @@ class PassTimer:
             self.sampled = epilogue.left + epilogue.latency.sample
             self.dumped = epilogue.left + 8 + self.memory.write_latency
 
-    def _tile(self, tile, task, room, phases=1):
+    def guarded(self, tile, task, room, operands, phases=1):
+        """As `tile`, each k-block from when its operand block is there on."""
+        first = None
+        for number, (steps, ready) in enumerate(zip(tile.blocks, operands, strict=False)):
+            free = room if number == len(tile.blocks) - 1 else 0
+            reason = self.reason if task > ready else "operands"
+            for place, (header, items) in enumerate(steps):
+                begin, last = self.stream.group(header, items, tile.item_beats, free, max(task, ready + 1), reason,
+                                                phases)
+                first = begin if place == 0 else first
+        return first, last
+
+    def tile(self, tile, task, room, phases=1):
         """A tile's items; returns when the first item of its last k-block and its last item are taken."""
         group = self.stream.group
         for header, items in tile.body:
@@ -183,69 +213,12 @@ class PassTimer:
             self.known = (head, page)
         self.epilogue.route(max(blocks, taken))
 
-    # --- attention -----------------------------------------------------------------------------------------------
     def _attend(self, fields, begin):
-        config = self.config
-        begin = self._begin(fields, begin, "dependency_attend")
-        self.part_beats = page_part_beats(config, fields["head_blocks"])
-        self.walk = begin + 1  # the attention walker's next step
+        begin, queries = self._begin(fields, begin, "dependency_attend", fields["kv_heads"] * fields["group"])
         self.front = max(self.front + 1, self.store.written)
-        for head in range(fields["kv_heads"]):
-            row = fields["table"] + head * fields["table_stride"]
-            pairs = self.tokens * fields["group"]
-            for served in range(0, pairs, config.seats):
-                self._heads(fields, row, min(config.seats, pairs - served))
-        self.back = self.walk + 1
-
-    def _heads(self, fields, row, seats):
-        """One set of seats over all pages: K0, K1 V0, K2 V1, …"""
-        self.walk += self.config.seats + SEAT - 1
-        self.phases = -(-seats // self.config.lanes)
-        scored = []
-        for page in range(self.pages + 1):
-            if page < self.pages:
-                found = self.port.walk("front", self.front + 1, row, page)
-                self._request(found)
-                scored.append(self._keys(fields))
-                if page == 0:
-                    continue
-            self._request(self.front)
-            self._values(fields, scored[page - 1], page == self.pages, seats)
-
-    def _request(self, now):
-        beat = 0  # pages are longer than bursts, and begin anywhere
-        self.front = self.stream.request(now + 1, beat, self.part_beats) + 1
-
-    def _keys(self, fields):
-        """Scores of a page: when the softmax unit has them."""
-        stream, epilogue = self.stream, self.epilogue
-        stream.command(self.walk + QUEUE)
-        task, before = self.walk + 3, stream.accepted
-        self.reason = "command"
-        first, last = self._tile(Tile.key(self.config, fields["head_blocks"]), task, epilogue.room(), self.phases)
-        self.walk = max(self.walk + 2, before) + 1
-        return epilogue.scores(first, last, self.softmax.room(), self.phases)
-
-    def _values(self, fields, scored, last_page, seats):
-        """The values of a page, weighed by its probabilities."""
-        stream, epilogue, blocks = self.stream, self.epilogue, fields["head_blocks"]
-        stream.command(self.walk + QUEUE)
-        codes = blocks * TILE_ROWS * TILE_ROWS // self.config.bus_bytes
-        exponents, _ = stream.vector(self.part_beats - codes)
-        left = self.softmax.page(scored, exponents, blocks)
-        ready = epilogue.quantise(left, seats) + 1
-        if last_page:
-            self.walk += 2
-            factor = self.softmax.issued - TILE_ROWS * (blocks - 1) + epilogue.latency.weigh + epilogue.latency.factor
-            epilogue.command(self.walk + QUEUE, plain=True, factor=factor)
-        self.walk = max(self.walk + 1, ready)
-        tile, self.reason = Tile.value(self.config), "softmax"
-        for _ in range(blocks):
-            before = stream.accepted
-            first, last = self._tile(tile, self.walk + 1, epilogue.room() if last_page else 0, self.phases)
-            self.walk = max(self.walk, before) + 1
-            if last_page:
-                epilogue.quantise(epilogue.tile(first, last, phases=self.phases), seats)
+        walked = AttendTimer(self, fields, begin, queries)
+        self._promise(fields["dst"], walked.results)
+        self.back = walked.walk + 1
 
     def _end(self, fields, begin):
         settled = max(self.epilogue.done + RESULT, self.store.written, self.vectors, self.sampled)

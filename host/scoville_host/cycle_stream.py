@@ -37,16 +37,22 @@ class Tile:
     Members
     -------
     body, tail : (header beats, items) in order; `tail` is the last k-block. A step is small beside the reader's FIFO.
+    blocks : the same, a list for each k-block
     item_beats : a fraction if a beat carries several items
     """
 
     def __init__(self, config, kblocks, group, header, bits):
         self.item_beats = config.rows * BLOCK * bits / 8 / config.bus_bytes
         most = max(1, int(config.stream_beats / 4 / self.item_beats))
-        self.body, self.tail = [], []
+        self.body, self.tail, self.blocks = [], [], []
         for at in range(0, kblocks, group):
             size = min(group, kblocks - at)
             last = at + size == kblocks
+            for block in range(size):
+                into = []
+                for first in range(0, config.interleave, most):
+                    into.append((header(size) if block == first == 0 else 0, min(most, config.interleave - first)))
+                self.blocks.append(into)
             beats = header(size)
             for into, blocks in ((self.body, size - last), (self.tail, last)):
                 for first in range(0, blocks * config.interleave, most):

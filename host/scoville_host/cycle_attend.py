@@ -1,0 +1,101 @@
+"""One ATTEND, timed: the front end's and the walker's loops over heads and pages, the values behind the keys."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from scoville.config import TILE_ROWS, VALUES_BEHIND
+from scoville.control.front_end import page_beats
+
+from .cycle_stream import Tile
+
+__all__ = ["AttendTimer"]
+
+QUEUE = 2  # cycles through a queue
+
+
+@dataclass
+class _Page:
+    """A page whose values are due: when its probabilities are there, and the last exponential of its first block."""
+
+    ready: float
+    issued: float
+    last: bool
+    last_set: bool  # of the KV head
+    lanes: int
+
+
+class AttendTimer:
+    """Carries out an ATTEND on a `PassTimer`.
+
+    Members
+    -------
+    walk : the walker's next step
+    results : when the operand blocks that it writes are there, in order
+    """
+
+    def __init__(self, timer, fields, begin, queries):
+        config = timer.config
+        self.timer, self.fields, self.queries = timer, fields, queries
+        self.blocks = fields["head_blocks"]
+        self.key_beats, self.value_beats = page_beats(config, self.blocks)
+        self.tiles = Tile.key(config, self.blocks), Tile.value(config)
+        self.walk = begin + 1
+        self.results = []
+        behind = deque()
+        pairs = timer.tokens * fields["group"]
+        for head in range(fields["kv_heads"]):
+            row = fields["table"] + head * fields["table_stride"]
+            for served in range(0, pairs, config.lanes):
+                lanes = min(config.lanes, pairs - served)
+                self.walk += config.lanes + 1
+                for page in range(timer.pages):
+                    self._request(timer.port.walk("front", timer.front + 1, row, page), self.key_beats)
+                    ready, issued = self._keys(head, lanes)
+                    last_set = served + config.lanes >= pairs
+                    behind.append(_Page(ready, issued, page == timer.pages - 1, last_set, lanes))
+                    if len(behind) > VALUES_BEHIND:
+                        self._values(behind.popleft())
+        while behind:
+            self._values(behind.popleft())
+
+    def _request(self, now, beats):
+        # Pages are longer than bursts, and begin anywhere.
+        self.timer.front = self.timer.stream.request(now + 1, 0, beats) + 2
+
+    def _keys(self, head, lanes):
+        """Scores of a page and what the softmax unit makes of them; returns when the probabilities are there."""
+        timer, epilogue, softmax = self.timer, self.timer.epilogue, self.timer.softmax
+        timer.stream.command(self.walk + QUEUE)
+        task, before = self.walk + 3, timer.stream.accepted
+        timer.reason, tile = "command", self.tiles[0]
+        if self.queries is None:
+            first, last = timer.tile(tile, task, epilogue.room())
+        else:
+            wanted = (head + 1) * self.fields["group"] * self.blocks
+            first, last = timer.guarded(tile, task, epilogue.room(), self.queries[wanted - self.blocks:wanted])
+        self.walk = max(self.walk + 2, before) + 2
+        scored = epilogue.scores(first, last, softmax.room())
+        exponents, _ = timer.stream.vector((self.key_beats - self.value_beats) // 2)
+        left = softmax.page(scored, exponents, self.blocks)
+        return epilogue.quantise(left, lanes) + 1, softmax.issued
+
+    def _values(self, page):
+        """The values of a page, weighed by its probabilities."""
+        timer, epilogue, stream = self.timer, self.timer.epilogue, self.timer.stream
+        self._request(timer.front, self.value_beats)
+        stream.command(self.walk + QUEUE)
+        if page.last:
+            self.walk += 2
+            factor = (page.issued - TILE_ROWS * (self.blocks - 1) + epilogue.latency.weigh + epilogue.latency.factor)
+            epilogue.command(self.walk + QUEUE, plain=True, factor=factor)
+        self.walk = max(self.walk + 1, page.ready)
+        timer.reason, done = "softmax", 0.0
+        for _ in range(self.blocks):
+            before = stream.accepted
+            first, last = timer.tile(self.tiles[1], self.walk + 1, epilogue.room() if page.last else 0)
+            self.walk = max(self.walk, before) + 1
+            if page.last:
+                done = epilogue.quantise(epilogue.tile(first, last), page.lanes)
+        self.walk += 1
+        if page.last and page.last_set:
+            self.results += [done] * self.fields["group"] * self.blocks
