@@ -74,8 +74,8 @@ def test_begin_and_end(image, result, whole):
     for before, each in zip(whole.instructions, whole.instructions[1:], strict=False):
         assert before.taken < each.taken
         assert each.taken < each.begin <= each.end <= whole.cycles
-        if each.fields["wait"]:  # what it needs has been written when it begins
-            assert all(other.end <= each.begin for other in whole.instructions
+        if each.fields["wait"]:  # it may take operands as they are written, and ends after all that it needs
+            assert all(other.begin <= each.begin and other.end <= each.end for other in whole.instructions
                        if other.taken < each.taken and other.fields["opcode"] is not Opcode.LOAD)
 
 

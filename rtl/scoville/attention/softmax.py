@@ -72,7 +72,7 @@ class Softmax(wiring.Component):
     the next page (or command) are taken meanwhile.
 
     Throughput: a page in ``32 * head_blocks + 1`` cycles, but two pages of one block in 73: z memory slots are
-    free too late. Latency: 19 cycles from the last score of a page to its first output.
+    free too late. Latency: 20 cycles from the last score of a page to its first output.
 
     Parameters
     ----------

@@ -325,6 +325,7 @@ class AttendWalker(wiring.Component):
                 m.d.comb += [
                     self.quantiser.valid.eq(1),
                     self.quantiser.p.kv8.eq(0),
+                    self.quantiser.p.half.eq(0),
                     self.quantiser.p.info.group.eq(0),
                     self.quantiser.p.info.dest.eq(QuantDest.ATTENTION),
                     self.quantiser.p.info.dst.eq(dst),
