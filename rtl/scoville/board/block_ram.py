@@ -54,7 +54,8 @@ class BlockRam(wiring.Component):
         with m.If(move):
             m.d.sync += [at.eq(at + 1), left.eq(left - 1), active.eq(active & (left != 0))]
             m.d.sync += [valid.eq(active), last.eq(left == 0), wrong.eq(at >= depth), number.eq(identity)]
-            m.d.sync += [bus.rvalid.eq(valid), bus.rlast.eq(last), bus.rid.eq(number), bus.rdata.eq(read.data),
+            m.d.sync += [bus.rvalid.eq(valid), bus.rlast.eq(last), bus.rid.eq(number),
+                         bus.rdata.eq(Mux(wrong, 0, read.data)),
                          bus.rresp.eq(Mux(wrong, axi.Resp.DECERR, axi.Resp.OKAY))]
         with m.If(bus.arvalid & bus.arready):
             m.d.sync += [at.eq(bus.araddr >> shift), left.eq(bus.arlen), identity.eq(bus.arid), active.eq(1)]
