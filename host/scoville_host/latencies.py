@@ -76,7 +76,7 @@ def latencies(config):
         rms=add + mul + add + 1 + mul + add + rsqrt + config.seats + 1,
         quantise=2 + code + 2 + 1 + convert,  # choice and value; sum and output; the router
         convert=convert,
-        scores=mul + fixed + 5,  # the page's maximum 2, the FIFO of pages 1, its load 1, the z memory 1
+        scores=mul + fixed + 6,  # the page's maximum 2, its move 1, the FIFO of pages 1, its load 1, the z memory 1
         weigh=1 + exp2 + scale2,
         factor=config.seats + _age(lambda pipe, a: fp32.from_int(pipe, a, -30), number) + add + recip + 2,
         sample=mul + add + 2,
