@@ -109,6 +109,7 @@ class Sink:
     """Takes payloads from stream `name`, and fails the test if the component breaks a stream rule.
 
     With stalls, now and then ready stays low until valid is high: a component whose valid waits for ready then hangs.
+    `every` makes it a slow consumer: ready in one cycle of so many.
     """
 
     def __init__(self, bench, name, stalls):
@@ -117,6 +118,7 @@ class Sink:
         self._ready = getattr(bench.dut, f"{name}__ready")
         self._payload = getattr(bench.dut, f"{name}__payload", None)
         self.timeout = TIMEOUT
+        self.every = 1
         self._event = Event()
         self.clear()
 
@@ -160,7 +162,7 @@ class Sink:
         if self._wanted > len(self.received) and self.bench.cycle - self._progress > self.timeout:
             self._fail(f"{len(self.received) - self._taken} of {self._wanted - self._taken} payloads came, "
                        f"then none for {self.timeout} cycles")
-        ready = True
+        ready = self.bench.cycle % self.every == 0
         if self.stalls:
             draw = self.bench.rng.random()
             self._hold = (self._hold or draw < self.stalls / 16) and not valid

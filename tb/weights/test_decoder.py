@@ -151,6 +151,21 @@ async def full_throughput(dut):
     assert waited <= 6  # before the first beat and after the last only
 
 
+@cocotb.test()
+async def headers_hide_behind_items(dut):
+    """A consumer that keeps an item for each of `phases` tokens never waits for a header."""
+    config, tb, ports = await start(dut, 3, 0.0)
+    ports["o"].every = config.phases
+    q4_1 = {"kind": WeightKind.LINEAR.value, "kblocks": 2 * config.group + 1, "tiles": 3, "code_bits8": 0,
+            "scale_format": ScaleFormat.FP16.value, "minimum": 1}
+    beats = random_beats(tb.rng, tb.np_rng, config, q4_1)
+    send(ports, config, q4_1, beats)
+    await ports["o"].receive(len(WeightDecoder.model(config, q4_1, beats, TABLE)["codes"]))
+    cycles = ports["o"].cycles
+    if config.phases > 1:
+        assert cycles[-1] - cycles[0] == config.phases * (len(cycles) - 1)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_decoder(sim, name):
     harness.run(lambda: WeightDecoder(CONFIGS[name]), __name__, sim=sim, parameters=name)

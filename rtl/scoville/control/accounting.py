@@ -35,13 +35,11 @@ def stall_reasons(m, units):
     array, back, front, decoder = (units[name] for name in ("array", "back_end", "front_end", "decoder"))
     chain, sequence, vectors = (units[name] for name in ("chain", "sequence", "vectors"))
     starved, no_task = array.no_weights, array.no_task
-    # An item that is not there would have come from the beat that the decoder took, or did not, two cycles ago.
-    late = Signal(4)
-    before = Signal(4)
-    m.d.sync += [
-        before.eq(Cat(decoder.waiting, moves(decoder.vector), decoder.header, moves(decoder.i))),
-        late.eq(before),
-    ]
+    # An item that is not there would have come from the beat that the decoder took, or did not, `latency` cycles ago.
+    late = Cat(decoder.waiting, moves(decoder.vector), decoder.header, moves(decoder.i))
+    for age in range(decoder.latency):
+        before, late = late, Signal(4, name=f"decoder_did_{age}")
+        m.d.sync += late.eq(before)
     was_waiting, was_vector, was_header, was_taking = late
     unread = starved & was_waiting & units["reader"].idle  # and nothing is on its way
     # Rows that the drain has no room behind; `scores` go to the softmax unit.

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.config import BLOCK, TILE_ROWS
+from scoville.control.queue import Queue
 from scoville.isa import ScaleFormat
 from scoville.numerics import block
 from scoville.numerics.block import Scale
@@ -72,8 +73,9 @@ class WeightDecoder(wiring.Component):
     of the beats (memory layouts: docs/design.md). 4-bit codes go through the code table, 8-bit codes pass.
 
     Throughput: a beat a cycle while the outputs are ready and a beat carries no more than an item; else an item a
-    cycle. Headers cost their beats and nothing else: they are double-buffered, so they come while items wait.
-    Latency: two cycles from an item's last beat to `o`.
+    cycle. Headers cost their beats and nothing else: they are double-buffered, so they come while items wait. With
+    `phases` an item lasts longer than its beats, and a queue of items hides the headers behind them.
+    Latency: `latency` cycles from an item's last beat to `o`: two, and two more through the queue.
 
     Parameters
     ----------
@@ -96,6 +98,7 @@ class WeightDecoder(wiring.Component):
             raise ValueError(f"bus_bytes is {config.bus_bytes}; it must hold a row group's FP16 scales, "
                              f"{2 * config.rows} bytes")
         self.config = config
+        self.latency = 2 if config.phases == 1 else 4
         bus = stream.Signature(config.bus_bits)
         super().__init__({
             "command": In(stream.Signature(WeightCommand)),
@@ -177,14 +180,19 @@ class WeightDecoder(wiring.Component):
             m.d.sync += table.eq(self.table_data)
 
         # Item
-        with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-        m.d.comb += taken.eq(full & (self.o.ready | ~self.o.valid))
+        item = self.o
+        if self.latency > 2:
+            m.submodules.items = items = Queue(weight_block(self.config))
+            wiring.connect(m, items.o, wiring.flipped(self.o))
+            item = items.i
+        with m.If(item.ready):
+            m.d.sync += item.valid.eq(0)
+        m.d.comb += taken.eq(full & (item.ready | ~item.valid))
         with m.If(taken):
-            m.d.sync += [self.o.valid.eq(1), self.o.p.has_minimum.eq(fields.minimum)]
+            m.d.sync += [item.valid.eq(1), item.p.has_minimum.eq(fields.minimum)]
             for code in range(self.config.rows * BLOCK):
                 looked_up = table.word_select(raw4.word_select(code, 4), 8)
-                m.d.sync += self.o.p.codes[code].eq(
+                m.d.sync += item.p.codes[code].eq(
                     Mux(fields.code_bits8, raw8.word_select(code, 8), looked_up).as_signed())
             for row in range(self.config.rows):
                 value = Mux(fields.scale_format == ScaleFormat.FP16,
@@ -192,8 +200,8 @@ class WeightDecoder(wiring.Component):
                             block.from_e8m0(select(scale[0], Const(row, 3), 8)).as_value())
                 value = Mux(fields.scale_format == ScaleFormat.NONE, block.scale_one().as_value(), value)
                 m.d.sync += [
-                    self.o.p.scale[row].as_value().eq(value),
-                    self.o.p.minimum[row].eq(block.from_fp16(select(minimum, Const(row, 3), 16))),
+                    item.p.scale[row].as_value().eq(value),
+                    item.p.minimum[row].eq(block.from_fp16(select(minimum, Const(row, 3), 16))),
                 ]
         return m
 
