@@ -16,12 +16,14 @@ WAVES   ?=
 ALL     ?=
 UNIT    ?= *
 TARGET  ?=
+CABLE   ?=
+BIT     ?=
 
 export AMARANTH_USE_YOSYS := builtin
 export SEED WAVES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim verilog synth bench board-sim fpga timing report docs check lint clean tools icarus
+.PHONY: help demo test sim verilog synth bench board-sim fpga flash timing report docs check lint clean tools icarus
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -80,6 +82,9 @@ board-sim: $(BIN)/.ready  ## a board in simulation, pins to pins, driven by the 
 
 fpga: $(BIN)/.ready  ## build/<board>/<board>.bit for the board, clock enforced: [BOARD=ulx3s-bram]
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.fpga --board $(BOARD)
+
+flash: $(BIN)/.ready  ## loads build/<board>/<board>.bit into the board: [BOARD=ulx3s-bram] [BIT=file] [CABLE='name --ip … --port …']
+	@$(BIN)/python -m scoville_sim.flash --board $(BOARD) $(if $(BIT),--bitstream "$(BIT)") $(if $(CABLE),--cable $(CABLE))
 
 docs: $(BIN)/.ready  ## the generated pages of docs/
 	@$(BIN)/python -m scoville.documents

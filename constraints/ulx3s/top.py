@@ -13,6 +13,7 @@ from scoville.vendor.ecp5 import Clocks
 CONFIG = "ulx3s"
 CLOCK_HZ = 75_000_000
 PIN_HZ = 25_000_000
+LOADER = "ulx3s"  # openFPGALoader's name of the board
 IO_LATENCY = 2  # the registers in the I/O cells: one on the way out, one on the way in
 
 
