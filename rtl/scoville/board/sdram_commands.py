@@ -97,7 +97,8 @@ class SdramCommands(wiring.Component):
         pause = self._timer(m, "pause", max(self.t_rfc, self.t_rp, self.t_rcd, t.cycles(t.t_mrd, t.mrd_clocks)))
 
         # The current run: one access every `burst` clocks.
-        current, busy = Signal(layout), Signal()
+        current = Signal(layout)
+        busy = Signal()
         left = Signal(range(layout["beats"].shape.stop * self.parts))
         fraction = Signal(range(max(2, self.parts)))
         issue, finish, legal = Signal(), Signal(), Signal()
@@ -112,7 +113,9 @@ class SdramCommands(wiring.Component):
         m.d.sync += [pins.cs_n.eq(1), pins.clk_en.eq(1)]
 
         # The next run, its row, and the time of the last refresh.
-        following, waiting, ready = Signal(layout), Signal(), Signal()
+        following = Signal(layout)
+        waiting = Signal()
+        ready = Signal()
         is_open = Signal(1 << BANK_BITS)
         rows = Array(Signal(t.row_bits, name=f"row{bank}") for bank in range(1 << BANK_BITS))
         since = Signal(range(t.refresh_clocks + 1))
