@@ -18,6 +18,7 @@ UNIT    ?= *
 TARGET  ?=
 CABLE   ?=
 BIT     ?=
+KEEP    ?=
 
 export AMARANTH_USE_YOSYS := builtin
 export SEED WAVES
@@ -83,8 +84,9 @@ board-sim: $(BIN)/.ready  ## a board in simulation, pins to pins, driven by the 
 fpga: $(BIN)/.ready  ## build/<board>/<board>.bit for the board, clock enforced: [BOARD=ulx3s-bram]
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.fpga --board $(BOARD)
 
-flash: $(BIN)/.ready  ## loads build/<board>/<board>.bit into the board: [BOARD=ulx3s-bram] [BIT=file] [CABLE='name --ip … --port …']
-	@$(BIN)/python -m scoville_sim.flash --board $(BOARD) $(if $(BIT),--bitstream "$(BIT)") $(if $(CABLE),--cable $(CABLE))
+flash: $(BIN)/.ready  ## build/<board>/<board>.bit into the board: [BOARD=ulx3s-bram] [KEEP=1] [BIT=file] [CABLE='name …']
+	@$(BIN)/python -m scoville_sim.flash --board $(BOARD) $(if $(KEEP),--keep) $(if $(BIT),--bitstream "$(BIT)") \
+	  $(if $(CABLE),--cable $(CABLE))
 
 docs: $(BIN)/.ready  ## the generated pages of docs/
 	@$(BIN)/python -m scoville.documents

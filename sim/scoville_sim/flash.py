@@ -69,22 +69,31 @@ def find_devices(cable):
     return found
 
 
-def program(cable, bitstream):
+def program(cable, bitstream, keep=False):
     """Load a file into the FPGA's configuration memory; FlashError if the device reports an error or does not start.
 
     The device checks the IDCODE and the CRC of every frame; openFPGALoader asks it for errors, but not for DONE.
+
+    Parameters
+    ----------
+    keep : write the board's serial flash instead, read it back, and have the device configure itself from it
     """
-    status, output, errors = run([*cable, "--write-sram", "--verbose", str(bitstream)])
+    how = ["--write-flash", "--verify"] if keep else ["--write-sram", "--verbose"]
+    status, output, errors = run([*cable, *how, str(bitstream)])
     report = output.rpartition("displayReadReg")[2]
     if status:
+        differs = re.search(r"Verification failed at (\d+)", " ".join(errors))
+        if differs:
+            raise FlashError(f"the flash differs from the bitstream at byte {differs[1]}")
         said = re.search(r"(\S+ ERR)", report)
-        reason = f"{said[1]} in its status register" if said else errors[0] if errors else f"status {status}"
+        others = [line for line in errors if line.lower() != "fail"]
+        reason = f"{said[1]} in its status register" if said else others[0] if others else f"status {status}"
         raise FlashError(f"the device refused the bitstream: {reason}")
-    if "Done Flag" not in report:
+    if not keep and "Done Flag" not in report:  # after the flash, openFPGALoader does ask for it
         raise FlashError("the device took the bitstream but did not start: its DONE flag is low")
 
 
-def flash(board, bitstream, cable):
+def flash(board, bitstream, cable, keep=False):
     """Check that bitstream and device belong together, then load; the bytes and the device's name."""
     module = load(board)
     if not bitstream.exists():
@@ -98,7 +107,7 @@ def flash(board, bitstream, cable):
     if wanted not in found:
         devices = ", ".join(f"{name} (0x{code:08x})" for code, name in found.items())
         raise FlashError(f"wrong device: the bitstream is for 0x{wanted:08x}, on the chain is {devices}")
-    program(cable, bitstream)
+    program(cable, bitstream, keep)
     return len(content), found[wanted]
 
 
@@ -106,6 +115,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--board", required=True)
     parser.add_argument("--bitstream", type=Path, help="in place of build/<board>/<board>.bit")
+    parser.add_argument("--keep", action="store_true", help="in the board's serial flash, for power-up")
     parser.add_argument("--cable", help="openFPGALoader's name of the cable, in place of the board's own")
     parser.add_argument("--ip", help="where a cable such as xvc-client is")
     parser.add_argument("--port", type=int)
@@ -114,11 +124,12 @@ def main(arguments=None):
     named = {"--cable": options.cable, "--ip": options.ip, "--port": options.port}
     cable = [text for name, value in named.items() if value is not None for text in (name, str(value))]
     try:
-        size, device = flash(options.board, bitstream, cable)
+        size, device = flash(options.board, bitstream, cable, options.keep)
     except (FlashError, FpgaError, OSError) as error:
         print(f"flash: {error}", file=sys.stderr)
         return 2
-    print(f"{options.board}: {bitstream}, {size} bytes, is in the {device}; CRC good, DONE high")
+    where = "flash, read back and equal; the " if options.keep else ""
+    print(f"{options.board}: {bitstream}, {size} bytes, is in the {where}{device}: CRC good, DONE high")
     return 0
 
 

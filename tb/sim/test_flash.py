@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from ecp5_configuration import IDCODE, PREAMBLE, configure
 from scoville_sim import flash, fpga
-from virtual_chain import BITSTREAM_BURST, ISC_DISABLE, ISC_ENABLE, ISC_ERASE, Ecp5, VirtualChain
+from spi_flash import SpiFlash
+from virtual_chain import BITSTREAM_BURST, ISC_DISABLE, ISC_ENABLE, ISC_ERASE, PROGRAM_SPI, REFRESH, Ecp5, VirtualChain
 
 FOLDER = fpga.ROOT / "build" / "test_flash"  # in the repository: the tools see another /tmp than we do
 USERCODE = 0x5C07111E
@@ -34,12 +35,13 @@ def bitstream():
     return pack("compressed", "--compress")
 
 
-def make_flash(bitstream, chain, **environment):
+def make_flash(bitstream, chain, *variables):
     """`make flash` as a user types it, whatever make runs this test."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    return subprocess.run(["make", "-s", "flash", f"BIN={Path(sys.executable).parent}", "BOARD=ulx3s",
-                           f"BIT={bitstream}", f"CABLE=xvc-client --ip 127.0.0.1 --port {chain.port}"], cwd=fpga.ROOT,
-                          env=inherited | environment, capture_output=True, text=True, check=False)
+    bin_folder = Path(sys.executable).parent  # `-o`: it is good as it is, whatever its date
+    return subprocess.run(["make", "-s", "-o", bin_folder / ".ready", "flash", f"BIN={bin_folder}", "BOARD=ulx3s",
+                           f"BIT={bitstream}", f"CABLE=xvc-client --ip 127.0.0.1 --port {chain.port}",
+                           *variables], cwd=fpga.ROOT, env=inherited, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -60,9 +62,9 @@ def through(chain):
 @pytest.fixture
 def refused_by(refused, bitstream):
     """The same, with a device on the chain."""
-    def run(device, file=bitstream):
+    def run(device, file=bitstream, *options):
         with VirtualChain(device) as chain:
-            return refused("--bitstream", file, *through(chain))
+            return refused("--bitstream", file, *options, *through(chain))
     return run
 
 
@@ -87,6 +89,29 @@ def test_plain_frames(capsys):
     with VirtualChain(device) as chain:
         assert flash.main(["--board", "ulx3s-bram", "--bitstream", str(plain), *map(str, through(chain))]) == 0
     is_loaded(plain.read_bytes(), device)
+
+
+def test_make_flash_keep(bitstream):
+    """The serial flash holds the bitstream, was read back, and the device has configured itself from it."""
+    device = Ecp5()
+    with VirtualChain(device) as chain:
+        done = make_flash(bitstream, chain, "KEEP=1")
+    assert done.returncode == 0, done.stderr
+    assert "read back and equal" in done.stdout
+    content = bitstream.read_bytes()
+    content = content[content.index(PREAMBLE) - 1:]
+    assert device.flash.memory[:len(content)] == content
+    assert device.flash.memory.count(0xFF, len(content)) == len(device.flash.memory) - len(content)
+    assert device.commands == [ISC_ENABLE, ISC_ERASE, ISC_DISABLE, PROGRAM_SPI, REFRESH]
+    assert device.done and device.usercode == USERCODE and not device.received
+
+
+def test_bad_flash(bitstream, refused_by):
+    short = bitstream.with_name("short.bit")
+    short.write_bytes(bitstream.read_bytes()[:3000])
+    assert refused_by(Ecp5(flash=SpiFlash(stuck=1000)), short, "--keep") == (
+        "the flash differs from the bitstream at byte 1000")
+    assert refused_by(Ecp5(), short, "--keep") == "the device refused the bitstream: CRC ERR in its status register"
 
 
 def test_make_flash_wrong_device(bitstream):

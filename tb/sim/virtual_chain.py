@@ -1,10 +1,11 @@
-"""A JTAG chain of one LFE5U-85F behind a cable that speaks XVC 1.0, for programmers to be tested on."""
+"""A JTAG chain of one LFE5U-85F with its flash, at a cable that speaks XVC 1.0, for programmers to be tested on."""
 
 import socket
 import struct
 import threading
 
 from ecp5_configuration import ERRORS, IDCODE, configure
+from spi_flash import SpiFlash
 
 __all__ = ["Ecp5", "VirtualChain"]
 
@@ -19,7 +20,9 @@ NEXT = {  # IEEE 1149.1: the state after TMS 0, and after TMS 1
     EXIT1_IR: (PAUSE_IR, UPDATE_IR), PAUSE_IR: (PAUSE_IR, EXIT2_IR), EXIT2_IR: (SHIFT_IR, UPDATE_IR),
     UPDATE_IR: (IDLE, SELECT_DR)}
 IDCODE_PUB, USERCODE, READ_STATUS, CHECK_BUSY = 0xE0, 0xC0, 0x3C, 0xF0
-ISC_ENABLE, ISC_ERASE, ISC_DISABLE, BITSTREAM_BURST = 0xC6, 0x0E, 0x26, 0x7A
+ISC_ENABLE, ISC_ERASE, ISC_DISABLE, BITSTREAM_BURST, PROGRAM_SPI, REFRESH = 0xC6, 0x0E, 0x26, 0x7A, 0x3A, 0x79
+COMMANDS = {ISC_ENABLE, ISC_ERASE, ISC_DISABLE, BITSTREAM_BURST, PROGRAM_SPI, REFRESH}
+SPI_KEY = 0x68FE  # that PROGRAM_SPI wants before it joins JTAG and flash
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -30,6 +33,7 @@ class Ecp5:
     ----------
     idcode : of the part
     spoil : number of the bit of the first burst that arrives inverted; None: none
+    flash : SpiFlash; from it the part configures itself on REFRESH
 
     Members
     -------
@@ -37,14 +41,16 @@ class Ecp5:
     commands : instructions in their order, without those that only look
     """
 
-    def __init__(self, idcode=IDCODE, spoil=None):
-        self.idcode, self.spoil = idcode, spoil
+    def __init__(self, idcode=IDCODE, spoil=None, flash=None):
+        self.idcode, self.spoil, self.flash = idcode, spoil, flash or SpiFlash()
         self.state, self.instruction = RESET, IDCODE_PUB
         self.shift, self.length = 0, 1
         self.received, self.commands = b"", []
         self.enabled = self.done = False
         self.error, self.usercode = None, 0
         self.burst = []  # (bits, how many)
+        self.joined = False  # JTAG and flash
+        self.byte, self.bits, self.out = 0, 0, 0  # of the flash: what came of this byte, how much, what goes out
 
     @property
     def status(self):
@@ -52,15 +58,17 @@ class Ecp5:
 
     def capture(self):
         registers = {IDCODE_PUB: (self.idcode, 32), USERCODE: (self.usercode, 32), READ_STATUS: (self.status, 32),
-                     CHECK_BUSY: (0, 1), ISC_ENABLE: (0, 8), ISC_ERASE: (0, 8)}
+                     CHECK_BUSY: (0, 1), ISC_ENABLE: (0, 8), ISC_ERASE: (0, 8), PROGRAM_SPI: (0, 16)}
         self.shift, self.length = registers.get(self.instruction, (0, 1))
 
     def update_instruction(self):
         self.instruction = self.shift
-        if self.instruction in (ISC_DISABLE, BITSTREAM_BURST, ISC_ENABLE, ISC_ERASE):
+        if self.instruction in COMMANDS:
             self.commands.append(self.instruction)
         if self.instruction == ISC_DISABLE:
             self.enabled = False
+        elif self.instruction == REFRESH:
+            self.error, self.done, self.usercode = configure(bytes(self.flash.memory), self.idcode)
 
     def update_data(self):
         if self.instruction == ISC_ENABLE:
@@ -79,12 +87,34 @@ class Ecp5:
                 raw[self.spoil // 8] ^= 1 << self.spoil % 8
             self.received = bytes(raw).translate(REVERSED)
             self.error, self.done, self.usercode = configure(self.received, self.idcode)
+        elif self.instruction == PROGRAM_SPI and self.joined:
+            self.flash.deselect()
+            self.bits = 0
+        elif self.instruction == PROGRAM_SPI:
+            self.joined = self.shift == SPI_KEY
         self.burst = []
+
+    def exchange(self, tdi, count):
+        """`count` bits with the flash, whose bytes go most significant bit first; TDO's bits."""
+        out = done = 0
+        while done < count:
+            if self.bits == 0:
+                self.byte, self.out = 0, REVERSED[self.flash.answer()]
+            now = min(8 - self.bits, count - done)
+            part = (1 << now) - 1
+            out |= (self.out >> self.bits & part) << done
+            self.byte |= (tdi >> done & part) << self.bits
+            self.bits, done = (self.bits + now) % 8, done + now
+            if self.bits == 0:
+                self.flash.take(REVERSED[self.byte])
+        return out
 
     def clock(self, tms, tdi, count):
         """`count` clocks, more than one only in a state that TMS leaves as it is; TDO's bits."""
         out = 0
-        if self.state in (SHIFT_DR, SHIFT_IR):
+        if self.state == SHIFT_DR and self.instruction == PROGRAM_SPI and self.joined:
+            out = self.exchange(tdi, count)
+        elif self.state in (SHIFT_DR, SHIFT_IR):
             joined = self.shift | tdi << self.length
             out, self.shift = joined & (1 << count) - 1, joined >> count
             if self.state == SHIFT_DR and self.instruction == BITSTREAM_BURST:
