@@ -1,6 +1,6 @@
 """The chip: the block diagram of docs/design.md, wired."""
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -393,7 +393,8 @@ class Top(wiring.Component):
         m.d.sync += waiting.eq(waiting + token_in - token_out)
         # The largest finite value comes only from clipping. Lanes that no token uses hold anything;
         # logits are those of the last token's phase.
-        tokens_mask = Cat(lane <= (sequence.state.tokens - 1)[:config.lane_bits] for lane in range(config.lanes))
+        last_lane = (sequence.state.tokens - 1)[:config.lane_bits]
+        tokens_mask = Cat(Const(1), *(lane <= last_lane for lane in range(1, config.lanes)))
         lost = Signal(4)
         m.d.sync += lost.eq(Cat(
             chain.clipped,
