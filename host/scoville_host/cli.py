@@ -22,7 +22,7 @@ Model = Annotated[str, typer.Option(help="A name (see `scoville models`), a Hugg
 Config = Annotated[str | None, typer.Option(help="A configuration (see `scoville configs`). Default: nano if the "
                                                  "model fits, else kria.")]
 Backend = Annotated[str, typer.Option(help="golden (the numpy model), rtl (the Verilated chip) or board (an FPGA).")]
-Memory = Annotated[str | None, typer.Option(help="Timing of the simulated memory: ideal, ddr4, lpddr4, sdram, "
+Memory = Annotated[str | None, typer.Option(help="Timing of the simulated memory: ideal, ddr4, hbm, lpddr4, sdram, "
                                                  "random.")]
 Weights = Annotated[str | None, typer.Option(help="Bring all weights to this format: mxint8, q8_0, q4_0, q4_1 or "
                                                   "mxfp4. Default: as stored; floats become mxint8.")]
@@ -332,13 +332,25 @@ def models():
 
 
 @app.command()
-def memories():
-    """List the simulated memories, and the beats a cycle that each gives a reader at most."""
-    from scoville_sim import MEMORIES
+def memories(config: Config = "kria", json_out: Json = None):
+    """List the simulated memories, and what each gives a plain stream at most, on the bus of a configuration.
 
-    print(f"{'name':<10}{'limit':>8}{'read latency':>14}")
-    for name, timing in MEMORIES.items():
-        print(f"{name:<10}{timing.limit:>8.4f}{timing.read_latency:>14}")
+    \b
+    scoville memories --config ulx3s --json memories.json
+    """
+    from .files import write_json
+    from .memories import measured
+    from .session import find_config
+
+    chosen = find_config(config)
+    rows = measured(chosen.bus_bytes)
+    if json_out:
+        write_json(json_out, {"config": chosen.name, "bus_bytes": chosen.bus_bytes, "memories": rows})
+    print(f"{'name':<9}{'beats/cycle':>12}{'bytes/cycle':>12}{'of its peak':>12}{'GB/s':>7}{'latency':>8}  {'DRAM'}")
+    for row in rows:
+        speed = f"{row['bytes_per_second'] / 1e9:.2f}"
+        print(f"{row['name']:<9}{row['limit_beats_per_cycle']:>12.4f}{row['limit_bytes_per_cycle']:>12.2f}"
+              f"{row['share_of_peak']:>12.4f}{speed:>7}{row['read_latency']:>8}  {row['dram'] or '-'}")
 
 
 def main(arguments=None):

@@ -34,13 +34,18 @@ class Cycles:
         return Cycles(*(line(name) for name in ("cycles", "prefill", "work", "beats")), stalls)
 
 
-def memory_of(timing):
-    """The `Memory` that a `scoville_sim.MemoryTiming` is to a reader."""
-    rate = min(1, timing.beats / timing.period)
-    if timing.refresh_interval:
-        rate *= 1 - timing.refresh_cycles / timing.refresh_interval
-    return Memory(rate=rate, shared=timing.beats <= timing.period, read_latency=timing.read_latency,
-                  write_latency=timing.write_latency)
+def memory_of(timing, bus_bytes=64):
+    """The `Memory` that a `scoville_sim.MemoryTiming` is to a reader with a bus of so many bytes.
+
+    A DRAM's rate and latency are those that a plain stream through the simulated memory has.
+    """
+    if timing.dram:
+        rate = timing.limit(bus_bytes)
+    else:
+        refresh = timing.refresh_cycles / timing.refresh_interval if timing.refresh_interval else 0
+        rate = min(1, timing.beats / timing.period) * (1 - refresh)
+    return Memory(rate=rate, shared=timing.dram is not None or timing.beats <= timing.period,
+                  read_latency=timing.latency(bus_bytes), write_latency=timing.write_latency)
 
 
 def program_of(image):

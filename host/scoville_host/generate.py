@@ -5,7 +5,7 @@ import numpy as np
 from .errors import RequestError
 from .files import write_json
 from .report import summary
-from .rtl import DEFAULT_MEMORY, check_memory
+from .rtl import DEFAULT_MEMORY, memory_limit
 from .runtime import GoldenBackend, check_request, get_backend
 from .tokenizer import TextStream
 
@@ -114,7 +114,7 @@ def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", batch=1, memo
     ids = bench_prompt(session.image.vocab, prompt_tokens)
     found, _ = generate(session, ids, decode_tokens, backend=backend, memory=memory, check=check, trace=trace,
                         trace_tokens=trace_tokens, position=position, report=report)
-    limit = check_memory(memory or DEFAULT_MEMORY).limit
+    limit = memory_limit(memory or DEFAULT_MEMORY, session.image.config.bus_bytes)
     used = found["decode_bus_utilisation"]
     return found | {"batch": batch, "memory": memory or DEFAULT_MEMORY, "memory_limit_beats_per_cycle": limit,
                     "utilisation_of_memory": None if used is None else used / limit}

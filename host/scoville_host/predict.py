@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from .cycles import PassCycles, memory_of
-from .errors import RequestError
+from .errors import ChipError, RequestError
 from .outline import compile_outline, fitted, is_outline, read_outline, set_fields
 from .report import passes, summary
 from .rtl import DEFAULT_MEMORY, check_memory
@@ -19,8 +19,14 @@ LAYERS = 2, 3  # of an outline that are walked; all layers are alike, so the res
 
 def predict_image(image, prompt_tokens, decode_tokens, *, position=0, memory=None):
     """The `Cycles` of a sequence on an `Image`: `prompt_tokens` in from `position` on, `decode_tokens` out."""
+    from scoville_sim import SimError
+
     every = passes(prompt_tokens, decode_tokens, image.config.seats, position)
-    return PassCycles(image, memory_of(check_memory(memory or DEFAULT_MEMORY))).sequence(every, prompt_tokens)
+    try:
+        known = memory_of(check_memory(memory or DEFAULT_MEMORY), image.config.bus_bytes)
+    except SimError as error:  # a DRAM's rate is measured, with a model that is compiled once
+        raise ChipError(str(error)) from None
+    return PassCycles(image, known).sequence(every, prompt_tokens)
 
 
 def predict(model, config=None, prompt_tokens=16, decode_tokens=16, *, settings=(), weights=None, context=None,

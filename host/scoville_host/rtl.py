@@ -9,7 +9,7 @@ from .errors import ChipError, RequestError
 from .history import fill_history
 from .runtime import Result
 
-__all__ = ["DEFAULT_MEMORY", "RtlBackend", "check_memory"]
+__all__ = ["DEFAULT_MEMORY", "RtlBackend", "check_memory", "memory_limit"]
 
 DEFAULT_MEMORY = "ideal"
 WATCHDOG = 1_000_000  # cycles without progress: far above any memory latency
@@ -26,6 +26,22 @@ def check_memory(name):
         return get_memory(name)
     except ValueError as error:
         raise RequestError(str(error)) from None
+
+
+def memory_limit(name, bus_bytes):
+    """Beats a cycle that a named memory gives a plain stream on a bus of so many bytes.
+
+    Raises
+    ------
+    ChipError
+        If the memory's model cannot be built.
+    """
+    from scoville_sim import SimError
+
+    try:
+        return check_memory(name).limit(bus_bytes)
+    except SimError as error:
+        raise ChipError(str(error)) from None
 
 
 class RtlBackend:

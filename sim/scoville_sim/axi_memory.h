@@ -1,27 +1,25 @@
 // An AXI4 memory with settable timing, that also checks the protocol of its manager.
 #pragma once
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <deque>
+#include <list>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "axi_checks.h"
 #include "chip.h"
+#include "dram.h"
 
 template <unsigned BYTES>
 class AxiMemory {
   public:
     enum Response : uint8_t { OKAY = 0, SLVERR = 2, DECERR = 3 };
-    static constexpr unsigned MASK_WORDS = (BYTES + 63) / 64;
+    static constexpr unsigned MASK_WORDS = AxiChecks<BYTES>::MASK_WORDS;
+    static constexpr unsigned PATIENCE = 16;  // cycles that a write beat lets read beats pass
 
-    struct Address {
-        uint64_t addr;
-        uint8_t id, len, size, burst;
-        bool operator==(const Address& o) const {
-            return addr == o.addr && id == o.id && len == o.len && size == o.size && burst == o.burst;
-        }
-    };
+    using Address = AxiAddress;
 
     // What the memory drives in a cycle.
     struct Outputs {
@@ -43,33 +41,51 @@ class AxiMemory {
     ScovilleTiming timing;
     ScovilleCounters counters = {};
     std::vector<Injection> injections;
-    std::vector<std::string> errors;
+    std::vector<ScovilleCommand>* trace;  // of the DRAM's commands
+    AxiChecks<BYTES> checks;
 
-    AxiMemory(uint8_t* data, uint64_t size, const ScovilleTiming& timing, uint64_t seed)
-        : timing(timing), data(data), size(size), random(seed * 0x9E3779B97F4A7C15ull | 1) {}
+    AxiMemory(uint8_t* data, uint64_t size, const ScovilleTiming& timing, uint64_t seed,
+              std::vector<ScovilleCommand>* trace = nullptr)
+        : timing(timing), trace(trace), data(data), size(size), random(seed * 0x9E3779B97F4A7C15ull | 1) {
+        make_dram();
+    }
 
     void reset() {
         out = {};
         reads.clear(), writes.clear(), responses.clear();
-        ar_waiting = aw_waiting = w_waiting = false;
+        current = nullptr;
+        checks.reset();
+        make_dram();
+    }
+
+    // Another timing from now on; what a DRAM has in flight is there at once.
+    void set_timing(const ScovilleTiming& other) {
+        timing = other;
+        for (ReadBurst& read : reads) read.done.clear();
+        make_dram();
     }
 
     // Decides what to drive in this cycle, from the state alone: no output depends on an input of the same cycle.
     void drive() {
         const uint64_t now = counters.cycles;
+        if (dram) dram->cycle();
         // One phase of tokens a period; they are shared by both directions.
         if (now % timing.period == 0) tokens = timing.beats;
         const bool refreshing = timing.refresh_interval && now % timing.refresh_interval < timing.refresh_cycles;
         out.arready = reads.size() < timing.outstanding && !chance(timing.stall_ar);
         out.awready = writes.size() + responses.size() < timing.outstanding && !chance(timing.stall_aw);
+        // Reads go first, but a write that has waited long takes the last token.
+        const bool yield = tokens == 1 && overdue >= PATIENCE && !writes.empty();
         if (!out.rvalid) {
-            if (!reads.empty() && reads.front().ready <= now && tokens && !refreshing && !chance(timing.stall_r))
-                offer_read();
+            ReadBurst* read = reads.empty() || !tokens || yield || refreshing ? nullptr : choose(now);
+            if (read && !chance(timing.stall_r))
+                offer_read(*read);
             else
                 ++counters.read_idle_cycles;
         }
         // A beat that waits on RREADY has paid for itself when it was offered.
-        out.wready = !writes.empty() && tokens && !refreshing && !chance(timing.stall_w);
+        out.wready = !writes.empty() && tokens && !refreshing && !chance(timing.stall_w) &&
+                     (!dram || dram->room_to_write(writes.front().addr, BYTES));
         if (!out.bvalid && !responses.empty() && responses.front().ready <= now && !chance(timing.stall_b)) {
             out.bvalid = true;
             out.bid = responses.front().id;
@@ -79,27 +95,31 @@ class AxiMemory {
 
     // Moves what was handed over in this cycle.
     void step(const Inputs& in) {
-        watch(in.arvalid, out.arready, in.ar, ar_waiting, ar_held, "AR");
-        watch(in.awvalid, out.awready, in.aw, aw_waiting, aw_held, "AW");
-        watch_write(in);
         const uint64_t now = counters.cycles;
+        checks.read_address(now, in.arvalid, out.arready, in.ar);
+        checks.write_address(now, in.awvalid, out.awready, in.aw);
+        checks.write_data(now, in.wvalid, out.wready, in.wdata, in.wstrb, in.wlast);
+        overdue = checks.write_waits() ? overdue + 1 : 0;
         if (out.rvalid && in.rready) {
             ++counters.read_beats;
             out.rvalid = false;
-            Read& read = reads.front();
-            read.addr += BYTES;
-            if (read.beats-- == 1) reads.pop_front();
+            current->addr += BYTES;
+            if (current->beats-- == 1) {
+                reads.remove_if([this](const ReadBurst& read) { return &read == current; });
+                current = nullptr;
+            }
         }
         if (in.arvalid && out.arready) {
-            check(in.ar, "AR");
+            checks.burst(now, in.ar, "AR");
             ++counters.read_bursts;
-            reads.push_back({in.ar.addr & ~uint64_t(BYTES - 1), in.ar.len + 1u, in.ar.id, now + timing.read_latency});
+            reads.push_back({aligned(in.ar), in.ar.len + 1u, in.ar.id, now + timing.read_latency});
+            if (dram) dram->read(reads.back(), BYTES);
         }
         if (in.wvalid && out.wready) accept_write(in, now);
         if (in.awvalid && out.awready) {
-            check(in.aw, "AW");
+            checks.burst(now, in.aw, "AW");
             ++counters.write_bursts;
-            writes.push_back({in.aw.addr & ~uint64_t(BYTES - 1), in.aw.len + 1u, in.aw.id, OKAY});
+            writes.push_back({aligned(in.aw), in.aw.len + 1u, in.aw.id, OKAY});
         }
         if (out.bvalid && in.bready) {
             out.bvalid = false;
@@ -108,30 +128,45 @@ class AxiMemory {
         ++counters.cycles;
     }
 
-    void error(const std::string& what) {
-        if (errors.size() < 16) errors.push_back("cycle " + std::to_string(counters.cycles) + ": " + what);
-    }
+    // Whether nothing is under way.
+    bool idle() const { return reads.empty() && writes.empty() && responses.empty() && (!dram || dram->idle()); }
 
   private:
-    struct Read { uint64_t addr; unsigned beats; uint8_t id; uint64_t ready; };
     struct Write { uint64_t addr; unsigned beats; uint8_t id, response; };
     struct Done { uint8_t id, response; uint64_t ready; };
 
     uint8_t* data;
     uint64_t size, random;
-    uint32_t tokens = 0;
-    std::deque<Read> reads;
+    uint32_t tokens = 0, overdue = 0;
+    std::unique_ptr<Dram> dram;
+    std::list<ReadBurst> reads;
+    ReadBurst* current = nullptr;  // has given some of its beats, and gives the rest before another one begins
     std::deque<Write> writes;
     std::deque<Done> responses;
-    bool ar_waiting = false, aw_waiting = false, w_waiting = false, w_held_last = false;
-    Address ar_held = {}, aw_held = {};
-    uint8_t w_held[BYTES] = {};
-    uint64_t w_held_strobe[MASK_WORDS] = {};
+
+    void make_dram() {
+        dram = timing.dram.channels ? std::make_unique<Dram>(timing.dram, timing.read_latency, trace) : nullptr;
+    }
+
+    static uint64_t aligned(const Address& a) { return a.addr & ~uint64_t(BYTES - 1); }
 
     bool chance(uint32_t probability) {
         if (!probability) return false;
         random ^= random << 13, random ^= random >> 7, random ^= random << 17;
         return uint32_t(random >> 32) < probability;
+    }
+
+    // The burst whose next beat can be given: in order; from a DRAM in order of each ID.
+    ReadBurst* choose(uint64_t now) {
+        if (!dram) return reads.front().ready <= now ? &reads.front() : nullptr;
+        if (current) return dram->arrived(*current, BYTES) ? current : nullptr;
+        uint64_t seen[4] = {};
+        for (ReadBurst& read : reads) {
+            uint64_t& ids = seen[read.id / 64];
+            if (!(ids >> read.id % 64 & 1) && dram->arrived(read, BYTES)) return &read;
+            ids |= uint64_t(1) << read.id % 64;
+        }
+        return nullptr;
     }
 
     uint8_t respond(uint64_t addr) const {
@@ -140,8 +175,8 @@ class AxiMemory {
         return addr + BYTES <= size ? OKAY : DECERR;
     }
 
-    void offer_read() {
-        const Read& read = reads.front();
+    void offer_read(ReadBurst& read) {
+        current = &read;
         out.rvalid = true;
         out.rid = read.id;
         out.rlast = read.beats == 1;
@@ -153,11 +188,14 @@ class AxiMemory {
         --tokens;
     }
 
+    // A write is in memory when its data is here: what a DRAM does later is timing alone.
     void accept_write(const Inputs& in, uint64_t now) {
         Write& write = writes.front();
         ++counters.write_beats;
         --tokens;
-        if (in.wlast != (write.beats == 1)) error("WLAST is wrong in the burst that ends with " + hex(write.addr));
+        if (in.wlast != (write.beats == 1))
+            checks.error(now, "WLAST is wrong in the burst that ends with " + hex(write.addr));
+        if (dram) dram->write(write.addr, BYTES);
         if (const uint8_t response = respond(write.addr); response != OKAY)
             write.response = response;
         else
@@ -167,44 +205,6 @@ class AxiMemory {
         if (--write.beats == 0) {
             responses.push_back({write.id, write.response, now + timing.write_latency});
             writes.pop_front();
-        }
-    }
-
-    static std::string hex(uint64_t value) {
-        char text[24];
-        snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
-        return text;
-    }
-
-    void check(const Address& a, const char* channel) {
-        const uint64_t bytes = (uint64_t(a.len) + 1) * BYTES;
-        const std::string where = std::string(channel) + " burst at " + hex(a.addr);
-        if (a.addr % BYTES) error(where + " is not aligned to the bus");
-        if (a.addr / 4096 != (a.addr + bytes - 1) / 4096) error(where + " crosses 4 KB");
-        if (1u << a.size != BYTES) error(where + " has beats that are not the bus width");
-        if (a.burst != 1) error(where + " is not INCR");
-    }
-
-    void watch(bool valid, bool ready, const Address& now, bool& waiting, Address& held, const char* channel) {
-        if (waiting && !valid) error(std::string(channel) + "VALID fell before " + channel + "READY");
-        if (waiting && valid && !(now == held)) error(std::string(channel) + " changed while it waited");
-        waiting = valid && !ready;
-        if (waiting) held = now;
-    }
-
-    void watch_write(const Inputs& in) {
-        if (w_waiting) {
-            if (!in.wvalid)
-                error("WVALID fell before WREADY");
-            else if (memcmp(w_held, in.wdata, BYTES) || memcmp(w_held_strobe, in.wstrb, sizeof w_held_strobe) ||
-                     w_held_last != in.wlast)
-                error("W changed while it waited");
-        }
-        w_waiting = in.wvalid && !out.wready;
-        if (w_waiting) {
-            memcpy(w_held, in.wdata, BYTES);
-            memcpy(w_held_strobe, in.wstrb, sizeof w_held_strobe);
-            w_held_last = in.wlast;
         }
     }
 };

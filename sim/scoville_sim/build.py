@@ -19,11 +19,12 @@ from scoville.verilog import emit
 
 from .inputs import RegisteredInputs
 
-__all__ = ["SimError", "build_chip", "build_library", "cache_folder"]
+__all__ = ["SimError", "build_chip", "build_library", "build_plain", "cache_folder"]
 
 HERE = Path(__file__).resolve().parent
 # A loop, and what it includes.
-SOURCES = {"chip": ("chip.cpp", "chip.h", "axi_memory.h"), "board": ("board.cpp", "sdram_pins.h", "sdram_part.h")}
+MEMORY = ("chip.h", "axi_memory.h", "axi_checks.h", "dram.h", "dram_channel.h", "dram_rules.h")
+SOURCES = {"chip": ("chip.cpp", *MEMORY), "board": ("board.cpp", "sdram_pins.h", "sdram_part.h")}
 VERILATOR_ARGS = ["--cc", "--top-module", "top", "--prefix", "Vtop", "-O3", "--x-assign", "fast", "--x-initial", "fast",
                   "--no-timing", "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "30000"]
 CXX_ARGS = ["-std=c++20", "-fPIC", "-march=native", "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-w"]
@@ -149,6 +150,19 @@ def build_library(source, bus_bytes, *, waves=False, name="chip", loop="chip", d
             folder.mkdir(parents=True)
             (folder / "top.sv").write_text(source)
             _compile(folder, bus_bytes, waves, loop, defines)
+    return library
+
+
+def build_plain(source, headers):
+    """The shared library of C++ alone: `source` and the `headers` that it includes, in this folder."""
+    flags = ["-std=c++20", "-fPIC", "-O2", "-march=native", "-w", "-shared"]
+    key = _hash(*((HERE / file).read_bytes() for file in (source, *headers)), flags, _processor())
+    library = cache_folder() / f"{key}.so"
+    with _lock(library.with_suffix(".lock")):
+        if not library.exists():
+            partial = library.with_suffix(".partial")
+            _run([_compiler(), *flags, HERE / source, "-o", partial], f"compiling {source}")
+            partial.rename(library)
     return library
 
 

@@ -194,7 +194,7 @@ void chip_step(Chip* chip, uint64_t cycles) {
 
 uint64_t chip_run(Chip* chip, uint64_t limit) {
     uint64_t passed = 0;
-    while (passed < limit && !INTERRUPT(chip->top) && chip->memory.errors.empty()) {
+    while (passed < limit && !INTERRUPT(chip->top) && chip->memory.checks.errors.empty()) {
         chip->cycle();
         ++passed;
     }
@@ -227,13 +227,13 @@ void chip_inject(Chip* chip, uint64_t base, uint64_t size, uint32_t response) {
 
 void chip_clear_injections(Chip* chip) { chip->memory.injections.clear(); }
 
-void chip_set_timing(Chip* chip, const ScovilleTiming* timing) { chip->memory.timing = *timing; }
+void chip_set_timing(Chip* chip, const ScovilleTiming* timing) { chip->memory.set_timing(*timing); }
 
 const ScovilleCounters* chip_counters(const Chip* chip) { return &chip->memory.counters; }
 
-uint32_t chip_error_count(const Chip* chip) { return uint32_t(chip->memory.errors.size()); }
+uint32_t chip_error_count(const Chip* chip) { return uint32_t(chip->memory.checks.errors.size()); }
 
-const char* chip_error(const Chip* chip, uint32_t index) { return chip->memory.errors[index].c_str(); }
+const char* chip_error(const Chip* chip, uint32_t index) { return chip->memory.checks.errors[index].c_str(); }
 
 void chip_record(Chip* chip, uint64_t capacity) {
     chip->events.assign(capacity, {});

@@ -4,10 +4,25 @@
 
 extern "C" {
 
+// A DRAM and its controller; see `DramTiming.clocks` of dram.py. No channels: no DRAM. Times from `burst` on are clocks.
+struct ScovilleDram {
+    uint32_t channels, dram_khz, chip_khz, interleave, access_bytes, row_bytes, groups, banks, row_bus;
+    uint32_t window, write_queue, write_high, write_age;
+    uint32_t burst, cl, cwl, rcd, rp, ras, rc, rrd_s, rrd_l, ccd_s, ccd_l, faw, wr, wtr_s, wtr_l, rtp, rtw, rfc, refi;
+};
+
+// A command that a DRAM channel was given. `bank` counts through the bank groups first.
+enum { SCOVILLE_ACTIVATE, SCOVILLE_PRECHARGE, SCOVILLE_PRECHARGE_ALL, SCOVILLE_READ, SCOVILLE_WRITE, SCOVILLE_REFRESH };
+struct ScovilleCommand {
+    uint64_t clock;
+    uint32_t command, channel, bank, row;
+};
+
 struct ScovilleTiming {
     uint32_t read_latency, write_latency, beats, period, refresh_interval, refresh_cycles, outstanding;
     // Probability that a channel waits in a cycle, as a fraction of 2^32.
     uint32_t stall_ar, stall_r, stall_aw, stall_w, stall_b;
+    ScovilleDram dram;
 };
 
 struct ScovilleCounters {

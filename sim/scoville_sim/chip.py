@@ -1,11 +1,11 @@
 """A Verilated chip with its memory, as a Python object."""
 
 import ctypes
-from dataclasses import fields
 
 import numpy as np
 from scoville.registers import address_of
 
+from .abi import Timing, abi_timing
 from .build import SimError, build_chip
 from .memory import MemoryTiming
 
@@ -15,10 +15,6 @@ SLVERR, DECERR = 2, 3
 
 _u8, _u32, _u64 = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64
 _chip = ctypes.c_void_p
-
-
-class _Timing(ctypes.Structure):
-    _fields_ = [(field.name, _u32) for field in fields(MemoryTiming)]
 
 
 class _Counters(ctypes.Structure):
@@ -31,7 +27,7 @@ class _Event(ctypes.Structure):
 
 
 _FUNCTIONS = {
-    "create": (_chip, [ctypes.POINTER(_u8), _u64, ctypes.POINTER(_Timing), _u64]),
+    "create": (_chip, [ctypes.POINTER(_u8), _u64, ctypes.POINTER(Timing), _u64]),
     "destroy": (None, [_chip]),
     "reset": (None, [_chip, _u32]),
     "step": (None, [_chip, _u64]),
@@ -41,7 +37,7 @@ _FUNCTIONS = {
     "read": (ctypes.c_int, [_chip, _u32, ctypes.POINTER(_u32)]),
     "inject": (None, [_chip, _u64, _u64, _u32]),
     "clear_injections": (None, [_chip]),
-    "set_timing": (None, [_chip, ctypes.POINTER(_Timing)]),
+    "set_timing": (None, [_chip, ctypes.POINTER(Timing)]),
     "counters": (ctypes.POINTER(_Counters), [_chip]),
     "error_count": (_u32, [_chip]),
     "error": (ctypes.c_char_p, [_chip, _u32]),
@@ -50,12 +46,6 @@ _FUNCTIONS = {
     "events": (ctypes.POINTER(_Event), [_chip]),
     "trace": (ctypes.c_int, [_chip, ctypes.c_char_p]),
 }
-
-
-def _timing(timing):
-    values = {field.name: getattr(timing, field.name) for field in fields(timing)}
-    return _Timing(**{name: int(value * (1 << 32)) if name.startswith("stall_") else value
-                      for name, value in values.items()})
 
 
 class VerilatedChip:
@@ -90,7 +80,7 @@ class VerilatedChip:
             function.restype, function.argtypes = result, arguments
             self._library[name] = function
         self.memory = np.zeros(memory_bytes, np.uint8)
-        self._timing = _timing(timing or MemoryTiming())
+        self._timing = abi_timing(timing or MemoryTiming())
         self._chip = self._library["create"](self.memory.ctypes.data_as(ctypes.POINTER(_u8)), memory_bytes,
                                              ctypes.byref(self._timing), seed)
         if waves is not None:
@@ -166,7 +156,7 @@ class VerilatedChip:
 
     def set_timing(self, timing):
         """Another memory timing from this cycle on."""
-        self._call("set_timing", ctypes.byref(_timing(timing)))
+        self._call("set_timing", ctypes.byref(abi_timing(timing)))
 
     def record(self, capacity):
         """Record what `Top.activity` shows from now on, and keep the last `capacity` changes; 0 stops it."""

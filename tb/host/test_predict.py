@@ -79,6 +79,8 @@ def test_a_plain_stream_runs_at_the_memorys_rate():
 def test_memories():
     assert memory_of(get_memory("ideal")) == Memory(rate=1.0, read_latency=100, write_latency=20)
     assert memory_of(get_memory("lpddr4")).rate < 0.75
+    ddr4 = get_memory("ddr4")
+    assert memory_of(ddr4, 64) == Memory(rate=ddr4.limit(64), shared=True, read_latency=60, write_latency=20)
 
 
 def test_latencies_are_the_documented_ones():
