@@ -21,7 +21,7 @@ class _Page:
     issued: float
     last: bool
     last_set: bool  # of the KV head
-    lanes: int
+    seats: int
 
 
 class AttendTimer:
@@ -45,14 +45,14 @@ class AttendTimer:
         pairs = timer.tokens * fields["group"]
         for head in range(fields["kv_heads"]):
             row = fields["table"] + head * fields["table_stride"]
-            for served in range(0, pairs, config.lanes):
-                lanes = min(config.lanes, pairs - served)
-                self.walk += config.lanes + 1
+            for served in range(0, pairs, config.seats):
+                seats = min(config.seats, pairs - served)
+                self.walk += config.seats + 1
                 for page in range(timer.pages):
                     self._request(timer.port.walk("front", timer.front + 1, row, page), self.key_beats)
-                    ready, issued = self._keys(head, lanes)
-                    last_set = served + config.lanes >= pairs
-                    behind.append(_Page(ready, issued, page == timer.pages - 1, last_set, lanes))
+                    ready, issued = self._keys(head, seats)
+                    last_set = served + config.seats >= pairs
+                    behind.append(_Page(ready, issued, page == timer.pages - 1, last_set, seats))
                     if len(behind) > VALUES_BEHIND:
                         self._values(behind.popleft())
         while behind:
@@ -62,22 +62,30 @@ class AttendTimer:
         # Pages are longer than bursts, and begin anywhere.
         self.timer.front = self.timer.stream.request(now + 1, 0, beats) + 2
 
-    def _keys(self, head, lanes):
+    def _quantise(self, left, seats, rows=0):
+        """A block for each seat; the phases' last rows leave `rows` apart, the last one's at `left`."""
+        lanes, phases = self.timer.config.lanes, -(-seats // self.timer.config.lanes)
+        return [self.timer.epilogue.quantise(left - rows * (phases - 1 - phase), min(lanes, seats - phase * lanes))
+                for phase in range(phases)][-1]
+
+    def _keys(self, head, seats):
         """Scores of a page and what the softmax unit makes of them; returns when the probabilities are there."""
         timer, epilogue, softmax = self.timer, self.timer.epilogue, self.timer.softmax
+        phases = -(-seats // timer.config.lanes)
         timer.stream.command(self.walk + QUEUE)
         task, before = self.walk + 3, timer.stream.accepted
         timer.reason, tile = "command", self.tiles[0]
         if self.queries is None:
-            first, last = timer.tile(tile, task, epilogue.room())
+            first, last = timer.tile(tile, task, epilogue.room(), phases)
         else:
             wanted = (head + 1) * self.fields["group"] * self.blocks
-            first, last = timer.guarded(tile, task, epilogue.room(), self.queries[wanted - self.blocks:wanted])
+            ready = self.queries[wanted - self.blocks:wanted]
+            first, last = timer.guarded(tile, task, epilogue.room(), ready, phases)
         self.walk = max(self.walk + 2, before) + 2
-        scored = epilogue.scores(first, last, softmax.room())
+        scored = epilogue.scores(first, last, softmax.room(), phases)
         exponents, _ = timer.stream.vector((self.key_beats - self.value_beats) // 2)
         left = softmax.page(scored, exponents, self.blocks)
-        return epilogue.quantise(left, lanes) + 1, softmax.issued
+        return self._quantise(left, seats) + 1, softmax.issued
 
     def _values(self, page):
         """The values of a page, weighed by its probabilities."""
@@ -89,13 +97,14 @@ class AttendTimer:
             factor = (page.issued - TILE_ROWS * (self.blocks - 1) + epilogue.latency.weigh + epilogue.latency.factor)
             epilogue.command(self.walk + QUEUE, plain=True, factor=factor)
         self.walk = max(self.walk + 1, page.ready)
+        phases = -(-page.seats // timer.config.lanes)
         timer.reason, done = "softmax", 0.0
         for _ in range(self.blocks):
             before = stream.accepted
-            first, last = timer.tile(self.tiles[1], self.walk + 1, epilogue.room() if page.last else 0)
+            first, last = timer.tile(self.tiles[1], self.walk + 1, epilogue.room() if page.last else 0, phases)
             self.walk = max(self.walk, before) + 1
             if page.last:
-                done = epilogue.quantise(epilogue.tile(first, last), page.lanes)
+                done = self._quantise(epilogue.tile(first, last, phases=phases), page.seats, TILE_ROWS)
         self.walk += 1
         if page.last and page.last_set:
             self.results += [done] * self.fields["group"] * self.blocks

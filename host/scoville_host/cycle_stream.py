@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from scoville.config import BLOCK, TILE_ROWS
 from scoville.isa import ScaleFormat
 from scoville.memory.reader import reader_sizes
+from scoville.weights.decoder import item_latency, items_held
 
 __all__ = ["Memory", "Stream", "Tile"]
 
 SPLIT = 2  # cycles from a descriptor to its first burst
 READER = 4  # cycles of a burst beside the memory's: AR's and the mux's registers, and the FIFO
-ITEM = 2  # from an item's last beat to the array, `WeightDecoder`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,7 @@ class Stream:
     def __init__(self, config, memory):
         self.burst, self.depth = reader_sizes(config)
         self.cycles = self.turns = config.block_cycles  # of an item; of the last one
+        self.item, self.queued = item_latency(config), items_held(config)
         self.delay = memory.read_latency + READER
         self.pace, self.shared = memory.rate, memory.shared
         # As many whole bursts as the FIFO has room for are under way, and a burst's room is free with its last beat: a
@@ -217,18 +218,20 @@ class Stream:
         end = max(start + header + codes, late)
         step = max(1, item_beats)
         first_beat = max(start + header + step, late - codes / self.rate + step)
-        first = max(before + turns, first_beat + ITEM, room, task)
-        # Two items lie between the beats and the array: the third one's first beat is taken with the first item.
-        third = first + (items - 2) * item_beats - 1
-        last = max(first + (items - 1) * cycles, max(end, third) + ITEM)
-        held = 2 if item_beats >= 1 else 1 + 1 / item_beats
+        first = max(before + turns, first_beat + self.item, room, task)
+        # Two items and a queue lie between the beats and the array: with two, the third one's first beat is taken with
+        # the first item.
+        third = first + (items - 2 - self.queued) * item_beats - 1
+        last = max(first + (items - 1) * cycles, max(end, third) + self.item)
+        held = self.queued + (2 if item_beats >= 1 else 1 + 1 / item_beats)
         self._take(header + codes, max(end, third, last - held * max(cycles, item_beats) + step - 1))
         lost = last + cycles - before - turns - items * cycles
         self.accepted, self.turns = last, cycles
         self.work += items * cycles
         if lost > 0:
             begin = before + turns
-            for name, until in ((reason, task), ("drain_chain", room), ("memory", min(late - codes + ITEM, first))):
+            arrival = min(late - codes + self.item, first)
+            for name, until in ((reason, task), ("drain_chain", room), ("memory", arrival)):
                 waited = min(lost, until - begin)
                 if waited > 0:
                     self.lose(name, waited)
