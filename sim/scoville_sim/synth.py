@@ -12,7 +12,7 @@ from scoville.config import CONFIGS, get_config
 from scoville.top import Top
 from scoville.verilog import emit
 
-__all__ = ["lint", "main", "synthesise"]
+__all__ = ["lint", "main", "occupied", "synthesise"]
 
 # synth_xilinx maps LUTs with ABC9, and the ABC9 of YoWASP 0.70 ends the process without a word on this netlist.
 # So its map_luts step is done here, with ABC.
@@ -25,6 +25,14 @@ TARGETS = {
     "gowin": "synth_gowin -family gw2a -top scoville",
     "xilinx": f"{XILINX} -run begin:map_luts; {XILINX_LUTS}; {XILINX} -run finalize:",
 }
+
+# What a cell of xcup takes of the part (UG974, UG573), and what the part of KV260 has. Inverters go into LUTs.
+XCK26 = {"LUT": 117_120, "FF": 234_240, "DSP": 1_248, "BRAM36": 144, "URAM": 64}
+TAKES = {f"LUT{n}": {"LUT": 1} for n in range(1, 7)} | {
+    "SRL16E": {"LUT": 1}, "SRLC32E": {"LUT": 1}, "RAM32M": {"LUT": 4}, "RAM64M": {"LUT": 4}, "RAM32M16": {"LUT": 8},
+    "RAM64M8": {"LUT": 8}, "RAM32X1D": {"LUT": 2}, "RAM64X1D": {"LUT": 2}, "FDRE": {"FF": 1}, "FDSE": {"FF": 1},
+    "FDCE": {"FF": 1}, "FDPE": {"FF": 1}, "DSP48E2": {"DSP": 1}, "RAMB18E2": {"BRAM36": 0.5}, "RAMB36E2": {"BRAM36": 1},
+    "URAM288": {"URAM": 1}}
 
 
 def lint(source):
@@ -61,6 +69,15 @@ def synthesise(source, target):
     return json.loads((source.parent / report).read_text())["design"]["num_cells_by_type"]
 
 
+def occupied(cells):
+    """What the cells of `synthesise` take of XCK26, before packing: {resource: (used, available)}."""
+    used = dict.fromkeys(XCK26, 0)
+    for cell, count in cells.items():
+        for resource, each in TAKES.get(cell, {}).items():
+            used[resource] += each * count
+    return {resource: (used[resource], available) for resource, available in XCK26.items()}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default="nano", choices=sorted(CONFIGS))
@@ -76,6 +93,10 @@ def main():
     for target in options.target or ("ecp5", "xilinx"):
         cells = synthesise(source, target)
         print(f"{options.config} on {target}: " + ", ".join(f"{name} {count}" for name, count in sorted(cells.items())))
+        if target == "xilinx":
+            print(f"{options.config} in XCK26: " + ", ".join(
+                f"{name} {used:g} of {available} ({used / available:.1%})"
+                for name, (used, available) in occupied(cells).items()))
     return 1 if complaints else 0
 
 

@@ -1,0 +1,11 @@
+"""What synthesis counts, against a part."""
+
+from scoville_sim.synth import XCK26, occupied
+
+
+def test_occupied():
+    found = occupied({"LUT1": 1, "LUT6": 2, "SRL16E": 3, "RAM32M16": 4, "FDRE": 5, "FDSE": 1, "DSP48E2": 6,
+                      "RAMB18E2": 3, "RAMB36E2": 2, "CARRY4": 9, "scoville.array": 1})
+    assert {name: used for name, (used, _) in found.items()} == {
+        "LUT": 1 + 2 + 3 + 4 * 8, "FF": 6, "DSP": 6, "BRAM36": 3.5, "URAM": 0}
+    assert {name: available for name, (_, available) in found.items()} == XCK26
