@@ -9,9 +9,7 @@ CONFIG = "ulx3s_bram"
 ULX3S = load("ulx3s")
 CLOCK_HZ = ULX3S.CLOCK_HZ
 LOADER = ULX3S.LOADER
-BLOCK_RAM = 20480  # words of the bus: 320 KiB, 160 of the 208 block RAMs
-# The words are zero without being told so, and telling Yosys costs it minutes: it copies 2.6 million bits for each RAM.
-OPTIONS = {"script_after_read": "delete top.board.memory/t:$meminit_v2"}
+BLOCK_RAM = 18432  # words of the bus: 288 KiB, 144 of the 208 block RAMs
 
 platform = ULX3S.platform
 

@@ -326,16 +326,18 @@ class Top(wiring.Component):
     def _faults(self, m, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array):
         """Everything that can go wrong, to the fault latch."""
         window = reader.error & (reader.error_kind == ErrorKind.WINDOW)
-        # The fetch port answers a read outside the window with an error too.
+        # The fetch port answers a read outside the window with an error too. It may be late: nothing else waits for it.
         fetch_error, fetch_address = Signal(), Signal(self.config.addr_bits)
         fetch_outside = Signal()
         m.d.comb += [
-            fetch_error.eq(instruction_fetch.error | sequence.read_error),
-            fetch_address.eq(Mux(instruction_fetch.error, instruction_fetch.error_address, sequence.error_address)),
             fetch_outside.eq((fetch_address < reader.window_base) | (fetch_address >= reader.window_limit)),
         ]
         was_fault = Signal()
-        m.d.sync += was_fault.eq(faults.fault)
+        m.d.sync += [
+            was_fault.eq(faults.fault),
+            fetch_error.eq(instruction_fetch.error | sequence.read_error),
+            fetch_address.eq(Mux(instruction_fetch.error, instruction_fetch.error_address, sequence.error_address)),
+        ]
         m.d.comb += [
             faults.raise_read_error.eq((reader.error & ~window) | (fetch_error & ~fetch_outside)),
             faults.address_read_error.eq(Mux(reader.error & ~window, reader.error_address, fetch_address)),

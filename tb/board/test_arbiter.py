@@ -14,7 +14,7 @@ from scoville.board.bus_access import LINK_ID
 from scoville.config import get_config
 from scoville.memory import axi
 
-MEMORY = 3 << 12  # no power of two
+MEMORY = 3 << 13  # no power of two; a bank and a half
 
 
 class Shared(wiring.Component):

@@ -125,7 +125,8 @@ async def requests(dut):
             else:
                 await host.ask(Op.WRITE_MEMORY if write else Op.READ_MEMORY, size, address,
                                rng.randbytes(size) if write else b"")
-    await host.ask(Op.CRC_MEMORY, 4, 0, struct.pack("<I", MEMORY))
+    for address in (0, MEMORY // 2):
+        await host.ask(Op.CRC_MEMORY, 4, address, struct.pack("<I", MEMORY // 2))
 
 
 @cocotb.test()

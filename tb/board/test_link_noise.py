@@ -55,10 +55,10 @@ class Noise:
     def next(self):
         return (self.model.last + 1) % 256
 
-    def exchange(self, items, expected):
-        """Send items; the answers have to be `expected`."""
+    def exchange(self, items, expected, quiet=QUIET):
+        """Send items; the answers have to be `expected`, and begin within `quiet` clocks."""
         self.board.send(items)
-        answers = [cobs.decode(part) for part in self.board.run(QUIET).split(b"\0") if part]
+        answers = [cobs.decode(part) for part in self.board.run(quiet).split(b"\0") if part]
         assert answers == expected, (bytes(item & 255 for item in items).hex(), answers, expected)
         self.refused += sum(answer[1] == NAK and answer[4] in FRAME_REASONS for answer in answers)
 
@@ -157,7 +157,7 @@ def test_noise(noise):
             noise.exchange(line, noise.frames(line))
     for address in range(0, MEMORY, 1024):
         line = cobs.encode(frame(noise.next(), Op.READ_MEMORY, 1024, address)) + b"\0"
-        noise.exchange(line, noise.frames(line))
+        noise.exchange(line, noise.frames(line), 3 * QUIET)
     for address in range(0, BROKEN, 256):
         line = cobs.encode(frame(noise.next(), Op.READ_REGISTERS, 256, address)) + b"\0"
         noise.exchange(line, noise.frames(line))

@@ -1,25 +1,29 @@
 """One memory for the chip and the link."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.board.bus_access import LINK_ID
+from scoville.board.stream_slice import StreamSlice
 from scoville.memory import axi
 
 __all__ = ["MemoryArbiter"]
 
 ADDRESS = ("id", "addr", "len", "size", "burst")
+CHANNELS = {"ar": ADDRESS, "aw": ADDRESS, "w": ("data", "strb", "last"), "r": ("id", "data", "resp", "last"),
+            "b": ("id", "resp")}
 
 
 class MemoryArbiter(wiring.Component):
     """Joins the chip's and the link's memory ports. Answers go by ID: `LINK_ID` is the link's.
 
-    Read addresses pass through one register, the chip's first. The link writes between the chip's bursts: its address
-    goes out when the chip offers none and the data of every chip burst has passed, and then the chip waits for its
-    beat. A link as slow as a serial line costs the chip a few cycles now and then.
+    Every channel has a `StreamSlice` between the chip and the memory, so no path crosses from one into the other. Of
+    read addresses the link's go first, as the chip might never pause. The link writes between the chip's bursts: its
+    address goes out when the chip offers none and the data of every chip burst has passed, and then the chip waits for
+    its beat. A link as slow as a serial line costs the chip a few cycles now and then.
 
-    Throughput: a beat a cycle each way. Latency: one cycle for read addresses, else none.
+    Throughput: a beat a cycle each way. Latency: one cycle each way.
 
     Parameters
     ----------
@@ -41,20 +45,32 @@ class MemoryArbiter(wiring.Component):
         m = Module()
         chip, link, memory = self.chip, self.link, self.memory
 
+        slices = {}
+        for channel, fields in CHANNELS.items():
+            layout = {name: getattr(chip, channel + name).shape() for name in fields}
+            slices[channel] = m.submodules[channel] = StreamSlice(data.StructLayout(layout))
+
+        def offer(channel, port):
+            """A port's items go into the slice of their channel."""
+            i = slices[channel].i
+            m.d.comb += [i.valid.eq(getattr(port, f"{channel}valid")), getattr(port, f"{channel}ready").eq(i.ready)]
+            m.d.comb += [i.p[name].eq(getattr(port, channel + name)) for name in CHANNELS[channel]]
+
         # Reads.
-        free = Signal()
+        ar = slices["ar"]
         m.d.comb += [
-            free.eq(~memory.arvalid | memory.arready),
-            chip.arready.eq(free),
-            link.arready.eq(free & ~chip.arvalid),
+            ar.i.valid.eq(chip.arvalid | link.arvalid), memory.arvalid.eq(ar.o.valid), ar.o.ready.eq(memory.arready),
+            link.arready.eq(ar.i.ready), chip.arready.eq(ar.i.ready & ~link.arvalid),
         ]
-        with m.If(free):
-            m.d.sync += memory.arvalid.eq(chip.arvalid | link.arvalid)
-            for field in ADDRESS:
-                name = f"ar{field}"
-                m.d.sync += getattr(memory, name).eq(Mux(chip.arvalid, getattr(chip, name), getattr(link, name)))
+        for field in ADDRESS:
+            name = f"ar{field}"
+            m.d.comb += [ar.i.p[field].eq(Mux(link.arvalid, getattr(link, name), getattr(chip, name))),
+                         getattr(memory, name).eq(ar.o.p[field])]
 
         # Writes.
+        offer("aw", chip)
+        offer("w", chip)
+        aw, w = slices["aw"].o, slices["w"].o
         mine = Signal()  # the link has the write channels
         pending = Signal(range(self.OUTSTANDING + 1))
         room = Signal()
@@ -64,23 +80,25 @@ class MemoryArbiter(wiring.Component):
             address_passed.eq(address_done | link.awvalid & link.awready),
             data_passed.eq(data_done | link.wvalid & link.wready & link.wlast),
             room.eq(pending != self.OUTSTANDING),
-            begun.eq(chip.awvalid & chip.awready),
-            ended.eq(chip.wvalid & chip.wready & chip.wlast),
+            begun.eq(aw.valid & aw.ready),
+            ended.eq(w.valid & w.ready & w.p.last),
         ]
         m.d.sync += pending.eq(pending + begun - ended)
-        for name in (*(f"aw{field}" for field in ADDRESS), "wdata", "wstrb", "wlast"):
-            m.d.comb += getattr(memory, name).eq(Mux(mine, getattr(link, name), getattr(chip, name)))
+        for channel, ours in (("aw", aw), ("w", w)):
+            for field in CHANNELS[channel]:
+                name = channel + field
+                m.d.comb += getattr(memory, name).eq(Mux(mine, getattr(link, name), ours.p[field]))
         m.d.comb += [
-            memory.awvalid.eq(Mux(mine, link.awvalid & ~address_done, chip.awvalid & room)),
-            memory.wvalid.eq(Mux(mine, link.wvalid & ~data_done, chip.wvalid)),
-            chip.awready.eq(memory.awready & ~mine & room),
-            chip.wready.eq(memory.wready & ~mine),
+            memory.awvalid.eq(Mux(mine, link.awvalid & ~address_done, aw.valid & room)),
+            memory.wvalid.eq(Mux(mine, link.wvalid & ~data_done, w.valid)),
+            aw.ready.eq(memory.awready & ~mine & room),
+            w.ready.eq(memory.wready & ~mine),
             link.awready.eq(memory.awready & mine & ~address_done),
             link.wready.eq(memory.wready & mine & ~data_done),
         ]
         with m.If(~mine):
             # Chip data that overtakes its address would be lost in the link's burst, so it has to be quiet as well.
-            m.d.sync += mine.eq(link.awvalid & ~chip.awvalid & ~chip.wvalid & (pending == 0))
+            m.d.sync += mine.eq(link.awvalid & ~aw.valid & ~w.valid & (pending == 0))
             m.d.sync += [address_done.eq(0), data_done.eq(0)]
         with m.Else():
             m.d.sync += [
@@ -88,13 +106,14 @@ class MemoryArbiter(wiring.Component):
             ]
 
         # Answers.
-        for manager, ours in ((chip, 0), (link, 1)):
-            read_here, write_here = (memory.rid == LINK_ID) == ours, (memory.bid == LINK_ID) == ours
-            for name in ("rid", "rdata", "rresp", "rlast", "bid", "bresp"):
-                m.d.comb += getattr(manager, name).eq(getattr(memory, name))
-            m.d.comb += [manager.rvalid.eq(memory.rvalid & read_here), manager.bvalid.eq(memory.bvalid & write_here)]
-        m.d.comb += [
-            memory.rready.eq(Mux(memory.rid == LINK_ID, link.rready, chip.rready)),
-            memory.bready.eq(Mux(memory.bid == LINK_ID, link.bready, chip.bready)),
-        ]
+        offer("r", memory)
+        offer("b", memory)
+        for channel in ("r", "b"):
+            o = slices[channel].o
+            links = o.p.id == LINK_ID
+            for manager, here in ((chip, ~links), (link, links)):
+                for name in CHANNELS[channel]:
+                    m.d.comb += getattr(manager, channel + name).eq(o.p[name])
+                m.d.comb += getattr(manager, f"{channel}valid").eq(o.valid & here)
+            m.d.comb += o.ready.eq(Mux(links, getattr(link, f"{channel}ready"), getattr(chip, f"{channel}ready")))
         return m

@@ -1,7 +1,10 @@
 """Block RAM behind an AXI4 port."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import data, fifo, memory, wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
@@ -9,12 +12,23 @@ from scoville.memory import axi
 
 __all__ = ["BlockRam"]
 
+BANK_WORDS = 2048  # a block RAM of 16 kbit a byte of the bus
+QUEUE = 16  # beats read that wait for the bus; more than are on their way
+
 
 class BlockRam(wiring.Component):
     """Memory from address 0 in the FPGA's own RAM, cleared by configuration.
 
-    Throughput: a beat a cycle each way, across bursts. Latency: three cycles from a read address to its first beat
-    (address, memory, the memory's output register), two from the last beat written to its response. A read sees all
+    ::
+
+        AR ─► counter ─► bank 0 … n ─► a register a bank, zero unless it was meant ─► OR ─► queue ─► R
+        W ──► register ──┘
+
+    Block RAMs lie all over the die, so no path has one of them and anything else in it: reading never waits inside the
+    memory (a beat is read only when the queue has room for it), and every bank has its own output register.
+
+    Throughput: a beat a cycle each way, across bursts. Latency: five cycles from a read address to its first beat
+    (address, bank, its register, two in the queue), two from the last beat written to its response. A read sees all
     writes that have had their response. A beat past the end is answered with DECERR.
 
     Parameters
@@ -38,45 +52,71 @@ class BlockRam(wiring.Component):
         bus, config = self.axi, self.config
         depth = self.size_bytes // config.bus_bytes
         shift = exact_log2(config.bus_bytes)
-        m.submodules.ram = ram = memory.Memory(shape=config.bus_bits, depth=depth, init=[])
-        read, write = ram.read_port(), ram.write_port(granularity=8)
         index_bits = config.addr_bits - shift
+        bank_bits = exact_log2(BANK_WORDS)
+        firsts = range(0, depth, BANK_WORDS)
 
-        # Reads: three stages that stand still together while the last beat waits.
-        move = Signal()
+        # Reads: the word that is meant goes into its bank's register a cycle after the bank has read it.
+        beat = data.StructLayout({"data": config.bus_bits, "id": axi.ID_BITS, "wrong": 1, "last": 1})
+        m.submodules.queue = queue = fifo.SyncFIFO(width=beat.size, depth=QUEUE)
+        arrived = Signal(beat)
         at, left, identity, active = Signal(index_bits), Signal(8), Signal(axi.ID_BITS), Signal()
-        valid, last, wrong, number = Signal(), Signal(), Signal(), Signal(axi.ID_BITS)  # of the beat in the memory
+        room, issue, taken, done = Signal(range(QUEUE + 1), init=QUEUE), Signal(), Signal(), Signal()
         m.d.comb += [
-            move.eq(~bus.rvalid | bus.rready),
-            bus.arready.eq(~active | move & (left == 0)),
-            read.addr.eq(at), read.en.eq(move),
+            issue.eq(active & (room != 0)), taken.eq(bus.rvalid & bus.rready), done.eq(issue & (left == 0)),
+            bus.arready.eq(~active | done), queue.w_data.eq(arrived),
         ]
-        with m.If(move):
-            m.d.sync += [at.eq(at + 1), left.eq(left - 1), active.eq(active & (left != 0))]
-            m.d.sync += [valid.eq(active), last.eq(left == 0), wrong.eq(at >= depth), number.eq(identity)]
-            m.d.sync += [bus.rvalid.eq(valid), bus.rlast.eq(last), bus.rid.eq(number),
-                         bus.rdata.eq(Mux(wrong, 0, read.data)),
-                         bus.rresp.eq(Mux(wrong, axi.Resp.DECERR, axi.Resp.OKAY))]
+        m.d.sync += room.eq(room - issue + taken)
+        with m.If(issue):
+            m.d.sync += [at.eq(at + 1), left.eq(left - 1)]
+        with m.If(done):
+            m.d.sync += active.eq(0)
         with m.If(bus.arvalid & bus.arready):
             m.d.sync += [at.eq(bus.araddr >> shift), left.eq(bus.arlen), identity.eq(bus.arid), active.eq(1)]
+        stages = [issue, at >= depth, left == 0, identity]
+        for _ in range(2):  # in the bank, in its register
+            later = [Signal.like(value) for value in stages]
+            m.d.sync += [new.eq(value) for new, value in zip(later, stages, strict=True)]
+            stages = later
+        came, arrived_wrong, arrived_last, arrived_id = stages
+        m.d.comb += [queue.w_en.eq(came), arrived.wrong.eq(arrived_wrong), arrived.last.eq(arrived_last),
+                     arrived.id.eq(arrived_id)]
+        head = data.View(beat, queue.r_data)
+        m.d.comb += [
+            bus.rvalid.eq(queue.r_rdy), queue.r_en.eq(bus.rready), bus.rdata.eq(head.data), bus.rid.eq(head.id),
+            bus.rlast.eq(head.last), bus.rresp.eq(Mux(head.wrong, axi.Resp.DECERR, axi.Resp.OKAY)),
+        ]
 
-        # Writes: the next address is taken with the last beat, if its response has room.
+        # Writes: the next address is taken with the last beat, if its response has room. The word is in the bank a
+        # cycle after its beat, before a read that waited for the response can be.
         to, writing, failed, owner = Signal(index_bits), Signal(), Signal(), Signal(axi.ID_BITS)
-        beat = Signal()
+        taken_in = Signal()
+        word, strobes, place = Signal(config.bus_bits), Signal(config.bus_bytes), Signal(index_bits)
         m.d.comb += [
             bus.wready.eq(writing & (~bus.bvalid | bus.bready)),
-            beat.eq(bus.wvalid & bus.wready),
-            bus.awready.eq(~writing | beat & bus.wlast),
-            write.addr.eq(to), write.data.eq(bus.wdata),
-            write.en.eq(Mux(beat & (to < depth), bus.wstrb, 0)),
+            taken_in.eq(bus.wvalid & bus.wready),
+            bus.awready.eq(~writing | taken_in & bus.wlast),
         ]
+        m.d.sync += [word.eq(bus.wdata), strobes.eq(Mux(taken_in & (to < depth), bus.wstrb, 0)), place.eq(to)]
         with m.If(bus.bready):
             m.d.sync += bus.bvalid.eq(0)
-        with m.If(beat):
+        with m.If(taken_in):
             m.d.sync += [to.eq(to + 1), failed.eq(failed | (to >= depth))]
             with m.If(bus.wlast):
                 m.d.sync += [writing.eq(0), bus.bvalid.eq(1), bus.bid.eq(owner),
                              bus.bresp.eq(Mux(failed | (to >= depth), axi.Resp.DECERR, axi.Resp.OKAY))]
         with m.If(bus.awvalid & bus.awready):
             m.d.sync += [to.eq(bus.awaddr >> shift), owner.eq(bus.awid), writing.eq(1), failed.eq(0)]
+
+        words = []
+        for number, first in enumerate(firsts):
+            m.submodules[f"bank{number}"] = bank = memory.Memory(
+                shape=config.bus_bits, depth=min(BANK_WORDS, depth - first), init=[])
+            read, write = bank.read_port(), bank.write_port(granularity=8)
+            meant, kept = Signal(name=f"meant{number}"), Signal(config.bus_bits, reset_less=True, name=f"kept{number}")
+            m.d.comb += [read.addr.eq(at), write.addr.eq(place), write.data.eq(word),
+                         write.en.eq(Mux(place[bank_bits:] == number, strobes, 0))]
+            m.d.sync += [meant.eq((at[bank_bits:] == number) & (at < depth)), kept.eq(Mux(meant, read.data, 0))]
+            words.append(kept)
+        m.d.comb += arrived.data.eq(reduce(or_, words))
         return m

@@ -1,11 +1,11 @@
 """The host link: checked frames to registers and memory."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import crc, enum, memory, stream, wiring
+from amaranth.lib import crc, data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from scoville.board.bus_access import BusAccess
-from scoville.board.cobs import CobsDecoder, CobsEncoder, encoded_bytes
+from scoville.board.cobs import CobsDecoder, CobsEncoder, decoded_layout, encoded_bytes
 from scoville.board.link_model import LinkModel
 from scoville.board.protocol import (
     BUFFER,
@@ -19,6 +19,7 @@ from scoville.board.protocol import (
     Reason,
     identity,
 )
+from scoville.board.stream_slice import StreamSlice
 from scoville.memory import axi
 
 __all__ = ["Link"]
@@ -96,8 +97,14 @@ class Link(wiring.Component):
         connect(m, bus.registers, flipped(self.registers))
         connect(m, bus.memory, flipped(self.memory))
 
+        # The line is slow: registers behind what takes it apart and before what puts it together.
+        item, line_error = Signal(data.StructLayout({"valid": 1, "p": decoded_layout})), Signal()
+        m.d.comb += decoder.o.ready.eq(1)
+        m.d.sync += [item.valid.eq(decoder.o.valid), item.p.eq(decoder.o.p), line_error.eq(self.line_error)]
+        m.submodules.answers = answers = StreamSlice(encoder.i.payload.shape())
+        connect(m, answers.o, encoder.i)
+
         # The request as it comes.
-        item = decoder.o
         receiving = Signal()
         count = Signal(range(LONGEST + 2))  # bytes so far; one more than the longest frame's means too many
         head = Signal(8 * (HEADER.size + 4))  # the header, and the length that CRC_MEMORY carries
@@ -135,7 +142,7 @@ class Link(wiring.Component):
             reply_write.en.eq(encoder.en), reply_write.addr.eq(encoder.address), reply_write.data.eq(encoder.data),
             request_write.addr.eq(count), request_write.data.eq(item.p.data), request_read.addr.eq(here),
             reply_read.addr.eq(here), reply_read.en.eq(0), self.o.payload.eq(reply_read.data),
-            encoder.base.eq(Mux(keep, 0, ASIDE)), item.ready.eq(1),
+            encoder.base.eq(Mux(keep, 0, ASIDE)),
         ]
 
         # What comes before the last answer has gone is dropped, and refused once it has.
@@ -145,7 +152,7 @@ class Link(wiring.Component):
         m.d.sync += [faults.eq(faults + self.fault), silence.eq(silence + 1)]
         with m.If(~receiving | item.valid | ~(decoder.open | broken | missed)):
             m.d.sync += silence.eq(0)
-        with m.If(self.line_error):
+        with m.If(line_error):
             m.d.sync += [broken.eq(receiving), missed.eq(~receiving | missed)]
         with m.If(dropped):
             m.d.sync += [missed.eq(~item.p.end), missed_end.eq(missed_end | item.p.end)]
@@ -157,13 +164,13 @@ class Link(wiring.Component):
             m.next = "HEAD"
 
         def emit(byte, *, final=0, checked=True):
-            """Offer a byte of the answer to the encoder; whether it takes it."""
-            m.d.comb += [encoder.i.valid.eq(1), encoder.i.p.data.eq(byte), encoder.i.p.last.eq(final)]
+            """Offer a byte of the answer to the encoder; whether it is taken."""
+            m.d.comb += [answers.i.valid.eq(1), answers.i.p.data.eq(byte), answers.i.p.last.eq(final)]
             if checked:
-                m.d.comb += [check.valid.eq(encoder.i.ready), check.data.eq(byte)]
-            with m.If(encoder.i.ready):
+                m.d.comb += [check.valid.eq(answers.i.ready), check.data.eq(byte)]
+            with m.If(answers.i.ready):
                 m.d.sync += index.eq(index + 1)
-            return encoder.i.ready
+            return answers.i.ready
 
         def next_byte():
             m.d.sync += [word.eq(word >> 8), left.eq(left - 1)]
@@ -174,7 +181,7 @@ class Link(wiring.Component):
                 m.d.sync += keep.eq(0)
                 with m.If(item.valid & ~missed):
                     with m.If(item.p.end):
-                        m.d.sync += broken.eq(broken | item.p.broken | self.line_error)
+                        m.d.sync += broken.eq(broken | item.p.broken | line_error)
                         m.next = "CHECK"
                     with m.Else():
                         m.d.comb += [request_write.en.eq(1), check.valid.eq(1), check.data.eq(item.p.data),
