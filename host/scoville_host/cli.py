@@ -23,7 +23,7 @@ Config = Annotated[str | None, typer.Option(help="A configuration (see `scoville
                                                  "model fits, else kria.")]
 Backend = Annotated[str, typer.Option(help="golden (the numpy model), rtl (the Verilated chip) or board (an FPGA).")]
 Memory = Annotated[str | None, typer.Option(help="Timing of the simulated memory: ideal, ddr4, hbm, lpddr4, sdram, "
-                                                 "random.")]
+                                                 "sdram32, block_ram, random.")]
 Weights = Annotated[str | None, typer.Option(help="Bring all weights to this format: mxint8, q8_0, q4_0, q4_1 or "
                                                   "mxfp4. Default: as stored; floats become mxint8.")]
 Context = Annotated[int | None, typer.Option(help="Positions to make room for. Default: the model's own, at most 512.")]

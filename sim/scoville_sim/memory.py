@@ -79,6 +79,8 @@ MEMORIES = {
     # The boards' SDR SDRAM behind a controller like `scoville.board.sdram`, at the chip's clock: 2 and 4 bytes a cycle.
     "sdram": MemoryTiming(read_latency=11, write_latency=6, outstanding=2, dram=DRAMS["sdram"], chip_mhz=75.0),
     "sdram32": MemoryTiming(read_latency=11, write_latency=6, outstanding=2, dram=DRAMS["sdram32"], chip_mhz=66.0),
+    # Block RAM as wide as the bus, behind a board's arbiter (scoville.board): one read and one write beat a cycle.
+    "block_ram": MemoryTiming(read_latency=7, write_latency=4),
     # Stalls everywhere, for verification.
     "random": MemoryTiming(read_latency=30, write_latency=10, refresh_interval=500, refresh_cycles=40, stall_ar=0.3,
                            stall_r=0.3, stall_aw=0.3, stall_w=0.3, stall_b=0.3),
