@@ -49,7 +49,7 @@ class Clocks(Elaboratable):
         m.domains.sync = ClockDomain()
         m.domains.late = ClockDomain(reset_less=True)
         locked = Signal()
-        clock = Signal()  # a line each: a name, which the constraint file needs, comes from the assignment
+        clock = Signal(attrs={"keep": 1})  # its name is in the constraint file
         late = Signal()
         m.submodules.pll = Instance(
             "EHXPLLL", a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
