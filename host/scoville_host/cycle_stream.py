@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from scoville.config import BLOCK, TILE_ROWS
 from scoville.isa import ScaleFormat
 from scoville.memory.reader import reader_sizes
-from scoville.weights.decoder import item_latency, items_held
+from scoville.weights.decoder import WeightDecoder
 
 __all__ = ["Memory", "Stream", "Tile"]
 
 SPLIT = 2  # cycles from a descriptor to its first burst
+LATENCY, HELD = WeightDecoder.LATENCY, WeightDecoder.ITEMS + 2  # of items, between the beats and the array
 READER = 4  # cycles of a burst beside the memory's: AR's and the mux's registers, and the FIFO
 
 
@@ -93,7 +94,6 @@ class Stream:
     def __init__(self, config, memory):
         self.burst, self.depth = reader_sizes(config)
         self.cycles = self.turns = config.block_cycles  # of an item; of the last one
-        self.item, self.queued = item_latency(config), items_held(config)
         self.delay = memory.read_latency + READER
         self.pace, self.shared = memory.rate, memory.shared
         # As many whole bursts as the FIFO has room for are under way, and a burst's room is free with its last beat: a
@@ -218,19 +218,17 @@ class Stream:
         end = max(start + header + codes, late)
         step = max(1, item_beats)
         first_beat = max(start + header + step, late - codes / self.rate + step)
-        first = max(before + turns, first_beat + self.item, room, task)
-        # Two items and a queue lie between the beats and the array: with two, the third one's first beat is taken with
-        # the first item.
-        third = first + (items - 2 - self.queued) * item_beats - 1
-        last = max(first + (items - 1) * cycles, max(end, third) + self.item)
-        held = self.queued + (2 if item_beats >= 1 else 1 + 1 / item_beats)
-        self._take(header + codes, max(end, third, last - held * max(cycles, item_beats) + step - 1))
+        first = max(before + turns, first_beat + LATENCY, room, task)
+        # HELD items lie between the beats and the array: the first beat behind them is taken with the first item.
+        behind = first + (items - HELD) * item_beats - 1
+        last = max(first + (items - 1) * cycles, max(end, behind) + LATENCY)
+        self._take(header + codes, max(end, behind, last - HELD * max(cycles, item_beats) + step - 1))
         lost = last + cycles - before - turns - items * cycles
         self.accepted, self.turns = last, cycles
         self.work += items * cycles
         if lost > 0:
             begin = before + turns
-            arrival = min(late - codes + self.item, first)
+            arrival = min(late - codes + LATENCY, first)
             for name, until in ((reason, task), ("drain_chain", room), ("memory", arrival)):
                 waited = min(lost, until - begin)
                 if waited > 0:

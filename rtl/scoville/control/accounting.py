@@ -35,9 +35,9 @@ def stall_reasons(m, units):
     array, back, front, decoder = (units[name] for name in ("array", "back_end", "front_end", "decoder"))
     chain, sequence, vectors = (units[name] for name in ("chain", "sequence", "vectors"))
     starved, no_task = array.no_weights, array.no_task
-    # An item that is not there would have come from the beat that the decoder took, or did not, `latency` cycles ago.
+    # An item that is not there would have come from the beat that the decoder took, or did not, so many cycles ago.
     late = Cat(decoder.waiting, moves(decoder.vector), decoder.header, moves(decoder.i))
-    for age in range(decoder.latency):
+    for age in range(decoder.LATENCY):
         before, late = late, Signal(4, name=f"decoder_did_{age}")
         m.d.sync += late.eq(before)
     was_waiting, was_vector, was_header, was_taking = late

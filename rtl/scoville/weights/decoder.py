@@ -12,7 +12,7 @@ from scoville.isa import ScaleFormat
 from scoville.numerics import block
 from scoville.numerics.block import Scale
 
-__all__ = ["WeightCommand", "WeightDecoder", "WeightKind", "item_latency", "items_held", "weight_block"]
+__all__ = ["WeightCommand", "WeightDecoder", "WeightKind", "weight_block"]
 
 
 class WeightKind(enum.Enum, shape=2):
@@ -66,16 +66,6 @@ def select(word, index, width):
     return word.word_select(index[:exact_log2(parts)], width) if parts > 1 else word
 
 
-def items_held(config):
-    """Items in the queue between the decoder and the array: with `phases` an item lasts longer than its beats."""
-    return 4 if config.phases > 1 else 0
-
-
-def item_latency(config):
-    """Cycles from an item's last beat to the decoder's output: two, and two through the queue if there is one."""
-    return 4 if items_held(config) else 2
-
-
 class WeightDecoder(wiring.Component):
     """Cuts the weight stream into headers and codes, and joins each row group's codes with its scales.
 
@@ -83,9 +73,9 @@ class WeightDecoder(wiring.Component):
     of the beats (memory layouts: docs/design.md). 4-bit codes go through the code table, 8-bit codes pass.
 
     Throughput: a beat a cycle while the outputs are ready and a beat carries no more than an item; else an item a
-    cycle. Headers cost their beats and nothing else: they are double-buffered, so they come while items wait. With
-    `phases` an item lasts longer than its beats, and a queue of items hides the headers behind them.
-    Latency: `latency` cycles from an item's last beat to `o`, see `item_latency`.
+    cycle. Headers cost their beats and nothing else: they are double-buffered, so they come while items wait in the
+    queue before `o`, which also keeps the array's readiness out of the walk over beats.
+    Latency: `LATENCY` cycles from an item's last beat to `o`.
 
     Parameters
     ----------
@@ -103,12 +93,14 @@ class WeightDecoder(wiring.Component):
     header : Out(1), takes a beat that is not codes
     """
 
+    LATENCY = 4
+    ITEMS = 4  # in the queue
+
     def __init__(self, config):
         if config.bus_bytes < 2 * config.rows:
             raise ValueError(f"bus_bytes is {config.bus_bytes}; it must hold a row group's FP16 scales, "
                              f"{2 * config.rows} bytes")
         self.config = config
-        self.latency = item_latency(config)
         bus = stream.Signature(config.bus_bits)
         super().__init__({
             "command": In(stream.Signature(WeightCommand)),
@@ -189,12 +181,10 @@ class WeightDecoder(wiring.Component):
         with m.If(self.table_en):
             m.d.sync += table.eq(self.table_data)
 
-        # Item
-        item = self.o
-        if held := items_held(self.config):
-            m.submodules.items = items = Queue(weight_block(self.config), held)
-            wiring.connect(m, items.o, wiring.flipped(self.o))
-            item = items.i
+        # Item, in a register before the queue
+        m.submodules.items = items = Queue(weight_block(self.config), self.ITEMS)
+        wiring.connect(m, items.o, wiring.flipped(self.o))
+        item = items.i
         with m.If(item.ready):
             m.d.sync += item.valid.eq(0)
         m.d.comb += taken.eq(full & (item.ready | ~item.valid))
