@@ -71,7 +71,8 @@ class Top(wiring.Component):
         connect(m, flipped(self.s_axil), registers.bus)
 
         # A soft reset clears all but the settings. It takes effect once no bus transaction is open: after a fault,
-        # or once a reset is wanted, no read begins, and what the stream still brings is dropped.
+        # or once a reset is wanted, no read begins, and what the stream still brings is dropped; nor does a write
+        # begin once a reset is wanted.
         reset_wanted = Signal()
         reset = Signal()
         stop = Signal()
@@ -179,7 +180,11 @@ class Top(wiring.Component):
         connect(m, kv_store.write_data, arbiter.data0)
         connect(m, dump.command, arbiter.command1)
         connect(m, dump.data, arbiter.data1)
-        connect(m, arbiter.command, writer.command)
+        m.d.comb += [
+            writer.command.payload.eq(arbiter.command.payload),
+            writer.command.valid.eq(arbiter.command.valid & ~reset_wanted),
+            arbiter.command.ready.eq(writer.command.ready & ~reset_wanted),
+        ]
         connect(m, arbiter.data, writer.data)
         m.d.comb += [
             kv_store.writes_done.eq(writer.idle),
@@ -255,10 +260,8 @@ class Top(wiring.Component):
         self._status(m, registers, sequence, faults, tokens, chain, softmax, quantiser, reader, fetch_port,
                      writer, reset)
 
-        m.d.comb += [
-            stop.eq(fault | reset_wanted),
-            reset.eq(reset_wanted & reader.idle & fetch_port.idle & writer.idle),
-        ]
+        m.d.comb += stop.eq(fault | reset_wanted)
+        m.d.sync += reset.eq(reset_wanted & ~reset & reader.idle & fetch_port.idle & writer.idle)
         with m.If(registers.write_control[1]):
             m.d.sync += reset_wanted.eq(1)
         with m.Elif(reset):

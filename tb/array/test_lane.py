@@ -40,7 +40,7 @@ async def schedule(dut):
         address = item % lane.depth if fresh or rng.random() < 0.2 else (item - config.interleave) % lane.depth
         clear, shift = int(fresh or rng.random() < 0.2), rng.choice([0, 1, 7, 255])
         # The shortest way round for an accumulator: forwarded, or written and then read ahead of its adder.
-        cycle = max(cycle, used.get(address, -100) + ADD_LATENCY + 2 * latency.early)
+        cycle = max(cycle, used.get(address, -100) + ADD_LATENCY + latency.early + (latency.early > 0))
         used[address] = cycle
         for part in range(cycles):
             width = config.dot_width
@@ -53,8 +53,8 @@ async def schedule(dut):
         drive[last + latency.scale] |= {
             "scale": pack_array(Scale, map(scale_fields, scale)),
             "minimum": pack_array(Scale, map(scale_fields, minimum))}
-        drive[last + latency.read] |= {
-            "read": address, "control": harness.pack(Accumulate, {"clear": clear, "shift": shift})}
+        drive[last + latency.read] |= {"read": address}
+        drive[last + latency.rescale] |= {"control": harness.pack(Accumulate, {"clear": clear, "shift": shift})}
         drive[last + latency.result] |= {"write_en": 1, "write": address}
         term = DotUnit.model(codes, block.model.scale_fp16(scale), block.model.scale_fp16(minimum),
                              q.repeat(rows, 0), e8.repeat(rows), total.repeat(rows))

@@ -223,8 +223,8 @@ class DotArray(wiring.Component):
                 lane.scale.eq(scale),
                 lane.minimum.as_value().eq(minimum),
                 lane.read.eq(pipe.delay(write, latency.read)),
-                lane.control.clear.eq(pipe.delay(clear, latency.read)),
-                lane.control.shift.eq(pipe.delay(shift, latency.read)[index]),
+                lane.control.clear.eq(pipe.delay(clear, latency.rescale)),
+                lane.control.shift.eq(pipe.delay(shift, latency.rescale)[index]),
                 lane.write.eq(pipe.delay(write, latency.result)),
                 lane.write_en.eq(valids[latency.result]),
             ]

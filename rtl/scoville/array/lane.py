@@ -12,6 +12,7 @@ from scoville.numerics.pipe import Pipe
 __all__ = ["ADD_LATENCY", "Accumulate", "Lane", "Latencies", "accumulator_tiles"]
 
 ADD_LATENCY = 4
+READ_STAGES = 3  # registers between an accumulator's address and its adder
 
 
 class Latencies:
@@ -25,6 +26,7 @@ class Latencies:
     -------
     scale : the exact dot product is there, and wants its scale and minimum
     read : the accumulator is read, `early` cycles before its adder wants it
+    rescale : it is cleared or rescaled, and wants the control for that
     accumulate : the term is there, and wants its accumulator
     result : the new accumulator value is there
     """
@@ -34,16 +36,17 @@ class Latencies:
         self.scale = dot_latency(config)
         self.accumulate = self.scale + block.SCALE_MUL_LATENCY + ADD_LATENCY + 1
         self.result = self.accumulate + ADD_LATENCY
-        # An accumulator comes back to its adder after interleave * block_cycles cycles. Where that is more than the
-        # adder's latency, the read has a register of its own; where it is not, the sum is forwarded.
+        # An accumulator comes back to its adder after interleave * block_cycles cycles. Where that is long enough,
+        # the memory, its data and the rescaled value have registers; where it is not, the sum is forwarded.
         distance = config.interleave * config.block_cycles
         assert distance >= ADD_LATENCY
-        self.early = int(distance > ADD_LATENCY)
+        self.early = READ_STAGES if distance > ADD_LATENCY + READ_STAGES else 0
         self.read = self.accumulate - self.early
+        self.rescale = self.accumulate - (self.early > 0)
 
 
 class Accumulate(data.Struct):
-    """What a lane does with its accumulators: at `read` for `shift` and `clear`, the write `ADD_LATENCY` later."""
+    """What a lane does with an accumulator before it adds."""
 
     clear: 1
     shift: 8
@@ -81,7 +84,7 @@ class Lane(wiring.Component):
     block : In, the activation block, stable for all slices of an item
     scale, minimum : In, one `Scale` a row, `Latencies.scale` cycles after the last slice
     read : In, accumulator address, `Latencies.read` cycles after the last slice
-    control : In(Accumulate), with `read`
+    control : In(Accumulate), `Latencies.rescale` cycles after the last slice
     write_en, write : In, accumulator to write, `Latencies.result` cycles after the last slice
     values : Out, the new accumulators, with `write`
     """
@@ -128,20 +131,22 @@ class Lane(wiring.Component):
         # Accumulators
         shape = data.ArrayLayout(32, config.rows)
         m.submodules.accumulators = accumulators = memory.Memory(shape=shape, depth=self.depth, init=[])
-        write, read = accumulators.write_port(), accumulators.read_port(domain="comb")
+        write = accumulators.write_port()
+        read = accumulators.read_port(domain="sync" if latency.early else "comb")
         m.d.comb += [
             write.addr.eq(self.write),
             write.data.eq(self.values),
             write.en.eq(self.write_en),
             read.addr.eq(self.read),
         ]
-        forward = Const(0)
-        if not latency.early:
-            forward = pipe.wire(self.write_en & (self.write == self.read))
+        forward = pipe.wire(self.write_en & (self.write == self.read))
         for row in range(config.rows):
-            old = Mux(forward, self.values[row], read.data[row])
+            if latency.early:
+                old = pipe.delay(pipe.input(read.data[row], latency.read + 1), latency.rescale)
+            else:
+                old = Mux(forward, self.values[row], read.data[row])
             old = Mux(self.control.clear, 0, rescaled(old, self.control.shift))
-            old = pipe.reg(old, latency.read) if latency.early else pipe.input(old, latency.read)
+            old = pipe.reg(old, latency.rescale) if latency.early else pipe.input(old, latency.rescale)
             result = fp32.add(pipe, old, terms[row])
             assert result.at == latency.result
             m.d.comb += self.values[row].eq(result.value)

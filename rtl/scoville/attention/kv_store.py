@@ -110,24 +110,20 @@ class KvStore(wiring.Component):
         known_head = Signal(8, reset_less=True)
         known_page = Signal(24, reset_less=True)
         base = Signal(page_address_layout(config), reset_less=True)
-        stride_product = Signal(32)
+        stride_product = Signal(32, reset_less=True)
         m.d.comb += [
             page.eq(position >> exact_log2(PAGE_TOKENS)),
-            stride_product.eq(self.i.payload.kv_head * command.table_stride),
             self.lookup.payload.row.eq(row),
             self.lookup.payload.page.eq(page),
             self.busy.eq(1),
         ]
 
-        codes_address = Signal(config.addr_bits)
-        exponent_address = Signal(config.addr_bits)
+        # Offsets in the page: the places within a part are bits of their own.
+        codes_address = Signal(config.addr_bits, reset_less=True)
+        exponent_address = Signal(config.addr_bits, reset_less=True)
         in_part = Mux(command.value, 0, slot << exact_log2(BLOCK))
-        m.d.comb += [
-            codes_address.eq((base.address + codes + (block.part << exact_log2(PART_BYTES)) + in_part)
-                             [:config.addr_bits]),
-            exponent_address.eq((base.address + exponents + (block.part << exact_log2(BLOCK)) + slot)
-                                [:config.addr_bits]),
-        ]
+        codes_offset = codes + Cat(in_part[:exact_log2(PART_BYTES)], block.part)
+        exponent_offset = exponents + Cat(slot, block.part)
 
         beats = Signal(range(PART_BYTES // bus_bytes + 1))
         beat = Signal(range(PART_BYTES // bus_bytes), reset_less=True)
@@ -152,13 +148,18 @@ class KvStore(wiring.Component):
                     block.eq(self.i.payload),
                     shifter.eq(self.i.payload.q),
                     position.eq((command.position + self.i.payload.seat)[:24]),
-                    row.eq((command.table + stride_product)[:config.addr_bits]),
+                    stride_product.eq(self.i.payload.kv_head * command.table_stride),
                     beat.eq(0),
                 ]
                 with m.If(self.i.valid):
                     m.d.sync += left.eq(left - 1)
                     m.next = "PAGE"
             with m.State("PAGE"):
+                m.d.sync += [
+                    row.eq((command.table + stride_product)[:config.addr_bits]),
+                    codes_address.eq((base.address + codes_offset)[:config.addr_bits]),
+                    exponent_address.eq((base.address + exponent_offset)[:config.addr_bits]),
+                ]
                 with m.If(~known | (known_head != block.kv_head) | (known_page != page)):
                     m.next = "ASK"
                 with m.Elif(base.fault):

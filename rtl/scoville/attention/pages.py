@@ -84,11 +84,13 @@ class PageWalker(wiring.Component):
         entry = Signal(ENTRY_BITS, reset_less=True)
         bad = Signal(reset_less=True)
         stale = Signal()  # `invalidate` came during the read: use the beat, do not keep it
-        product = Signal(48, reset_less=True)
+        # The product's halves, by the entry's: an entry below `kv_pages` has 24 bits.
+        half = 12
+        low, high = (Signal(24 + half, name=name, reset_less=True) for name in ("low", "high"))
         sum_bits = max(48, config.addr_bits) + 1
         physical = Signal(sum_bits)
         m.d.comb += [
-            physical.eq(self.kv_base + product),
+            physical.eq(self.kv_base + low + (high << half)),
             self.read_request.payload.address.eq(Cat(Const(0, beat_bits), tag)),
         ]
 
@@ -132,7 +134,8 @@ class PageWalker(wiring.Component):
                     m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
                 m.d.sync += [
-                    product.eq(entry[:24] * self.page_bytes),
+                    low.eq(entry[:half] * self.page_bytes),
+                    high.eq(entry[half:2 * half] * self.page_bytes),
                     bad.eq(bad | (entry >= self.kv_pages)),
                 ]
                 m.next = "ADD"

@@ -41,7 +41,7 @@ class AttendWalker(wiring.Component):
     shift : In(stream), from the softmax unit, one item a page
     probability_done : In(1)
     guard : In(1), scores wait for their queries; `need` : In, the operand blocks promised before those
-    kv_blocks : Out, query blocks of a KV head
+    kv_blocks : Out, query blocks of a KV head, a cycle after `i`
     waiting_softmax : Out(1)
     """
 
@@ -163,20 +163,24 @@ class AttendWalker(wiring.Component):
             with m.If(mask[number * config.lanes]):
                 m.d.comb += last_phase.eq(number)
 
-        pages = Signal(24)
+        pages = Signal(24, reset_less=True)  # the pass state stands still, long before it is wanted here
         key_page = Signal(24)
         part = Signal(4)
         query = Signal(12)  # operand address of this pass's query blocks
+        head_query = Signal(12, reset_less=True)  # and of the KV head's first ones
         need = Signal(credit_bits(config))  # what the scores of this KV head wait for
+        new_head = Signal()  # but for the blocks of the head itself
         all_keys, last_key, last_pass = Signal(), Signal(), Signal()
         slot, value_slot = Signal(range(VALUES_BEHIND + 1)), Signal(range(VALUES_BEHIND + 1))
         ready_pages = Signal(range(VALUES_BEHIND + 2))  # pages whose probability blocks are in the operand buffer
         used_page = Signal()
-        m.d.comb += [
+        m.d.sync += [
             pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1),
+            self.kv_blocks.eq(group * blocks),
+        ]
+        m.d.comb += [
             last_key.eq(key_page + 1 == pages),
             last_pass.eq(token == state.tokens),
-            self.kv_blocks.eq(group * blocks),
         ]
         with m.If(self.probability_done & ~used_page):
             m.d.sync += ready_pages.eq(ready_pages + 1)
@@ -224,9 +228,11 @@ class AttendWalker(wiring.Component):
 
         with m.FSM():
             with m.State("idle"):
-                m.d.sync += [kv_head.eq(0), first_head.eq(0), token.eq(0), in_group.eq(0), seat.eq(0),
-                             query.eq(src), key_page.eq(0), part.eq(0), all_keys.eq(0), slot.eq(0), value_slot.eq(0),
-                             need.eq(self.need + self.kv_blocks - blocks)]
+                m.d.sync += [
+                    kv_head.eq(0), first_head.eq(0), token.eq(0), in_group.eq(0), seat.eq(0), query.eq(src),
+                    head_query.eq(src), key_page.eq(0), part.eq(0), all_keys.eq(0), slot.eq(0), value_slot.eq(0),
+                    need.eq(self.need - blocks), new_head.eq(1),
+                ]
                 with m.If(self.i.valid):
                     m.next = "seat"
             with m.State("seat"):
@@ -248,6 +254,9 @@ class AttendWalker(wiring.Component):
             with m.State("open"):
                 m.d.comb += self.softmax.valid.eq(1)
                 with m.If(self.softmax.ready):
+                    m.d.sync += new_head.eq(0)
+                    with m.If(new_head):
+                        m.d.sync += need.eq(need + self.kv_blocks)
                     m.next = "keys"
             with m.State("keys"):
                 m.d.comb += [
@@ -294,8 +303,8 @@ class AttendWalker(wiring.Component):
                             # The next KV head's queries begin where a full set of `group` passes would end.
                             m.d.sync += [
                                 kv_head.eq(kv_head + 1), first_head.eq(first_head + group), token.eq(0), in_group.eq(0),
-                                query.eq(src + (first_head + group) * blocks),
-                                need.eq(need + self.kv_blocks), all_keys.eq(kv_head + 1 == kv_heads),
+                                query.eq(head_query + self.kv_blocks), head_query.eq(head_query + self.kv_blocks),
+                                new_head.eq(1), all_keys.eq(kv_head + 1 == kv_heads),
                             ]
                     m.next = "behind"
             with m.State("behind"):

@@ -303,8 +303,8 @@ class BackEnd(wiring.Component):
                 | (opcode == Opcode.LINEAR) & (field(word, Opcode.LINEAR, "kblocks") <= result_blocks))),
             promised_blocks.eq(self.quantiser.p.blocks),
         ]
-        attend_blocks = Signal(12)
-        m.d.comb += attend_blocks.eq(field(word, Opcode.ATTEND, "kv_heads") * walker.kv_blocks)
+        attend_blocks = Signal(12, reset_less=True)  # wanted at the end of the walk, long after its factors are there
+        m.d.sync += attend_blocks.eq(field(word, Opcode.ATTEND, "kv_heads") * walker.kv_blocks)
         m.d.comb += [self.opcode.eq(opcode), self.dest.eq(dest)]
 
         m.d.comb += [
@@ -354,7 +354,6 @@ class BackEnd(wiring.Component):
                 with m.Elif(waits & ~guard & ~self.quiet):
                     m.d.comb += self.waiting.eq(1)
                 with m.Elif(opcode == Opcode.ATTEND):
-                    m.d.comb += [promise.eq(1), promised_blocks.eq(attend_blocks)]
                     m.next = "attend"
                 with m.Else():
                     m.d.comb += promise.eq(is_linear & ((dest == Dest.OPERAND) | (dest == Dest.QUERY)))
@@ -392,6 +391,7 @@ class BackEnd(wiring.Component):
             with m.State("attend"):
                 m.d.comb += walker.i.valid.eq(1)
                 with m.If(walker.i.ready):
+                    m.d.comb += [promise.eq(1), promised_blocks.eq(attend_blocks)]
                     m.next = "take"
 
         # The walker has the command ports while an ATTEND is under way.

@@ -148,7 +148,8 @@ class FrontEnd(wiring.Component):
         origin = Signal(config.addr_bits, reset_less=True)
         opcode = field(word, Opcode.END, "opcode")
         address = field(word, Opcode.LOAD, "address")
-        legal = legal_signal(m, config, word)
+        legal = Signal(reset_less=True)
+        m.d.sync += legal.eq(legal_signal(m, config, self.i.p.word))  # looked at in the cycle after `take`
 
         # KV appends on their way to the KV store: ATTEND waits until it has taken and done them.
         appends = Signal(8)
@@ -160,11 +161,12 @@ class FrontEnd(wiring.Component):
 
         # A row a token (RoPE by position, embedding by token).
         seat = Signal(range(config.seats + 1))
-        row = Signal(32)
+        row = Signal(32, reset_less=True)  # of the seat, a cycle later
         stride = field(word, Opcode.ROPE, "stride")
-        offset = Signal(config.addr_bits, reset_less=True)
+        half = 16  # products of half a row's number each are registered, and added where the address is
+        low, high = (Signal(config.addr_bits, name=name, reset_less=True) for name in ("low", "high"))
         row_bytes = field(word, Opcode.ROPE, "bytes")
-        m.d.comb += row.eq(Mux(opcode == Opcode.ROPE, state.position + seat,
+        m.d.sync += row.eq(Mux(opcode == Opcode.ROPE, state.position + seat,
                              state.ids[seat[:max(1, (config.seats - 1).bit_length())]]))
 
         # Attention loops: KV heads, passes of S (token, query head) pairs, pages.
@@ -175,13 +177,13 @@ class FrontEnd(wiring.Component):
         page = Signal(24)
         table_row = Signal(config.addr_bits, reset_less=True)
         found = Signal(config.addr_bits, reset_less=True)
-        pages = Signal(24)
+        pages = Signal(24, reset_less=True)  # the pass state stands still, long before it is wanted here
         key_beats, value_beats = Signal(16), Signal(16)
         # The pages whose values are still to be read.
         m.submodules.values = values = SyncFIFO(width=config.addr_bits, depth=VALUES_BEHIND + 1)
         all_keys = Signal()
+        m.d.sync += pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1)
         m.d.comb += [
-            pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1),
             *(signal.eq(beats) for signal, beats in zip(
                 (key_beats, value_beats), page_beats(config, field(word, Opcode.ATTEND, "head_blocks")), strict=True)),
             values.w_data.eq(found + (key_beats << bus_shift)),
@@ -195,7 +197,7 @@ class FrontEnd(wiring.Component):
                 m.next = "take"
             with m.State("take"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [word.eq(self.i.p.word), origin.eq(self.i.p.address)]
+                m.d.sync += [word.eq(self.i.p.word), origin.eq(self.i.p.address), seat.eq(0)]
                 with m.If(self.i.valid):
                     m.next = "check"
             with m.State("check"):
@@ -208,7 +210,7 @@ class FrontEnd(wiring.Component):
                     m.next = "forward"
             with m.State("forward"):
                 m.d.comb += self.o.valid.eq(1)
-                m.d.sync += [seat.eq(0), head.eq(0), table_row.eq(field(word, Opcode.ATTEND, "table")),
+                m.d.sync += [head.eq(0), table_row.eq(field(word, Opcode.ATTEND, "table")),
                              pairs.eq(state.tokens * group)]
                 with m.If(self.o.ready), m.Switch(opcode):
                     with m.Case(Opcode.END):
@@ -241,17 +243,16 @@ class FrontEnd(wiring.Component):
                 with m.If(self.descriptor.ready):
                     m.next = "take"
             with m.State("lane"):
-                m.d.sync += offset.eq(row * stride)
+                m.d.sync += [low.eq(row[:half] * stride), high.eq(row[half:] * stride), seat.eq(seat + 1)]
                 m.next = "lane_row"
             with m.State("lane_row"):
                 m.d.comb += [
                     self.descriptor.valid.eq(1),
-                    self.descriptor.p.address.eq(address + offset),
+                    self.descriptor.p.address.eq(address + low + (high << half)),
                     self.descriptor.p.beats.eq(row_bytes >> bus_shift),
                 ]
                 with m.If(self.descriptor.ready):
-                    m.d.sync += seat.eq(seat + 1)
-                    with m.If(seat + 1 == state.tokens):
+                    with m.If(seat == state.tokens):
                         m.next = "take"
                     with m.Else():
                         m.next = "lane"

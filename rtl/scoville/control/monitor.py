@@ -18,7 +18,7 @@ class PerformanceCounters(wiring.Component):
     """Counts cycles of a sequence; every cycle is either work or one of the stall reasons.
 
     The stalls and the work add up to the cycles. One reason a cycle is charged, so that all of them share one adder:
-    the count of the reason in progress is in a register, the others are in a memory. Counts are complete 2 cycles after
+    the count of the reason in progress is in a register, the others are in a memory. Counts are complete 3 cycles after
     the cycle that they count.
 
     Members
@@ -90,13 +90,21 @@ class PerformanceCounters(wiring.Component):
         """One counter a reason: `count` + `one` is that of `current`, the memory has the others."""
         m.submodules.counts = counts = Memory(shape=COUNTER_BITS, depth=len(STALLS), init=[])
         write, read = counts.write_port(), counts.read_port(domain="comb")
+        # Whether the reason changes is known a cycle before the counts are exchanged.
+        last, change, cleared, counted, new = (Signal(REASON_BITS), Signal(), Signal(), Signal(),
+                                               Signal(REASON_BITS, reset_less=True))
+        with m.If(clear):
+            m.d.sync += last.eq(0)
+        with m.Elif(stalled):
+            m.d.sync += last.eq(reason)
+        m.d.sync += [change.eq(stalled & ~clear & (reason != last)), cleared.eq(clear), counted.eq(stalled),
+                     new.eq(reason)]
         current, count, one = Signal(REASON_BITS), Signal(COUNTER_BITS), Signal()
         used = Signal(1 << REASON_BITS)  # the memory holds a count of this sequence
-        change = stalled & (reason != current)
         total, kept = Signal(COUNTER_BITS), Signal(COUNTER_BITS)
         m.d.comb += [
             total.eq(count + one),
-            read.addr.eq(Mux(change, reason, self.select)),
+            read.addr.eq(Mux(change, new, self.select)),
             kept.eq(Mux(used.bit_select(read.addr, 1), read.data, 0)),
             write.addr.eq(current), write.data.eq(total), write.en.eq(change),
         ]
@@ -104,12 +112,12 @@ class PerformanceCounters(wiring.Component):
         with m.If(~change):  # the port is free for whoever looks
             m.d.sync += [shown.eq(read.data), shown_used.eq(used.bit_select(read.addr, 1))]
         m.d.sync += self.stall.eq(Mux(self.select == current, total, Mux(shown_used, shown, 0)))
-        with m.If(clear):
+        with m.If(cleared):
             m.d.sync += [current.eq(0), count.eq(0), one.eq(0), used.eq(0)]
-        with m.Elif(stalled):
+        with m.Elif(counted):
             m.d.sync += [count.eq(total), one.eq(1)]
             with m.If(change):
-                m.d.sync += [current.eq(reason), count.eq(kept), used.bit_select(current, 1).eq(1)]
+                m.d.sync += [current.eq(new), count.eq(kept), used.bit_select(current, 1).eq(1)]
 
 
 class FaultLatch(wiring.Component):

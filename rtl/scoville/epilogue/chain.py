@@ -19,7 +19,7 @@ from scoville.numerics.pipe import Pipe
 
 from . import norm, pair
 from .norm import RmsUnit
-from .pair import PairStage, shift_valid
+from .pair import PairStage, occupied, shift_valid
 from .vectors import READ_LATENCY, bias_port, norm_port, rope_port
 
 __all__ = ["Chain", "ChainSource", "LaneScale", "chain_command", "model_rows"]
@@ -213,7 +213,7 @@ class Chain(wiring.Component):
                 pairs.i.payload.cos[lane].eq(self.rope.data[lane].cos),
                 pairs.i.payload.sin[lane].eq(self.rope.data[lane].sin),
             ]
-        return valids.any()
+        return occupied(pipe, admit, valids)
 
     def _back(self, m, command, pairs, rms):
         """Residual, sum of squares and norm weight, behind the pair stage; returns whether rows are inside."""
@@ -229,7 +229,8 @@ class Chain(wiring.Component):
 
         values, outputs, squares = [], [], []
         for lane in lanes:
-            residual = pipe.input(Mux(command.residual_add, reader.data[lane], 0), 1)
+            # The memory is read while the row is in the pair stage's last stage, so that its data has a register.
+            residual = pipe.reg(Mux(command.residual_add, reader.data[lane], 0), 0)
             value = fp32.add(pipe, pipe.input(pairs.o.payload.v[lane]), residual)
             weight = pipe.input(Mux(command.norm, self.norm.data, fp32.constant(1.0)), value.at)
             values.append(value)
@@ -279,8 +280,8 @@ class Chain(wiring.Component):
             rms.i.payload.epsilon.eq(command.epsilon),
             pairs.o.ready.eq(enable & (gap == 0)),
             accept.eq(pairs.o.valid & pairs.o.ready),
-            reader.en.eq(enable),
-            reader.addr.eq(Cat(row.value[:address], phase.value)),
+            reader.en.eq(pairs.moves),
+            reader.addr.eq(Cat(pairs.coming.row[:address], pairs.coming.phase)),
             writer.addr.eq(Cat(pipe.delay(row, stored)[:address], pipe.delay(phase, stored))),
             writer.en.eq(Mux(enable & valids[stored - 1] & command.residual_store,
                              command.mask.word_select(pipe.delay(phase, stored), len(lanes)), 0)),
@@ -296,7 +297,7 @@ class Chain(wiring.Component):
                 self.o.payload[lane].eq(outputs[lane].value),
                 self.logits.payload[lane].eq(outputs[lane].value),
             ]
-        return valids.any() | pending
+        return occupied(pipe, accept, valids) | pending
 
 
 def is_plain(command):

@@ -37,6 +37,7 @@ class PairStage(wiring.Component):
     i : In(stream({row, phase, mode, v[T], cos[T], sin[T]})), rows from an even one on, one command's in order;
         `cos` and `sin` count on the odd rows of ROPE.
     o : Out(stream({row, phase, v[T]})), `row` is the output row: row / 2 for GLU; `phase` is that of its rows.
+    moves : Out(1), `o` may change; `coming` : Out({row, phase}), what it has after the next of these cycles, if valid
     busy : results are on their way.
     """
 
@@ -48,6 +49,8 @@ class PairStage(wiring.Component):
             "i": In(stream.Signature(data.StructLayout({"row": 24, "phase": self.phase, "mode": Mode, "v": values,
                                                         "cos": values, "sin": values}))),
             "o": Out(stream.Signature(data.StructLayout({"row": 24, "phase": self.phase, "v": values}))),
+            "moves": Out(1),
+            "coming": Out(data.StructLayout({"row": 24, "phase": self.phase})),
             "busy": Out(1),
         })
 
@@ -89,32 +92,38 @@ class PairStage(wiring.Component):
         gated = mode == Mode.GLU
         turn_in = (first & ~gated) | second
         place, turned_place = Cat(index, phase), Cat(index | second, phase)
-        turned, turn_valid, turn_busy = self._rotation(pipe, x, y, cos, sin, turned_place, second, turn_in)
-        product, glu_valid, glu_busy = self._gate(m, pipe, x, y, place, first & gated)
+        turned, turn_valid, turn_busy, turn_place = self._rotation(pipe, x, y, cos, sin, turned_place, second, turn_in)
+        product, glu_valid, glu_busy, glu_place = self._gate(m, pipe, x, y, place, first & gated)
         blocked = Mux(row.mode == Mode.GLU, turn_busy, glu_busy | ((row.mode == Mode.PLAIN) & first & ~gated
                                                                  & (mode == Mode.ROPE)))
         m.d.comb += [
             self.o.valid.eq(turn_valid | glu_valid),
             self.o.payload.eq(Mux(glu_valid, product, turned)),
             enable.eq(self.o.ready | ~self.o.valid),
+            self.moves.eq(enable),
+            self.coming.eq(Mux(gated, glu_place, turn_place)),
             self.i.ready.eq(enable & ~blocked),
             self.busy.eq(turn_busy | glu_busy),
         ]
         return m
 
     def _rotation(self, pipe, x, y, cos, sin, index, second, valid):
-        """(packed output, its valid, whether any is on its way)."""
+        """(packed output, its valid, whether any is on its way, what `index` will be in the next output)."""
         results = []
         swap = pipe.input(second)
         for lane in range(self.lanes):
             c, s = pipe.input(Mux(second, sin[lane], cos[lane])), pipe.input(Mux(second, cos[lane], sin[lane]))
             left = fp32.mul(pipe, pipe.input(x[lane]), c)
             right = fp32.mul(pipe, pipe.input(y[lane]), s)
-            right = pipe.input(Mux(pipe.delay(swap, right.at), right.value, fp32.neg(right.value)), right.at)
+            # A zero whose sign is turned is one all the same to the adder.
+            flip = ~pipe.delay(swap, right.at)
+            right = pipe.input(Cat(right.value[:31], right.value[31] ^ flip), right.at)
             results.append(fp32.add(pipe, left, right))
         at = results[0].at
-        valids = shift_valid(pipe, valid, at)
-        return Cat(pipe.delay(pipe.input(index), at), *(r.value for r in results)), valids[-1], valid | valids.any()
+        valids, index = shift_valid(pipe, valid, at), pipe.input(index)
+        return (Cat(pipe.delay(index, at), *(r.value for r in results)), valids[-1],
+                valid | occupied(pipe, valid, valids),
+                pipe.delay(index, at - 1))
 
     def _gate(self, m, pipe, x, y, index, valid):
         """As `_rotation`. The pairs wait for their sigmoid in a small memory, not in a chain of registers."""
@@ -145,8 +154,10 @@ class PairStage(wiring.Component):
             swish = fp32.mul(pipe, pipe.input(waited.x[lane], at), gate)
             results.append(fp32.mul(pipe, swish, pipe.input(waited.y[lane], at)))
         assert results[0].at == at + 6
-        index = pipe.delay(pipe.input(waited.index, at), at + 6)
-        return Cat(index, *(r.value for r in results)), valids[-1], valid | valids.any()
+        index = pipe.input(waited.index, at)
+        return (Cat(pipe.delay(index, at + 6), *(r.value for r in results)), valids[-1],
+                valid | occupied(pipe, valid, valids),
+                pipe.delay(index, at + 5))
 
 
 def shift_valid(pipe, valid, at):
@@ -155,6 +166,14 @@ def shift_valid(pipe, valid, at):
     with pipe.m.If(pipe.enable):
         pipe.m.d.sync += valids.eq(Cat(valid, valids[:-1]))
     return valids
+
+
+def occupied(pipe, valid, valids):
+    """Whether any of `valids`, made of `valid` by `shift_valid`, is high, from a register instead of a wide gate."""
+    some = Signal(name="occupied")
+    with pipe.m.If(pipe.enable):
+        pipe.m.d.sync += some.eq(valid | valids[:-1].any())
+    return some
 
 
 def model(v, mode, cos=None, sin=None):

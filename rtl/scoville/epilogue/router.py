@@ -94,36 +94,31 @@ class Router(wiring.Component):
         # position in the command, by counting: part of the head, head, head in its group
         part, head = Signal(4), Signal(8)
         in_group = Signal(8)
-        offset = Signal(12)  # in_group * head_blocks
+        place = Signal(12)  # index - in_group * head_blocks
         move = self.i.valid & self.i.ready
         with m.If(move & item.lane_last):
             with m.If(item.last):
-                m.d.sync += [part.eq(0), head.eq(0), in_group.eq(0), offset.eq(0)]
+                m.d.sync += [part.eq(0), head.eq(0), in_group.eq(0), place.eq(0)]
             with m.Elif(part == info.head_blocks - 1):
-                m.d.sync += [part.eq(0), head.eq(head + 1), in_group.eq(in_group + 1),
-                             offset.eq(offset + info.head_blocks)]
+                m.d.sync += [part.eq(0), head.eq(head + 1), in_group.eq(in_group + 1), place.eq(place - part)]
                 with m.If(in_group == info.group - 1):
-                    m.d.sync += [in_group.eq(0), offset.eq(0)]
+                    m.d.sync += [in_group.eq(0), place.eq(item.index + 1)]
             with m.Else():
-                m.d.sync += part.eq(part + 1)
+                m.d.sync += [part.eq(part + 1), place.eq(place + 1)]
 
         seat, address = Signal(seat_bits), Signal(12)
+        first, turn = Signal(12), Signal(8)  # address = dst + first + turn * head_blocks
         came = Cat(item.lane[:lane_bits], item.phase)  # the seat that the block comes from
         number = Signal(8 + seat_bits)  # QUERY: the head among those of all tokens
-        m.d.comb += number.eq(came * info.group + in_group)
+        m.d.comb += [number.eq(came * info.group + in_group), first.eq(item.index),
+                     address.eq(info.dst + first + turn * info.head_blocks)]
         with m.Switch(info.dest):
             with m.Case(QuantDest.QUERY):
-                m.d.comb += [
-                    seat.eq(number[:seat_bits]),
-                    address.eq(info.dst + item.index - offset + number[seat_bits:] * info.head_blocks),
-                ]
+                m.d.comb += [seat.eq(number[:seat_bits]), first.eq(place), turn.eq(number[seat_bits:])]
             with m.Case(QuantDest.ATTENTION):
-                m.d.comb += [
-                    seat.eq(info.seat_token[came]),
-                    address.eq(info.dst + item.index + info.seat_head[came] * info.head_blocks),
-                ]
+                m.d.comb += [seat.eq(info.seat_token[came]), turn.eq(info.seat_head[came])]
             with m.Default():
-                m.d.comb += [seat.eq(came), address.eq(info.dst + item.index)]
+                m.d.comb += seat.eq(came)
 
         full, to_kv, announce = Signal(), Signal(), Signal()
         credit = Signal.like(self.credit)

@@ -174,18 +174,19 @@ class VectorUnit(wiring.Component):
         position = Signal(range(halves))  # of the word in the beat
         count = Signal(24)  # words sent
         words_left = count != command.words
-        move = ~self.embed.valid | self.embed.ready
+        # Whether a beat is taken must not depend on the chain in the same cycle: a second word waits here.
+        spare, spare_valid = Signal(32, reset_less=True), Signal()
+        move = ~spare_valid
         last = position == Mux(bf16, halves - 1, halves // 2 - 1)
-        with m.If(move):
-            m.d.sync += self.embed.valid.eq(running & self.vector.valid & words_left)
-        with m.If(running & self.vector.valid & words_left & move):
-            word = payload.word_select(position[:-1], 32)
-            half = payload.word_select(position, 16)
-            m.d.sync += [
-                self.embed.payload.eq(Mux(bf16, half << 16, word)),
-                count.eq(count + 1),
-                position.eq(Mux(last, 0, position + 1)),
-            ]
+        word = Mux(bf16, payload.word_select(position, 16) << 16, payload.word_select(position[:-1], 32))
+        come, free = running & self.vector.valid & words_left & move, ~self.embed.valid | self.embed.ready
+        with m.If(free):
+            m.d.sync += [self.embed.valid.eq(spare_valid | come), self.embed.payload.eq(Mux(spare_valid, spare, word)),
+                         spare_valid.eq(0)]
+        with m.Elif(come):
+            m.d.sync += [spare.eq(word), spare_valid.eq(1)]
+        with m.If(come):
+            m.d.sync += [count.eq(count + 1), position.eq(Mux(last, 0, position + 1))]
         with m.If(~running):
             m.d.sync += [count.eq(0), position.eq(0)]
         return ~words_left | (last & move)

@@ -48,8 +48,10 @@ class LogitsDump(wiring.Component):
         beat_words = config.bus_bytes // 4
         burst = max(1, BURST_BYTES // config.bus_bytes)
         beat_layout = data.StructLayout({"words": data.ArrayLayout(32, beat_words), "present": beat_words})
-        m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=beat_layout.size, depth=2 * burst)
+        m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=beat_layout.size, depth=2 * burst + 2)
         head = data.View(beat_layout, beats.r_data)
+        room = Signal()  # for two beats at least, in the cycle before
+        m.d.sync += room.eq(beats.level < 2 * burst)
 
         # Pack: the words before the current one are kept, the current one joins them.
         packing = Signal()  # words are still to come
@@ -61,7 +63,7 @@ class LogitsDump(wiring.Component):
         taken = Signal()
         m.d.comb += [
             closes.eq((slot == beat_words - 1) | (words == 1)),
-            self.i.ready.eq(packing & beats.w_rdy),
+            self.i.ready.eq(packing & room),
             taken.eq(self.i.valid & self.i.ready),
             full.words.eq(kept),
             full.present.eq((Const(2, beat_words + 1) << slot) - 1),

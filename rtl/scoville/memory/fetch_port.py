@@ -68,13 +68,13 @@ class FetchPort(wiring.Component):
 
         client = Signal(range(self.clients))
         address, remaining = Signal(config.addr_bits, reset_less=True), Signal(BEATS_BITS)
-        end = Signal(config.addr_bits + 1)
-        room, beats = Signal(range(self.burst_beats + 1)), Signal(range(self.burst_beats + 1))
+        end = Signal(config.addr_bits + 1, reset_less=True)
+        room, least = Signal(range(self.burst_beats + 1)), Signal(range(self.burst_beats + 1))
+        beats = Signal(range(self.burst_beats + 1), reset_less=True)
         left = Signal(range(self.burst_beats + 1), reset_less=True)
         m.d.comb += [
             room.eq(self.burst_beats - address[size:size + (self.burst_beats - 1).bit_length()]),
-            beats.eq(Mux(remaining <= room, remaining, room)),
-            end.eq(address + (beats << size)),
+            least.eq(Mux(remaining <= room, remaining, room)),
             bus.arid.eq(FETCH_ID),
             bus.araddr.eq(address),
             bus.arlen.eq(beats - 1),
@@ -104,6 +104,9 @@ class FetchPort(wiring.Component):
                 for number, i in enumerate(self.i):
                     m.d.comb += i.ready.eq(client == number)
                 m.d.sync += [address.eq(request.address), remaining.eq(request.beats)]
+                m.next = "MEASURE"
+            with m.State("MEASURE"):
+                m.d.sync += [beats.eq(least), end.eq(address + (least << size))]
                 m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += left.eq(beats)
@@ -121,11 +124,11 @@ class FetchPort(wiring.Component):
             with m.State("DATA"):
                 m.d.comb += [response.data.eq(bus.rdata), response.error.eq(bus.rresp[1]), arrive.eq(bus.rvalid)]
                 with m.If(arrive & (left == 1)):
-                    m.next = "CHECK"
+                    m.next = "MEASURE"
             with m.State("REFUSE"):
                 m.d.comb += [response.error.eq(1), arrive.eq(1)]
                 with m.If(left == 1):
-                    m.next = "CHECK"
+                    m.next = "MEASURE"
         with m.If(arrive):
             m.d.sync += left.eq(left - 1)
             with m.If(left == 1):

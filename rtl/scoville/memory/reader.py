@@ -1,6 +1,6 @@
 """The stream reader: descriptors in, memory beats out in order, as far ahead of the consumer as its FIFO allows."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, enum, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -115,40 +115,45 @@ class StreamReader(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [address.eq(self.i.payload.address), remaining.eq(self.i.payload.beats)]
 
-        # One burst waits here until it may go out.
+        # One burst waits here until it may go out. It is inside the window if it is not below it, and ends below the
+        # limit; as it does not leave its multiple of `burst_beats`, that needs no address of its end.
         burst_valid = Signal()
         burst_address = Signal(config.addr_bits, reset_less=True)
-        burst_end = Signal(config.addr_bits + 1, reset_less=True)
         burst_beats = Signal(range(self.burst_beats + 1), reset_less=True)
+        inside = Signal(reset_less=True)
         burst_go = Signal()
+        place_bits = size + len(offset)
+        place, limit_place = address[place_bits:], self.window_limit[place_bits:]
+        below = (place < limit_place) | (place == limit_place) & (
+            (offset + beats) << size <= self.window_limit[:place_bits])
         m.d.comb += split_ready.eq(~burst_valid | burst_go)
         with m.If(split_ready):
             m.d.sync += [
                 burst_valid.eq(remaining != 0),
                 burst_address.eq(address),
-                burst_end.eq(address + (beats << size)),
                 burst_beats.eq(beats),
+                inside.eq((address >= self.window_base) & below),
             ]
 
         # Credit: room in the FIFO that no burst has claimed. `pending`: beats the memory still owes.
         credit = Signal(range(self.depth + 1), init=self.depth)
         pending = Signal(range(self.depth + 1))
         zeros = Signal(range(self.burst_beats + 1))
-        inside = Signal()
         issue = Signal()
+        rest = Signal(signed((self.depth).bit_length() + 1))  # of the credit, if the burst goes out
         ar_free = Signal()
         bus = self.bus
         arrive, take = Signal(), Signal()
         m.d.comb += [
-            inside.eq((burst_address >= self.window_base) & (burst_end <= self.window_limit)),
+            rest.eq(credit - burst_beats),
             ar_free.eq(~bus.arvalid | bus.arready),
-            burst_go.eq(burst_valid & (credit >= burst_beats) & (zeros == 0) & (~inside | (ar_free & flight.w_rdy))),
+            burst_go.eq(burst_valid & (rest >= 0) & (zeros == 0) & (~inside | (ar_free & flight.w_rdy))),
             issue.eq(burst_go & inside),
             arrive.eq(bus.rvalid & bus.rready),
             take.eq(self.o.valid & self.o.ready),
         ]
         m.d.sync += [
-            credit.eq(credit - Mux(burst_go, burst_beats, 0) + take),
+            credit.eq(Mux(burst_go, rest, credit) + take),
             pending.eq(pending + Mux(issue, burst_beats, 0) - arrive),
         ]
 

@@ -88,15 +88,18 @@ class GumbelNoise(wiring.Component):
         word = threefry(pipe, (pipe.input(row | Const(0, 32)), job.position), (job.seed[:32], job.seed[32:]))
         noise = gumbel(pipe, word)
 
-        valids = Signal(noise.at)
+        valids, occupied = Signal(noise.at), Signal()
+        last = Signal(24, reset_less=True)
         with m.If(enable):
-            m.d.sync += [valids.eq(Cat(running, valids[:-1])), row.eq(Mux(running, row + 1, 0))]
-            with m.If(row == job.rows - 1):
+            m.d.sync += [valids.eq(Cat(running, valids[:-1])), occupied.eq(running | valids[:-1].any()),
+                         row.eq(Mux(running, row + 1, 0))]
+            with m.If(row == last):
                 m.d.sync += running.eq(0)
         with m.If(self.command.valid & self.command.ready):
-            m.d.sync += [job.eq(self.command.payload), row.eq(0), running.eq(self.command.payload.rows != 0)]
+            m.d.sync += [job.eq(self.command.payload), last.eq(self.command.payload.rows - 1), row.eq(0),
+                         running.eq(self.command.payload.rows != 0)]
         m.d.comb += [
-            self.command.ready.eq(~running & ~valids.any()),
+            self.command.ready.eq(~running & ~occupied),
             self.o.valid.eq(valids[-1]),
             self.o.payload.eq(noise.value),
             enable.eq(self.o.ready | ~self.o.valid),
