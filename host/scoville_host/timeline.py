@@ -121,12 +121,15 @@ class Timeline:
         charged = self.members["charged"]
         active = np.isin(charged, ACTIVE)
         last_active = np.maximum.accumulate(np.where(active, np.arange(self.cycles), -1))
-        tasks = self.pulses("task")
+        tasks, begun = self.pulses("task"), self.pulses("start")
+        # All that were taken have begun at the end of a pass, and some may have been taken before the recording.
+        begun = begun[max(0, len(begun) - len(tasks)):]
+        tasks = tasks[len(tasks) - len(begun):]
         takes = [each.taken for each in self.instructions]
-        owners = np.searchsorted(takes, tasks) - 1  # a task comes after its instruction was taken
+        owners = np.searchsorted(takes, tasks) - 1  # a task is taken after its instruction
         owners, where = np.unique(owners[owners >= 0], return_index=True)
-        firsts = tasks[len(tasks) - np.sum(np.searchsorted(takes, tasks) > 0):][where]
-        # A task that follows at once is taken with the last item of the one before, which goes on for its slices.
+        firsts = begun[len(tasks) - np.sum(np.searchsorted(takes, tasks) > 0):][where]
+        # A task that follows at once begins with the last item of the one before, which goes on for its slices.
         starts = np.where(active[firsts], firsts + self.image.config.block_cycles, last_active[firsts] + 1)
         bounds = [(int(start), self.instructions[owner]) for owner, start in zip(owners, starts, strict=True)]
         done = self.pulses("done")

@@ -68,6 +68,7 @@ class DotArray(wiring.Component):
     operand_address : Out, operand_blocks : In, the operand buffer's read port
     credit : In, operand blocks that are good from the next cycle on
     o : Out(stream(drain_row))
+    begin : Out(1), a task begins; the one behind it has been taken already, and waits
     busy : Out(1), some accepted task is not done, or its rows have not all left `o`
     issue, no_task, no_weights, no_operands, drain_full : Out(1), exactly one is high in each cycle: useful work, or
         what is missing
@@ -81,6 +82,7 @@ class DotArray(wiring.Component):
             "operand_address": Out(operand_place(config)),
             "operand_blocks": In(data.ArrayLayout(block_layout(config.act_bits), config.lanes)),
             "o": Out(stream.Signature(drain_row(config))),
+            "begin": Out(1),
             "busy": Out(1),
             "issue": Out(1),
             "no_task": Out(1),
@@ -115,6 +117,13 @@ class DotArray(wiring.Component):
         wiring.connect(m, wiring.flipped(self.o), drain.o)
 
         # Issue: which k-block and row group is next
+        # The task behind it waits here, so that the back end does not see in the same cycle what the array does. One in
+        # two cycles is enough: a task takes four at least.
+        following, follows, next_task = Signal(array_task(config), reset_less=True), Signal(), Signal()
+        with m.If(self.task.valid & self.task.ready):
+            m.d.sync += [following.eq(self.task.payload), follows.eq(1)]
+        with m.Elif(next_task):
+            m.d.sync += follows.eq(0)
         task = Signal(array_task(config), reset_less=True)
         active = Signal()
         k = Signal(12, reset_less=True)  # k-blocks after this one
@@ -139,7 +148,9 @@ class DotArray(wiring.Component):
             phase.eq(task.first_phase + turn),
             last_turn.eq(phase == task.last_phase),
             finish.eq(next_block & (k == 0)),
-            self.task.ready.eq(~active | finish),
+            self.task.ready.eq(~follows),
+            next_task.eq(~active | finish),
+            self.begin.eq(follows & next_task),
             drain.reserve.eq(accept & draining & (group == 0)),
             self.issue.eq(go | (slices != 0)),
             self.no_task.eq(~self.issue & ~active),
@@ -156,9 +167,9 @@ class DotArray(wiring.Component):
                     m.d.sync += [group.eq(0), start.eq(0), k.eq(k - 1), task.address.eq(task.address + 1)]
         with m.Elif(slices != 0):
             m.d.sync += slices.eq(slices - 1)
-        with m.If(self.task.ready):
-            m.d.sync += [active.eq(self.task.valid), task.eq(self.task.payload), k.eq(self.task.p.kblocks - 1),
-                         group.eq(0), start.eq(1), excess.eq(written + self.credit - self.task.p.need)]
+        with m.If(next_task):
+            m.d.sync += [active.eq(follows), task.eq(following), k.eq(following.kblocks - 1),
+                         group.eq(0), start.eq(1), excess.eq(written + self.credit - following.need)]
 
         # The item, and the operand address that goes with it
         item = Signal(weight_block(config), reset_less=True)
@@ -243,5 +254,5 @@ class DotArray(wiring.Component):
         in_flight = Signal(range(latency.result + 3))
         m.d.comb += pending.eq(in_flight != 0)
         m.d.sync += in_flight.eq(in_flight + go - valids[latency.result])
-        m.d.comb += self.busy.eq(active | pending | drain.busy)
+        m.d.comb += self.busy.eq(follows | active | pending | drain.busy)
         return m

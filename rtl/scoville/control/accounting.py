@@ -105,6 +105,7 @@ def activity(m, units, charged):
         "forward": moves(front.o),
         "take": moves(back.i),
         "task": moves(array.task),
+        "start": array.begin,
         "loaded": loading & vectors.command.ready,
         "routed": moves(router.i) & router.i.p.last & (router.i.p.info.dest != QuantDest.PROBABILITY),
         "token": moves(sequence.sampled),

@@ -13,6 +13,7 @@ ACTIVITY = {
     "forward": 1,  # the front end passes an instruction on
     "take": 1,  # the back end takes an instruction
     "task": 1,  # the array takes a task, of the instruction that the back end has
+    "start": 1,  # the array begins a task; they begin in the order in which they were taken
     "loaded": 1,  # the vector unit has the last beat of a command
     "routed": 1,  # the last block of a quantiser's command goes to its place, other than probabilities
     "token": 1,  # the sampler gives a token
