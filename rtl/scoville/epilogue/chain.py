@@ -195,25 +195,34 @@ class Chain(wiring.Component):
         at = results[0].at
         valids = shift_valid(pipe, admit, at)
         counted, turned, phased = pipe.input(row), pipe.input(turn), pipe.input(phase)
+
+        # What the pair stage does not take at once waits in `spare`, so that this half moves on a register's word.
+        item, spare = Signal(pairs.i.payload.shape()), Signal(pairs.i.payload.shape(), reset_less=True)
+        full = Signal()
+        with m.If(full):
+            m.d.sync += full.eq(~pairs.i.ready)
+        with m.Else():
+            m.d.sync += [full.eq(valids[-1] & ~pairs.i.ready), spare.eq(item)]
         m.d.comb += [
             self.bias.enable.eq(enable),
             self.bias.address.eq(pipe.delay(counted, bias_at - READ_LATENCY)[:len(self.bias.address)]),
             self.rope.enable.eq(enable),
             self.rope.address.pair.eq(pipe.delay(turned, at - READ_LATENCY)),
             self.rope.address.phase.eq(pipe.delay(phased, at - READ_LATENCY)),
-            pairs.i.valid.eq(valids[-1]),
-            pairs.i.payload.row.eq(pipe.delay(counted, at)),
-            pairs.i.payload.phase.eq(pipe.delay(phased, at)),
-            pairs.i.payload.mode.eq(pipe.delay(mode, at)),
-            enable.eq(pairs.i.ready | ~valids[-1]),
+            item.row.eq(pipe.delay(counted, at)),
+            item.phase.eq(pipe.delay(phased, at)),
+            item.mode.eq(pipe.delay(mode, at)),
+            pairs.i.valid.eq(full | valids[-1]),
+            pairs.i.payload.eq(Mux(full, spare.as_value(), item.as_value())),
+            enable.eq(~full),
         ]
         for lane in lanes:
             m.d.comb += [
-                pairs.i.payload.v[lane].eq(results[lane].value),
-                pairs.i.payload.cos[lane].eq(self.rope.data[lane].cos),
-                pairs.i.payload.sin[lane].eq(self.rope.data[lane].sin),
+                item.v[lane].eq(results[lane].value),
+                item.cos[lane].eq(self.rope.data[lane].cos),
+                item.sin[lane].eq(self.rope.data[lane].sin),
             ]
-        return occupied(pipe, admit, valids)
+        return occupied(pipe, admit, valids) | full
 
     def _back(self, m, command, pairs, rms):
         """Residual, sum of squares and norm weight, behind the pair stage; returns whether rows are inside."""

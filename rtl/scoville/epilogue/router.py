@@ -106,12 +106,12 @@ class Router(wiring.Component):
             with m.Else():
                 m.d.sync += [part.eq(part + 1), place.eq(place + 1)]
 
-        seat, address = Signal(seat_bits), Signal(12)
-        first, turn = Signal(12), Signal(8)  # address = dst + first + turn * head_blocks
+        # address = dst + first + turn * head_blocks; the product has a register, and is added behind it
+        seat, first, turn = Signal(seat_bits), Signal(12), Signal(8)
+        near, far = Signal(12, reset_less=True), Signal(12, reset_less=True)
         came = Cat(item.lane[:lane_bits], item.phase)  # the seat that the block comes from
         number = Signal(8 + seat_bits)  # QUERY: the head among those of all tokens
-        m.d.comb += [number.eq(came * info.group + in_group), first.eq(item.index),
-                     address.eq(info.dst + first + turn * info.head_blocks)]
+        m.d.comb += [number.eq(came * info.group + in_group), first.eq(item.index)]
         with m.Switch(info.dest):
             with m.Case(QuantDest.QUERY):
                 m.d.comb += [seat.eq(number[:seat_bits]), first.eq(place), turn.eq(number[seat_bits:])]
@@ -132,17 +132,18 @@ class Router(wiring.Component):
             self.busy.eq(full | self.i.valid),
             kv.seat.eq(Cat(operand.bank[:lane_bits], operand.phase)),
             kv.e8.eq(operand.block.e8),
+            # an address past the buffer cannot come from a program that the compiler checked
+            operand.address.eq((near + far)[:(operand_depth(config) - 1).bit_length()]),
         ]
         for code in range(BLOCK):
             m.d.comb += kv.q[code].eq(operand.block.q[code][:8].as_signed())
         with m.If(self.i.ready):
             m.d.sync += full.eq(self.i.valid)
         with m.If(move):
-            # an address past the buffer cannot come from a program that the compiler checked
             m.d.sync += [
                 operand.bank.eq(seat[:lane_bits]),
                 operand.phase.eq(seat[lane_bits:]),
-                operand.address.eq(address[:(operand_depth(config) - 1).bit_length()]),
+                near.eq(info.dst + first), far.eq(turn * info.head_blocks),
                 operand.block.eq(item.block),
                 to_kv.eq((info.dest == QuantDest.KEY) | (info.dest == QuantDest.VALUE)),
                 credit.eq(Mux(info.dest == QuantDest.ATTENTION, Mux(item.last, info.credit, 0),
