@@ -317,14 +317,21 @@ class Top(wiring.Component):
         m.d.sync += pending.eq((pending & ~registers.write_irq_status[:3]) | events)
 
     def _dump_allowed(self, m, reader, queue):
-        """Whether the logits may be written where the host wants them: inside the window, as everything is."""
+        """Whether the logits may be written where the host wants them: inside the window, as everything is.
+
+        The answer takes two cycles, an addition and a comparison.
+        """
         start = queue.o.payload.address
-        end = start + (queue.o.payload.words << 2)
-        allowed = Signal()
-        m.d.comb += allowed.eq((start >= reader.window_base) & (end <= reader.window_limit))
-        self._dump_refused = queue.o.valid & ~allowed
+        end = Signal(self.config.addr_bits + 1, reset_less=True)
+        inside, age = Signal(reset_less=True), Signal(2)
+        m.d.sync += [
+            end.eq(start + (queue.o.payload.words << 2)),
+            inside.eq((start >= reader.window_base) & (end <= reader.window_limit)),
+            age.eq(Mux(queue.o.ready, 0, Cat(queue.o.valid, age[0]))),
+        ]
+        self._dump_refused = age[1] & ~inside
         self._dump_address = start
-        return allowed
+        return age[1] & inside
 
     def _faults(self, m, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array):
         """Everything that can go wrong, to the fault latch."""

@@ -46,9 +46,10 @@ async def schedule(dut):
             width = config.dot_width
             drive[cycle + part] |= {
                 "first": part == 0, "slice": part,
-                "codes": pack_array(lane.codes.shape().elem_shape, [list(map(int, row)) for row in
-                                                                    codes[:, part * width:(part + 1) * width]]),
                 "block": harness.pack(block_layout(config.act_bits), {"q": q[0], "e8": e8[0], "sum": total[0]})}
+            drive[cycle + part + 1] |= {
+                "codes": pack_array(lane.codes.shape().elem_shape, [list(map(int, row)) for row in
+                                                                    codes[:, part * width:(part + 1) * width]])}
         last = cycle + cycles - 1
         drive[last + latency.scale] |= {
             "scale": pack_array(Scale, map(scale_fields, scale)),

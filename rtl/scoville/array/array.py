@@ -217,16 +217,19 @@ class DotArray(wiring.Component):
             m.d.sync += moved.eq(valids[-1])
             valids.append(moved)
 
-        # Lanes
+        # Lanes, and the codes of their rows
+        shared = []
+        for row in range(config.rows):
+            codes = item.codes.as_value().word_select(row, 8 * 32)
+            if config.block_cycles > 1:
+                codes = codes.word_select(slice_index, 8 * config.dot_width)
+            shared.append(pipe.reg(codes, 0).value)
         lanes = []
         for index in range(config.lanes):
             m.submodules[f"lane{index}"] = lane = Lane(config)
             lanes.append(lane)
             for row in range(config.rows):
-                codes = item.codes.as_value().word_select(row, 8 * 32)
-                if config.block_cycles > 1:
-                    codes = codes.word_select(slice_index, 8 * config.dot_width)
-                m.d.comb += lane.codes[row].as_value().eq(codes)
+                m.d.comb += lane.codes[row].as_value().eq(shared[row])
             m.d.comb += [
                 lane.first.eq(slice_index == 0),
                 lane.slice.eq(slice_index),

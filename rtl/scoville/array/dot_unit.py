@@ -25,9 +25,9 @@ def tree(values):
 
 
 def dot_latency(config):
-    """Cycles from the last slice of a block to its exact sum: products, tree, and the sum over slices."""
+    """Cycles from the last slice of a block to its exact sum: operands, products, tree, and the sum over slices."""
     levels = config.dot_width.bit_length() - 1
-    return 1 + -(-levels // TREE_LEVELS) + (config.block_cycles > 1)
+    return 2 + -(-levels // TREE_LEVELS) + (config.block_cycles > 1)
 
 
 def dot_product(pipe, config, codes, q, first):
@@ -37,14 +37,14 @@ def dot_product(pipe, config, codes, q, first):
     ----------
     pipe : Pipe
     config : ChipConfig
-    codes, q : lists of `dot_width` signed HDL values of age 0
+    codes, q : lists of `dot_width` signed HDL values of age 1, from registers, as their memory is slow
     first : Staged, 1 in the block's first slice
 
     Returns
     -------
     Staged : the sum, of age `dot_latency(config)` counted from the last slice
     """
-    at = 0
+    at = 1
     terms = [pipe.reg(a * b, at).value for a, b in zip(codes, q, strict=True)]
     at += 1
     while len(terms) > 1:
@@ -170,8 +170,8 @@ class DotUnit(wiring.Component):
         bits = self.config.act_bits
         dot = dot_product(
             pipe, self.config,
-            [codes[8 * j:8 * j + 8].as_signed() for j in range(width)],
-            [q[bits * j:bits * j + bits].as_signed() for j in range(width)],
+            [pipe.reg(codes[8 * j:8 * j + 8].as_signed(), 0).value for j in range(width)],
+            [pipe.reg(q[bits * j:bits * j + bits].as_signed(), 0).value for j in range(width)],
             pipe.input(index == 0))
         term = scaled_term(pipe, dot, pipe.input(item.block.sum), pipe.input(item.block.e8),
                            pipe.input(item.scale), pipe.input(item.minimum))
