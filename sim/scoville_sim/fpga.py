@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from .timing_flows import signal_of
+from .worst_paths import worst_paths
 
 __all__ = ["FpgaError", "boards", "build", "load", "main", "report"]
 
@@ -80,7 +81,7 @@ def show(board, result, last):
         before = (last or {}).get("clocks", {}).get(clock, {}).get("achieved")
         delta = change(round(mhz["achieved"], 2), before)
         print(f"{board}: clock {clock} {mhz['achieved']} MHz of {mhz['constraint']}{delta}")
-    for path in result["paths"][:10]:
+    for path in result["paths"]:
         print(f"{board}: {path['ns']} ns, {path['from']} → {path['to']}, through {', '.join(path['blocks'])}")
 
 
@@ -96,12 +97,18 @@ def run(command, folder):
 def prepare(module, name, folder, clock_hz=None):
     """Elaborate a board and write all that the tools read into `folder`."""
     top = module.top(clock_hz) if clock_hz else module.top()
-    options = {"nextpnr_opts": f"--seed {SEED} --report report.json", "synth_opts": ""} | getattr(module, "OPTIONS", {})
+    options = {"nextpnr_opts": f"--seed {SEED} --report report.json --sdf top.sdf", "synth_opts": ""}
+    options |= getattr(module, "OPTIONS", {})
     plan = module.platform().prepare(top, "top", **options)
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (f"{name}.bit", "top.bit", "report.json"):
+    for stale in (f"{name}.bit", "top.bit", "report.json", "top.sdf"):
         (folder / stale).unlink(missing_ok=True)
     plan.extract(folder)
+
+
+def outcome(folder):
+    """`report` of the files that nextpnr left in `folder`, with the ten worst paths of the chip in place of its own."""
+    return report(json.loads((folder / "report.json").read_text())) | {"paths": worst_paths(folder / "top.sdf")}
 
 
 def build(name, folder, constraints=None, clock_hz=None):
@@ -115,7 +122,7 @@ def build(name, folder, constraints=None, clock_hz=None):
     except FpgaError as error:
         if not (folder / "report.json").exists():
             raise
-        result = report(json.loads((folder / "report.json").read_text()))
+        result = outcome(folder)
         missed = [f"{clock} reaches {mhz['achieved']} MHz of {mhz['constraint']}"
                   for clock, mhz in result["clocks"].items() if mhz["achieved"] < mhz["constraint"]]
         if not missed:
@@ -123,7 +130,7 @@ def build(name, folder, constraints=None, clock_hz=None):
         show(name, result, None)
         raise FpgaError(f"{name}: timing missed: {'; '.join(missed)}") from error
     (folder / "top.bit").rename(folder / f"{name}.bit")
-    return report(json.loads((folder / "report.json").read_text())) | {"seconds": round(time.monotonic() - start)}
+    return outcome(folder) | {"seconds": round(time.monotonic() - start)}
 
 
 def main():

@@ -96,10 +96,14 @@ def test_bitstream_is_reproducible(folder):
     assert all(clock["achieved"] >= clock["constraint"] >= 25 for clock in found["clocks"].values())
     assert "ignoring" not in (folder / "build" / "counter" / "top.tim").read_text()  # a constraint, say
     assert max(clock["constraint"] for clock in found["clocks"].values()) == 50
+    # Read from nextpnr's delays, the worst path is as long as the period that nextpnr itself reports.
+    assert 1000 / found["paths"][0]["ns"] == pytest.approx(found["clocks"]["clk"]["achieved"], rel=0.01)
+    assert {path["to"] for path in found["paths"]} >= {"square"}
 
 
 def test_missed_clock_fails(folder):
     done = command("--board", "counter", "--constraints", folder / "boards", "--clock-hz", 400_000_000, folder=folder)
     assert done.returncode == 2
     assert "timing missed" in done.stderr and done.stderr.count("\n") == 1
+    assert "square" in done.stdout
     assert not (folder / "build" / "counter" / "counter.bit").exists()
