@@ -55,7 +55,7 @@ class Dram:
     window: int = 32
     write_queue: int = 32
     write_high: int = 24
-    write_age: int = 1200
+    write_age: int = 12_000
     cl: int
     cwl: int
     rtw: int = 2
@@ -137,7 +137,7 @@ DRAMS = {
     # (configs/HBM2_8Gb_x128.ini). All banks refresh at once: the standard's refresh of single banks is not used.
     "hbm": Dram(
         name="HBM2, 4 pseudo-channels", mhz=1000, channels=4, interleave=256, width_bits=64, burst_length=4, burst=2,
-        groups=4, banks=4, row_bytes=1024, row_bus=True, write_age=1000, cl=14, cwl=4, rcd=Span(14), rp=Span(14),
+        groups=4, banks=4, row_bytes=1024, row_bus=True, write_age=10_000, cl=14, cwl=4, rcd=Span(14), rp=Span(14),
         ras=Span(34), rc=Span(48), rrd_s=Span(4), rrd_l=Span(6), ccd_s=Span(0, 2), ccd_l=Span(0, 4), faw=Span(30),
         wr=Span(16), wtr_s=Span(6), wtr_l=Span(8), rtp=Span(6), rfc=Span(260), refi=Span(3900)),
     # ULX3S and Tang Nano 20K.
