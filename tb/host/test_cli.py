@@ -105,6 +105,19 @@ def test_unwritable_output(run, checkpoint, tmp_path):
     assert status == 2 and "Traceback" not in err
 
 
+def test_memories(run, tmp_path):
+    path = tmp_path / "memories.json"
+    status, out, _ = run("memories", "--config", "slim", "--json", path)
+    found = json.loads(path.read_text())
+    assert status == 0 and found["bus_bytes"] == 8
+    rows = {row["name"]: row for row in found["memories"]}
+    assert set(rows) >= {"ideal", "ddr4", "hbm", "sdram", "sdram32"} and all(name in out for name in rows)
+    assert rows["ideal"]["limit_beats_per_cycle"] == 1 and 0.24 < rows["sdram"]["limit_beats_per_cycle"] < 0.25
+    assert rows["ddr4"]["dram_clocks"]["faw"] == 36
+    status, _, err = run("memories", "--config", "gone")
+    assert status == 2 and "unknown configuration" in err
+
+
 def test_lists(run):
     assert "kria" in run("configs")[1]
     assert "smollm2" in run("models")[1]
