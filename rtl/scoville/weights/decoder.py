@@ -83,7 +83,7 @@ class WeightDecoder(wiring.Component):
 
     Members
     -------
-    command : In(stream(WeightCommand)), taken one command ahead of its first beat
+    command : In(stream(WeightCommand)), taken one command ahead of its first beat, at most one in two cycles
     i : In(stream(bus_bits)), beats
     vector : Out(stream(bus_bits)), the beats of VECTOR
     exponents : Out(stream(bus_bits)), V's exponent bytes, from the end of KEY
@@ -213,89 +213,113 @@ class WeightDecoder(wiring.Component):
             return (count + (per_beat - 1))[exact_log2(per_beat):]
         return count * (BLOCK // self.config.bus_bytes)
 
+    def _plan(self, m):
+        """What the next group of k-blocks is made of, worked out while the present group's beats come.
+
+        Returns
+        -------
+        plan : register; `left`, `codes` and `other` are beats less two
+        source : comb, the command that it is made from, with what its kind implies
+        blocks : comb, k-blocks that are left of its tile
+        """
+        config = self.config
+        count = signed(26)
+        plan = Signal(data.StructLayout({"phase": Phase, "left": count, "codes": count, "other": count, "rest": 12}),
+                      reset_less=True)
+        source, blocks = Signal(WeightCommand), Signal(12)
+        size = Signal(range(max(config.group, config.max_head_blocks) + 1))
+        key = source.kind == WeightKind.KEY  # its header is not cut into groups, and has at most max_head_blocks
+        m.d.comb += size.eq(Mux(key | (blocks < config.group), blocks, config.group))
+        scales = self._header_beats(size, source.scale_format == ScaleFormat.FP16) - 2
+        minimums = self._header_beats(size, Const(1)) - 2
+        codes4 = size * (TILE_ROWS * BLOCK // 2 // config.bus_bytes)
+        m.d.sync += [
+            plan.rest.eq(blocks - size),
+            plan.codes.eq(Mux(source.code_bits8, codes4 << 1, codes4) - 2),
+            plan.other.eq(Mux(key, scales, minimums)),  # V's exponents are as many as K's
+        ]
+        with m.If(source.kind == WeightKind.VECTOR):
+            m.d.sync += [plan.phase.eq(Phase.VECTOR), plan.left.eq(source.tiles - 2)]
+        with m.Elif(source.scale_format != ScaleFormat.NONE):
+            m.d.sync += [plan.phase.eq(Phase.SCALES), plan.left.eq(scales)]
+        with m.Elif(source.minimum):
+            m.d.sync += [plan.phase.eq(Phase.MINIMUMS), plan.left.eq(minimums)]
+        with m.Else():
+            m.d.sync += [plan.phase.eq(Phase.CODES), plan.left.eq(Mux(source.code_bits8, codes4 << 1, codes4) - 2)]
+        return plan, source, blocks
+
     def _walk(self, m):
         """Follow the commands beat by beat: (phase, header slot, beat of the header, command, first beat of codes)."""
-        config = self.config
-        head = Signal(WeightCommand)  # the next command, with what its kind implies
-        m.d.comb += head.eq(self.command.payload)
-        with m.If((self.command.p.kind == WeightKind.KEY) | (self.command.p.kind == WeightKind.VALUE)):
-            m.d.comb += [head.code_bits8.eq(1), head.minimum.eq(0), head.scale_format.eq(ScaleFormat.NONE)]
-            with m.If(self.command.p.kind == WeightKind.KEY):
-                m.d.comb += [head.tiles.eq(1), head.scale_format.eq(ScaleFormat.E8M0)]
-            with m.Else():
-                m.d.comb += head.kblocks.eq(1)
+        head, held = Signal(WeightCommand, reset_less=True), Signal()  # the next command, with what its kind implies
+        m.d.comb += self.command.ready.eq(~held)
+        with m.If(self.command.valid & self.command.ready):
+            m.d.sync += [head.eq(self.command.payload), held.eq(1)]
+            with m.If((self.command.p.kind == WeightKind.KEY) | (self.command.p.kind == WeightKind.VALUE)):
+                m.d.sync += [head.code_bits8.eq(1), head.minimum.eq(0), head.scale_format.eq(ScaleFormat.NONE)]
+                with m.If(self.command.p.kind == WeightKind.KEY):
+                    m.d.sync += [head.tiles.eq(1), head.scale_format.eq(ScaleFormat.E8M0)]
+                with m.Else():
+                    m.d.sync += head.kblocks.eq(1)
 
+        plan, source, blocks = self._plan(m)
         phase = Signal(Phase)
         command = Signal(WeightCommand, reset_less=True)
         tiles = Signal(24, reset_less=True)  # tiles from this one on
         rest = Signal(12, reset_less=True)  # k-blocks of the tile after this group
-        n = Signal(range(max(config.group, config.max_head_blocks) + 1), reset_less=True)  # k-blocks of this group
-        left = Signal(24, reset_less=True)  # beats of the phase after this one
+        left = Signal.like(plan.left, reset_less=True)  # beats of the phase after this one, less one
+        codes, other = (Signal.like(left, name=name) for name in ("codes", "other"))  # of the group's later phases
         index = Signal(range(max(2, self._slot_beats())), reset_less=True)  # beat of the phase
         slot, first = Signal(), Signal(reset_less=True)
-        take, last, codes_end, done, accept = Signal(), Signal(), Signal(), Signal(), Signal()
+        take, last, done, accept, begin, begin_codes = (
+            Signal(name=name) for name in ("take", "last", "done", "accept", "begin", "begin_codes"))
+
+        # The next group is the next command's first, or this one's. A group has at least two beats, so the plan that is
+        # made from the cycle after its beginning on is there at its end.
+        ends, ended, planned = Signal(), Signal(), Signal()
+        m.d.comb += [
+            ends.eq((phase == Phase.IDLE) | (phase == Phase.VECTOR) | (phase == Phase.EXPONENTS)
+                    | ((rest == 0) & (tiles == 1))),
+            source.eq(Mux(ends, head.as_value(), command.as_value())),
+            blocks.eq(Mux(ends, head.kblocks, Mux(rest != 0, rest, command.kblocks))),
+        ]
+        m.d.sync += [ended.eq(ends), planned.eq(ends & held & ~begin)]
+
         m.d.comb += [
             take.eq(self.i.valid & self.i.ready),
-            last.eq(take & (left == 0)),
-            codes_end.eq(last & (phase == Phase.CODES) & (rest == 0) & (tiles == 1)),
-            done.eq((last & ((phase == Phase.VECTOR) | (phase == Phase.EXPONENTS)))
-                    | (codes_end & (command.kind != WeightKind.KEY))),
+            last.eq(take & (left < 0)),
             accept.eq((phase == Phase.IDLE) | done),
-            self.command.ready.eq(accept),
+            begin_codes.eq(last & ((phase == Phase.SCALES) & ~command.minimum | (phase == Phase.MINIMUMS))),
             self.waiting.eq(self.i.ready & ~self.i.valid),
             self.header.eq(take & (phase != Phase.CODES)),
         ]
         with m.If(take):
             m.d.sync += [left.eq(left - 1), index.eq(index + 1), first.eq(0)]
-
-        # The group after this one: the tile's next, the next tile's first, or the next command's first
-        source = Mux(accept, head.as_value(), command.as_value())
-        source = WeightCommand(source)
-        blocks = Mux(accept, head.kblocks, Mux(rest != 0, rest, command.kblocks))
-        size, begin, begin_codes = Signal.like(n), Signal(), Signal()
-        whole = (source.kind == WeightKind.KEY) | (blocks < config.group)
-        m.d.comb += size.eq(Mux(whole, blocks, config.group))  # a KEY header has at most max_head_blocks
-
         with m.If(last):
             m.d.sync += index.eq(0)
             with m.Switch(phase):
+                with m.Case(Phase.VECTOR, Phase.EXPONENTS):
+                    m.d.comb += done.eq(1)
                 with m.Case(Phase.SCALES):
-                    with m.If(command.minimum):
-                        m.d.sync += [phase.eq(Phase.MINIMUMS), left.eq(self._header_beats(n, Const(1)) - 1)]
-                    with m.Else():
-                        m.d.comb += begin_codes.eq(1)
-                with m.Case(Phase.MINIMUMS):
-                    m.d.comb += begin_codes.eq(1)
+                    m.d.sync += [phase.eq(Phase.MINIMUMS), left.eq(other)]
                 with m.Case(Phase.CODES):
-                    with m.If(codes_end):
-                        m.d.sync += [phase.eq(Phase.EXPONENTS),
-                                     left.eq(self._header_beats(command.kblocks, Const(0)) - 1)]
-                    with m.Else():
+                    with m.If(~ended):
                         m.d.comb += begin.eq(1)
+                    with m.Elif(command.kind == WeightKind.KEY):
+                        m.d.sync += [phase.eq(Phase.EXPONENTS), left.eq(other)]
+                    with m.Else():
+                        m.d.comb += done.eq(1)
                     with m.If(rest == 0):
                         m.d.sync += tiles.eq(tiles - 1)
+        with m.If(begin_codes):
+            m.d.sync += [phase.eq(Phase.CODES), left.eq(codes), first.eq(1)]
         with m.If(accept):
             m.d.sync += phase.eq(Phase.IDLE)
-            with m.If(self.command.valid):
-                m.d.sync += [command.eq(head), tiles.eq(head.tiles), index.eq(0), rest.eq(0)]
-                with m.If(head.kind == WeightKind.VECTOR):
-                    m.d.sync += [phase.eq(Phase.VECTOR), left.eq(head.tiles - 1)]
-                with m.Else():
-                    m.d.comb += begin.eq(1)
-        half = source.scale_format == ScaleFormat.FP16
+            with m.If(planned):
+                m.d.comb += begin.eq(1)
+                m.d.sync += [command.eq(head), tiles.eq(head.tiles), held.eq(0)]
         with m.If(begin):
-            m.d.sync += [n.eq(size), rest.eq(blocks - size), slot.eq(~slot)]
-            with m.If(source.scale_format != ScaleFormat.NONE):
-                m.d.sync += [phase.eq(Phase.SCALES), left.eq(self._header_beats(size, half) - 1)]
-            with m.Elif(source.minimum):
-                m.d.sync += [phase.eq(Phase.MINIMUMS), left.eq(self._header_beats(size, Const(1)) - 1)]
-            with m.Else():
-                m.d.comb += begin_codes.eq(1)
-        with m.If(begin_codes):
-            bytes4 = TILE_ROWS * BLOCK // 2
-            blocks_of_phase = Mux(begin, size, n) * (bytes4 // config.bus_bytes)
-            m.d.sync += [phase.eq(Phase.CODES), first.eq(1),
-                         left.eq(Mux(source.code_bits8, blocks_of_phase << 1, blocks_of_phase) - 1)]
+            m.d.sync += [phase.eq(plan.phase), left.eq(plan.left), codes.eq(plan.codes), other.eq(plan.other),
+                         rest.eq(plan.rest), index.eq(0), first.eq(1), slot.eq(slot ^ (plan.phase != Phase.VECTOR))]
         return phase, slot, index, command, first
 
     def _slot_beats(self):
