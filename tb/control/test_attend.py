@@ -15,7 +15,7 @@ from scoville.epilogue.quantiser import quantiser_command
 from scoville.epilogue.router import QuantDest
 from scoville.epilogue.router import model as route
 from scoville.isa import Opcode
-from scoville.weights.decoder import WeightCommand
+from scoville.weights.walk import WeightCommand
 
 GROUPS = (1, 3, 4)
 LAYOUTS = {"decoder": lambda config: WeightCommand, "chain": chain_command, "quantiser": quantiser_command,

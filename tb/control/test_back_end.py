@@ -17,7 +17,7 @@ from scoville.epilogue.quantiser import quantiser_command
 from scoville.epilogue.vectors import vector_command
 from scoville.isa import Dest, Mode, Opcode
 from scoville.sampler.sampler import sampler_command
-from scoville.weights.decoder import WeightCommand
+from scoville.weights.walk import WeightCommand
 from test_attend import subset
 
 LAYOUTS = {"decoder": lambda config: WeightCommand, "chain": chain_command, "quantiser": quantiser_command,

@@ -9,7 +9,8 @@ import pytest
 from cocotb.triggers import RisingEdge
 from scoville.config import ChipConfig, get_config
 from scoville.isa import ScaleFormat
-from scoville.weights.decoder import WeightCommand, WeightDecoder, WeightKind, weight_block
+from scoville.weights.decoder import WeightDecoder, weight_block
+from scoville.weights.walk import WeightCommand, WeightKind
 
 # Beats of several items, and a group of four k-blocks; and items of 32 beats with R = 8
 CUT = ChipConfig(name="cut", bus_bytes=128, rows=1, lanes=1)

@@ -14,7 +14,7 @@ from scoville.epilogue.chain import LaneScale, chain_command
 from scoville.epilogue.quantiser import quantiser_command
 from scoville.epilogue.router import QuantDest
 from scoville.isa import INSTRUCTION_BYTES, Opcode, ScaleFormat, field
-from scoville.weights.decoder import WeightCommand, WeightKind
+from scoville.weights.walk import WeightCommand, WeightKind
 
 __all__ = ["AttendWalker"]
 

@@ -17,7 +17,7 @@ from scoville.epilogue.router import QuantDest
 from scoville.epilogue.vectors import VectorDest, vector_command
 from scoville.isa import INSTRUCTION_BYTES, Dest, Mode, Opcode, decode, field
 from scoville.sampler.sampler import sampler_command
-from scoville.weights.decoder import WeightCommand, WeightKind
+from scoville.weights.walk import WeightCommand, WeightKind
 
 __all__ = ["BackEnd"]
 

@@ -1,0 +1,174 @@
+"""How the weight decoder follows commands beat by beat: what the next beat is, and when a group or a command ends."""
+
+from amaranth.hdl import Const, Mux, Signal, signed
+from amaranth.lib import data, enum
+from amaranth.utils import exact_log2
+
+from scoville.config import BLOCK, TILE_ROWS
+from scoville.isa import ScaleFormat
+
+__all__ = ["Phase", "WeightCommand", "WeightKind", "slot_beats", "walk"]
+
+
+class WeightKind(enum.Enum, shape=2):
+    """What the next beats are."""
+
+    VECTOR = 0  # forwarded as they are
+    LINEAR = 1  # tiles of groups of k-blocks, each group behind a header of scales and minimums
+    KEY = 2  # a KV page up to V's codes: one tile whose header has the scales of all its k-blocks, then V's exponents
+    VALUE = 3  # the rest of the page: tiles of one k-block with scale 1
+
+
+class WeightCommand(data.Struct):
+    """What the next beats are, and how many.
+
+    `tiles` is the number of beats for VECTOR, and the number of dimension blocks for VALUE. KEY and VALUE have 8-bit
+    codes whatever the last three fields say.
+    """
+
+    kind: WeightKind
+    tiles: 24
+    kblocks: 12
+    code_bits8: 1
+    scale_format: 2
+    minimum: 1
+
+
+class Phase(enum.Enum):
+    """What the next beat is."""
+
+    IDLE = 0
+    VECTOR = 1
+    EXPONENTS = 2
+    SCALES = 3
+    MINIMUMS = 4
+    CODES = 5
+
+
+def header_beats(config, n, half):
+    """Beats of a header of n * 32 scales, of one byte each or two."""
+    per_beat = config.bus_bytes // BLOCK
+    count = Mux(half, n << 1, n)
+    if per_beat:
+        return (count + (per_beat - 1))[exact_log2(per_beat):]
+    return count * (BLOCK // config.bus_bytes)
+
+
+def slot_beats(config):
+    """Beats of the largest header."""
+    return max(1, 2 * BLOCK * config.group // config.bus_bytes, BLOCK * config.max_head_blocks // config.bus_bytes)
+
+
+def _plan(m, config):
+    """What the next group of k-blocks is made of, worked out while the present group's beats come.
+
+    Returns
+    -------
+    plan : register; `left`, `codes` and `other` are beats less two
+    source : comb, the command that it is made from, with what its kind implies
+    blocks : comb, k-blocks that are left of its tile
+    """
+    count = signed(26)
+    plan = Signal(data.StructLayout({"phase": Phase, "left": count, "codes": count, "other": count, "rest": 12}),
+                  reset_less=True)
+    source, blocks = Signal(WeightCommand), Signal(12)
+    size = Signal(range(max(config.group, config.max_head_blocks) + 1))
+    key = source.kind == WeightKind.KEY  # its header is not cut into groups, and has at most max_head_blocks
+    m.d.comb += size.eq(Mux(key | (blocks < config.group), blocks, config.group))
+    scales = header_beats(config, size, source.scale_format == ScaleFormat.FP16) - 2
+    minimums = header_beats(config, size, Const(1)) - 2
+    codes4 = size * (TILE_ROWS * BLOCK // 2 // config.bus_bytes)
+    m.d.sync += [
+        plan.rest.eq(blocks - size),
+        plan.codes.eq(Mux(source.code_bits8, codes4 << 1, codes4) - 2),
+        plan.other.eq(Mux(key, scales, minimums)),  # V's exponents are as many as K's
+    ]
+    with m.If(source.kind == WeightKind.VECTOR):
+        m.d.sync += [plan.phase.eq(Phase.VECTOR), plan.left.eq(source.tiles - 2)]
+    with m.Elif(source.scale_format != ScaleFormat.NONE):
+        m.d.sync += [plan.phase.eq(Phase.SCALES), plan.left.eq(scales)]
+    with m.Elif(source.minimum):
+        m.d.sync += [plan.phase.eq(Phase.MINIMUMS), plan.left.eq(minimums)]
+    with m.Else():
+        m.d.sync += [plan.phase.eq(Phase.CODES), plan.left.eq(Mux(source.code_bits8, codes4 << 1, codes4) - 2)]
+    return plan, source, blocks
+
+
+def walk(m, unit):
+    """Follow the commands of the decoder `unit` beat by beat.
+
+    Returns
+    -------
+    registers: the phase, the header slot, the beat of the header, the command, and whether a group's codes begin
+    """
+    head, held = Signal(WeightCommand, reset_less=True), Signal()  # the next command, with what its kind implies
+    m.d.comb += unit.command.ready.eq(~held)
+    with m.If(unit.command.valid & unit.command.ready):
+        m.d.sync += [head.eq(unit.command.payload), held.eq(1)]
+        with m.If((unit.command.p.kind == WeightKind.KEY) | (unit.command.p.kind == WeightKind.VALUE)):
+            m.d.sync += [head.code_bits8.eq(1), head.minimum.eq(0), head.scale_format.eq(ScaleFormat.NONE)]
+            with m.If(unit.command.p.kind == WeightKind.KEY):
+                m.d.sync += [head.tiles.eq(1), head.scale_format.eq(ScaleFormat.E8M0)]
+            with m.Else():
+                m.d.sync += head.kblocks.eq(1)
+
+    plan, source, blocks = _plan(m, unit.config)
+    phase = Signal(Phase)
+    command = Signal(WeightCommand, reset_less=True)
+    tiles = Signal(24, reset_less=True)  # tiles from this one on
+    rest = Signal(12, reset_less=True)  # k-blocks of the tile after this group
+    left = Signal.like(plan.left, reset_less=True)  # beats of the phase after this one, less one
+    codes, other = (Signal.like(left, name=name) for name in ("codes", "other"))  # of the group's later phases
+    index = Signal(range(max(2, slot_beats(unit.config))), reset_less=True)  # beat of the phase
+    slot, first = Signal(), Signal(reset_less=True)
+    take, last, done, accept, begin, begin_codes = (
+        Signal(name=name) for name in ("take", "last", "done", "accept", "begin", "begin_codes"))
+
+    # The next group is the next command's first, or this one's. A group has at least two beats, so the plan that is
+    # made from the cycle after its beginning on is there at its end.
+    ends, ended, planned = Signal(), Signal(), Signal()
+    m.d.comb += [
+        ends.eq((phase == Phase.IDLE) | (phase == Phase.VECTOR) | (phase == Phase.EXPONENTS)
+                | ((rest == 0) & (tiles == 1))),
+        source.eq(Mux(ends, head.as_value(), command.as_value())),
+        blocks.eq(Mux(ends, head.kblocks, Mux(rest != 0, rest, command.kblocks))),
+    ]
+    m.d.sync += [ended.eq(ends), planned.eq(ends & held & ~begin)]
+
+    m.d.comb += [
+        take.eq(unit.i.valid & unit.i.ready),
+        last.eq(take & (left < 0)),
+        accept.eq((phase == Phase.IDLE) | done),
+        begin_codes.eq(last & ((phase == Phase.SCALES) & ~command.minimum | (phase == Phase.MINIMUMS))),
+        unit.waiting.eq(unit.i.ready & ~unit.i.valid),
+        unit.header.eq(take & (phase != Phase.CODES)),
+    ]
+    with m.If(take):
+        m.d.sync += [left.eq(left - 1), index.eq(index + 1), first.eq(0)]
+    with m.If(last):
+        m.d.sync += index.eq(0)
+        with m.Switch(phase):
+            with m.Case(Phase.VECTOR, Phase.EXPONENTS):
+                m.d.comb += done.eq(1)
+            with m.Case(Phase.SCALES):
+                m.d.sync += [phase.eq(Phase.MINIMUMS), left.eq(other)]
+            with m.Case(Phase.CODES):
+                with m.If(~ended):
+                    m.d.comb += begin.eq(1)
+                with m.Elif(command.kind == WeightKind.KEY):
+                    m.d.sync += [phase.eq(Phase.EXPONENTS), left.eq(other)]
+                with m.Else():
+                    m.d.comb += done.eq(1)
+                with m.If(rest == 0):
+                    m.d.sync += tiles.eq(tiles - 1)
+    with m.If(begin_codes):
+        m.d.sync += [phase.eq(Phase.CODES), left.eq(codes), first.eq(1)]
+    with m.If(accept):
+        m.d.sync += phase.eq(Phase.IDLE)
+        with m.If(planned):
+            m.d.comb += begin.eq(1)
+            m.d.sync += [command.eq(head), tiles.eq(head.tiles), held.eq(0)]
+    with m.If(begin):
+        m.d.sync += [phase.eq(plan.phase), left.eq(plan.left), codes.eq(plan.codes), other.eq(plan.other),
+                     rest.eq(plan.rest), index.eq(0), first.eq(1), slot.eq(slot ^ (plan.phase != Phase.VECTOR))]
+    return phase, slot, index, command, first
