@@ -279,6 +279,7 @@ class Top(wiring.Component):
             m.d.sync += dump_base.eq(wide("logits"))
         with m.Elif(sequence.sampled.valid & sequence.sampled.ready & (dump_base != 0)):
             m.d.sync += dump_base.eq(dump_base + registers.set_logits_stride)
+        m.d.sync += sampler.dump_enable.eq(dump_base != 0)  # it changes between tokens
         m.d.comb += [
             sequence.start.eq(registers.write_control[0] & ~sequence.running),
             sequence.prompt.eq(wide("prompt")),
@@ -295,7 +296,6 @@ class Top(wiring.Component):
             back.seed.eq(wide("seed")),
             back.invt.eq(registers.set_temperature),
             back.dump_base.eq(dump_base),
-            sampler.dump_enable.eq(dump_base != 0),
             faults.limit.eq(registers.set_watchdog),
         ]
         for port in (reader, fetch_port):

@@ -238,7 +238,7 @@ async def halt(dut):
 
 @cocotb.test()
 async def full_speed(dut):
-    """A pass begins 3 cycles after the token before it was taken."""
+    """A pass begins 4 cycles after the token before it was taken."""
     system = System(dut, 6, 0.0)
     await system.start()
     begun = []
@@ -251,7 +251,7 @@ async def full_speed(dut):
 
     cocotb.start_soon(watch())
     await system.check(system.tokens(1), system.tokens(6), max_new=6, context=10)
-    assert [b - t for b, t in zip(begun[1:], system.token.cycles, strict=False)] == [3] * 5
+    assert [b - t for b, t in zip(begun[1:], system.token.cycles, strict=False)] == [4] * 5
 
 
 @pytest.mark.parametrize("config", ["slim", "nano", "duo", "kria"])

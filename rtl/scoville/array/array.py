@@ -132,13 +132,14 @@ class DotArray(wiring.Component):
         slices = Signal(range(max(2, config.block_cycles)))  # cycles that the item of before still needs
         # Turn 0 takes the item from the stream, the others use it again.
         turn, phase = Signal(range(config.phases)), Signal(range(config.phases))
-        draining, room, accept, go, last_turn, finish = Signal(), Signal(), Signal(), Signal(), Signal(), Signal()
+        room, accept, go, last_turn, finish = Signal(), Signal(), Signal(), Signal(), Signal()
+        final = Signal(reset_less=True)  # k is 0
+        draining = Signal(reset_less=True)  # and the task drains
         # Operand blocks that have been written, and by how many they exceed what this k-block waits for.
         written = Signal(credit_bits(config))
         excess = Signal(signed(credit_bits(config)), reset_less=True)
         here, next_block = Signal(), Signal()
         m.d.comb += [
-            draining.eq(task.drain & (k == 0)),
             room.eq(~draining | (group != 0) | drain.available),
             here.eq(~task.guard | (excess > 0)),
             next_block.eq(go & last_turn & (group == config.interleave - 1)),
@@ -147,7 +148,7 @@ class DotArray(wiring.Component):
             go.eq(accept | ((turn != 0) & (slices == 0))),
             phase.eq(task.first_phase + turn),
             last_turn.eq(phase == task.last_phase),
-            finish.eq(next_block & (k == 0)),
+            finish.eq(next_block & final),
             self.task.ready.eq(~follows),
             next_task.eq(~active | finish),
             self.begin.eq(follows & next_task),
@@ -164,11 +165,13 @@ class DotArray(wiring.Component):
             with m.If(last_turn):
                 m.d.sync += group.eq(group + 1)
                 with m.If(group == config.interleave - 1):
-                    m.d.sync += [group.eq(0), start.eq(0), k.eq(k - 1), task.address.eq(task.address + 1)]
+                    m.d.sync += [group.eq(0), start.eq(0), k.eq(k - 1), task.address.eq(task.address + 1),
+                                 final.eq(k == 1), draining.eq(task.drain & (k == 1))]
         with m.Elif(slices != 0):
             m.d.sync += slices.eq(slices - 1)
         with m.If(next_task):
             m.d.sync += [active.eq(follows), task.eq(following), k.eq(following.kblocks - 1),
+                         final.eq(following.kblocks == 1), draining.eq(following.drain & (following.kblocks == 1)),
                          group.eq(0), start.eq(1), excess.eq(written + self.credit - following.need)]
 
         # The item, and the operand address that goes with it

@@ -120,7 +120,7 @@ class DotUnit(wiring.Component):
 
     o = (dot(codes, q) * scale + sum * minimum) * 2^(e8 - 127), FP32, roundings as in `linear`.
 
-    Throughput: a block in `block_cycles` cycles. Latency: `dot_latency` + 9 cycles after the block is taken.
+    Throughput: a block in `block_cycles` cycles. Latency: `dot_latency` + 10 cycles after the block is taken.
 
     Parameters
     ----------

@@ -177,9 +177,9 @@ class AttendWalker(wiring.Component):
         m.d.sync += [
             pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1),
             self.kv_blocks.eq(group * blocks),
+            last_key.eq(key_page + 1 == pages),  # some cycles before a score is asked for
         ]
         m.d.comb += [
-            last_key.eq(key_page + 1 == pages),
             last_pass.eq(token == state.tokens),
         ]
         with m.If(self.probability_done & ~used_page):

@@ -18,7 +18,7 @@ class SequenceController(wiring.Component):
 
     A pass takes up to S tokens of the prompt, one a seat; the one that takes the last of them, and each pass after it,
     produces a token. Token ids of the prompt are read from memory, one a read: a few hundred cycles a pass. A pass
-    begins 3 cycles after the token before it was taken.
+    begins 4 cycles after the token before it was taken.
 
     Parameters
     ----------
@@ -106,7 +106,9 @@ class SequenceController(wiring.Component):
         address = Signal(config.addr_bits)
         token = Signal(32)
         chunk = Signal(range(config.seats + 1))
+        over = Signal()  # the pass does not fit; a cycle after the state
         stop = Signal()
+        m.d.sync += over.eq((state.position + state.tokens > self.context) | (self.first >> POSITION_BITS != 0))
         m.d.comb += [
             chunk.eq(Mux(left > config.seats, config.seats, left)),
             self.request.p.address.eq((address >> bus_shift) << bus_shift),
@@ -138,7 +140,7 @@ class SequenceController(wiring.Component):
                     m.next = "idle"
                 with m.Elif(left == 0):
                     m.d.sync += state.ids[0].eq(token)
-                    m.next = "admit"
+                    m.next = "settle"
                 with m.Else():
                     m.next = "request"
             with m.State("request"):
@@ -163,10 +165,12 @@ class SequenceController(wiring.Component):
                         m.next = "admit"
                     with m.Else():
                         m.next = "request"
+            with m.State("settle"):
+                m.next = "admit"
             with m.State("admit"):
                 with m.If(self.halt):
                     m.next = "idle"
-                with m.Elif((state.position + state.tokens > self.context) | (self.first >> POSITION_BITS != 0)):
+                with m.Elif(over):
                     m.d.sync += self.overrun.eq(1)
                     m.next = "idle"
                 with m.Else():

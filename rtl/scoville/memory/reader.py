@@ -141,12 +141,12 @@ class StreamReader(wiring.Component):
         zeros = Signal(range(self.burst_beats + 1))
         issue = Signal()
         rest = Signal(signed((self.depth).bit_length() + 1))  # of the credit, if the burst goes out
-        ar_free = Signal()
+        ar_free, waits = Signal(), Signal()
         bus = self.bus
         arrive, take = Signal(), Signal()
         m.d.comb += [
             rest.eq(credit - burst_beats),
-            ar_free.eq(~bus.arvalid | bus.arready),
+            ar_free.eq(~waits),
             burst_go.eq(burst_valid & (rest >= 0) & (zeros == 0) & (~inside | (ar_free & flight.w_rdy))),
             issue.eq(burst_go & inside),
             arrive.eq(bus.rvalid & bus.rready),
@@ -157,7 +157,8 @@ class StreamReader(wiring.Component):
             pending.eq(pending + Mux(issue, burst_beats, 0) - arrive),
         ]
 
-        # The address channel.
+        # The address channel. A second burst waits in front of it, so that bursts do not go out on ARREADY's word.
+        spare_address, spare_beats = Signal.like(burst_address), Signal.like(burst_beats)
         m.d.comb += [
             bus.arid.eq(READER_ID),
             bus.arsize.eq(size),
@@ -165,10 +166,12 @@ class StreamReader(wiring.Component):
             flight.w_en.eq(issue),
             flight.w_data.eq(burst_address),
         ]
-        with m.If(ar_free):
-            m.d.sync += bus.arvalid.eq(issue)
-        with m.If(issue):
-            m.d.sync += [bus.araddr.eq(burst_address), bus.arlen.eq(burst_beats - 1)]
+        with m.If(~bus.arvalid | bus.arready):
+            m.d.sync += [bus.arvalid.eq(waits | issue), waits.eq(0),
+                         bus.araddr.eq(Mux(waits, spare_address, burst_address)),
+                         bus.arlen.eq(Mux(waits, spare_beats, burst_beats) - 1)]
+        with m.Elif(issue):
+            m.d.sync += [waits.eq(1), spare_address.eq(burst_address), spare_beats.eq(burst_beats)]
 
         # The data channel, or zeros in the place of a burst that was outside the window.
         fill = Signal()

@@ -27,8 +27,8 @@ class StreamWriter(wiring.Component):
     address.
     All bursts have ID 0, so responses come in order.
 
-    Throughput: a beat a cycle, an address a cycle. Latency: one cycle from `command` to the address on the bus; data
-    passes without a register, from two cycles after its burst's address was taken.
+    Throughput: a beat a cycle, an address in two cycles. Latency: two cycles from `command` to the address on the bus;
+    data passes without a register, from two cycles after its burst's address was taken.
 
     Parameters
     ----------
@@ -70,29 +70,27 @@ class StreamWriter(wiring.Component):
         m.submodules.addresses = addresses = fifo.SyncFIFOBuffered(width=self.config.addr_bits, depth=self.OUTSTANDING)
         outstanding = Signal(range(self.OUTSTANDING + 1))
 
-        # Addresses: cut the command at boundaries.
-        active = Signal()
+        # Addresses: cut the command at boundaries. A burst is measured in one cycle and goes out in the next.
+        active, measured = Signal(), Signal()
         address = Signal(self.config.addr_bits, reset_less=True)
         remaining = Signal(16, reset_less=True)
         to_boundary = Signal(range(boundary_beats + 1))
         allowed = Signal(range(axi.MAX_BURST + 1))
-        length = Signal(range(axi.MAX_BURST + 1))
+        length = Signal(range(axi.MAX_BURST + 1), reset_less=True)
         rest = Signal(16)
         burst_taken = Signal()
-        last_burst = Signal()
+        last_burst = Signal(reset_less=True)
         next_address = Signal(self.config.addr_bits + 1)
         m.d.comb += [
             to_boundary.eq(boundary_beats - address[beat_bits:exact_log2(axi.BOUNDARY)]),
             allowed.eq(Mux(to_boundary > axi.MAX_BURST, axi.MAX_BURST, to_boundary)),
-            length.eq(Mux(remaining > allowed, allowed, remaining)),
             rest.eq(remaining - length),
-            last_burst.eq(remaining <= allowed),
             next_address.eq(address + (length << beat_bits)),
             bus.awaddr.eq(address),
             bus.awlen.eq((length - 1)[:8]),
             bus.awsize.eq(beat_bits),
             bus.awburst.eq(axi.Burst.INCR),
-            bus.awvalid.eq(active & (outstanding != self.OUTSTANDING) & lengths.w_rdy & addresses.w_rdy),
+            bus.awvalid.eq(measured & (outstanding != self.OUTSTANDING) & lengths.w_rdy & addresses.w_rdy),
             burst_taken.eq(bus.awvalid & bus.awready),
             lengths.w_data.eq(bus.awlen),
             lengths.w_en.eq(burst_taken),
@@ -100,8 +98,11 @@ class StreamWriter(wiring.Component):
             addresses.w_en.eq(burst_taken),
             self.command.ready.eq(~active | burst_taken & last_burst),
         ]
+        with m.If(~measured):
+            m.d.sync += [measured.eq(active), length.eq(Mux(remaining > allowed, allowed, remaining)),
+                         last_burst.eq(remaining <= allowed)]
         with m.If(burst_taken):
-            m.d.sync += [active.eq(~last_burst), address.eq(next_address), remaining.eq(rest)]
+            m.d.sync += [measured.eq(0), active.eq(~last_burst), address.eq(next_address), remaining.eq(rest)]
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += [
                 active.eq(self.command.payload.beats != 0),

@@ -11,7 +11,7 @@ from .pipe import PipeUnit, width_of
 __all__ = ["SCALE_MUL_LATENCY", "Scale", "ScaleMul", "block_layout", "code_limit", "exponent_of", "from_e8m0",
            "from_fp16", "model", "quantise_code", "scale_mul", "scale_one"]
 
-SCALE_MUL_LATENCY = 4
+SCALE_MUL_LATENCY = 5
 
 Scale = StructLayout({"sign": 1, "significand": unsigned(11), "exponent": signed(9)})
 """A weight scale or minimum: (-1)^sign * significand * 2^exponent."""
@@ -43,7 +43,7 @@ def scale_one():
 
 
 def scale_mul(pipe, integer, scale):
-    """FP32 of integer * scale, equal to mul(f32(integer), f32(scale)). Latency 4.
+    """FP32 of integer * scale, equal to mul(f32(integer), f32(scale)). Latency 5; 4 for integers of at most 17 bits.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def scale_mul(pipe, integer, scale):
     product = pipe.wire(Cat(product[:low], product[low:] + above)[:width + 11])
     magnitude = pipe.reg(Mux(negative, -product, product)[:width + 10], at + 1).value
     at += 2
-    return fp32.from_magnitude(pipe, at, pipe.delay(sign, at), magnitude, pipe.delay(exponent, at))
+    return fp32.from_magnitude(pipe, at, pipe.delay(sign, at), magnitude, pipe.delay(exponent, at), wide=27)
 
 
 def exponent_of(max_field, bits, narrow=None):
@@ -163,7 +163,7 @@ class model:
 
 
 class ScaleMul(PipeUnit):
-    """o = integer * scale as FP32. One result a cycle; latency 4.
+    """o = integer * scale as FP32. One result a cycle; latency 5.
 
     Parameters
     ----------

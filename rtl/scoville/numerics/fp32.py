@@ -56,13 +56,13 @@ def shift_left(pipe, value, amount):
     return value
 
 
-def normalise(pipe, value, at):
-    """(value shifted left until its top bit is set, the shift): one register, or two if wider than 36 bits.
+def normalise(pipe, value, at, wide=36):
+    """(value shifted left until its top bit is set, the shift): one register, or two if wider than `wide` bits.
 
     Zero stays zero.
     """
     zeros = leading_zeros(value)
-    if width_of(value) > 36:
+    if width_of(value) > wide:
         value, zeros, at = pipe.reg(value, at).value, pipe.reg(zeros, at).value, at + 1
     zeros = pipe.wire(zeros)
     return pipe.reg(shift_left(pipe, value, zeros), at), pipe.reg(zeros, at)
@@ -177,13 +177,13 @@ def mul(pipe, a, b):
         Mux(product[47], product[22], 0) | product[:22].any())
 
 
-def from_magnitude(pipe, at, sign, magnitude, exponent):
+def from_magnitude(pipe, at, sign, magnitude, exponent, wide=36):
     """sign * magnitude * 2^(exponent - 127), rounded once, from HDL values of age `at`.
 
-    Latency 2, or 3 if the magnitude is wider than 36 bits.
+    Latency 2, or 3 if the magnitude is wider than `wide` bits.
     """
     width = width_of(magnitude)
-    shifted, zeros = normalise(pipe, magnitude, at)
+    shifted, zeros = normalise(pipe, magnitude, at, wide)
     sign, exponent = pipe.reg(sign, at), pipe.reg(exponent + (width - 1), at)
     at, (shifted, zeros, sign, exponent) = pipe.align(shifted, zeros, sign, exponent)
     if width < 26:
@@ -264,8 +264,10 @@ def clipped(values):
 def greater(a, b):
     """a > b, combinational."""
     def key(value):
-        magnitude = Mux(value[23:31].any(), value[:31], 0)
-        return Mux(value[31], -magnitude, magnitude)
+        """An unsigned number in the order of the values."""
+        normal = value[23:31].any()
+        sign = value[31] & normal
+        return Cat((value[:31] & normal.replicate(31)) ^ sign.replicate(31), ~sign)
     return key(a) > key(b)
 
 

@@ -173,13 +173,13 @@ def rsqrt(pipe, a):
 
 def log2_fixed(pipe, u, fraction_bits=0):
     """log2(u * 2^-fraction_bits) as FP32 for an unsigned integer u > 0; absolute error at most 2^-22 before the
-    rounding to FP32. Latency 12, or 13 if u is wider than 36 bits.
+    rounding to FP32. Latency 12, or 13 if u is wider than 32 bits.
 
     Only the 25 leading bits of u count.
     """
     at, (u,) = pipe.align(u)
     width = width_of(u)
-    shifted, zeros = fp32.normalise(pipe, u, at)
+    shifted, zeros = fp32.normalise(pipe, u, at, wide=32)
     at, shifted = shifted.at, shifted.value
     mantissa = shifted[width - 25:width - 1] if width >= 25 else Cat(C(0, 25 - width), shifted[:width - 1])
     exponent = pipe.input((width - 1 - fraction_bits) - zeros.value, at)

@@ -44,7 +44,7 @@ def threefry(pipe, counter, key):
 
 
 def gumbel(pipe, word):
-    """Base-2 Gumbel noise of a 32-bit random word. Latency 20.
+    """Base-2 Gumbel noise of a 32-bit random word. Latency 25.
 
     With x = (2w + 1) * 2^-33, uniform in (0, 1)::
 
@@ -68,7 +68,7 @@ class GumbelNoise(wiring.Component):
     """The noise of rows 0, 1, 2 … of one position: ``gumbel(threefry(key=seed, counter=(row, position)))``.
 
     Base 2: the row of the largest ``logit / (T ln 2) + noise`` is a sample of softmax(logit / T).
-    One value a cycle; latency 42 cycles from the command, so the noise is ready before the logits are.
+    One value a cycle; latency 43 cycles from the command, so the noise is ready before the logits are.
 
     Members
     -------

@@ -28,7 +28,7 @@ def sampler_command(config):
 class Sampler(wiring.Component):
     """token = the first row of the largest ``add(mul(logit, invt), noise(row))``, or of the largest logit if invt = 0.
 
-    One row a cycle, as soon as the noise has come (42 cycles after the command). The token follows its last row by
+    One row a cycle, as soon as the noise has come (43 cycles after the command). The token follows its last row by
     8 cycles.
 
     Parameters
@@ -61,7 +61,7 @@ class Sampler(wiring.Component):
         pipe = Pipe(m)
         command, new = Signal(self.command.payload.shape(), reset_less=True), self.command.payload
         running, row = Signal(), Signal(24)
-        greedy = ~command.invt[23:31].any()
+        greedy = Signal(reset_less=True)  # no noise
         logit = self.i.payload[command.lane]
         offered, admit = Signal(), Signal()
         m.d.comb += [
@@ -100,7 +100,7 @@ class Sampler(wiring.Component):
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += [self.o.valid.eq(0), busy.eq(0)]
         with m.If(self.command.valid & self.command.ready):
-            m.d.sync += [command.eq(new), row.eq(0), running.eq(1), busy.eq(1)]
+            m.d.sync += [command.eq(new), greedy.eq(~new.invt[23:31].any()), row.eq(0), running.eq(1), busy.eq(1)]
         return m
 
 
