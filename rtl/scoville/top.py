@@ -329,9 +329,10 @@ class Top(wiring.Component):
             inside.eq((start >= reader.window_base) & (end <= reader.window_limit)),
             age.eq(Mux(queue.o.ready, 0, Cat(queue.o.valid, age[0]))),
         ]
-        self._dump_refused = age[1] & ~inside
+        known = queue.o.valid & age[1]
+        self._dump_refused = known & ~inside
         self._dump_address = start
-        return age[1] & inside
+        return known & inside
 
     def _faults(self, m, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array):
         """Everything that can go wrong, to the fault latch."""

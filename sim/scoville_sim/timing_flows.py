@@ -119,8 +119,9 @@ def sram_macros(netlist):
         if not value["WR_PORTS"] or not clocked or bits <= SRAM_BITS:
             continue
         wires = cell["connections"]
-        pins = {f"i{n}": [bit] for n, bit in enumerate(
-            bit for key in ("RD_EN", "RD_ADDR", "WR_EN", "WR_ADDR", "WR_DATA") for bit in wires[key])}
+        # A pin a net: Yosys has a write enable for each bit, a macro has one.
+        pins = {f"i{n}": [bit] for n, bit in enumerate(dict.fromkeys(
+            bit for key in ("RD_EN", "RD_ADDR", "WR_EN", "WR_ADDR", "WR_DATA") for bit in wires[key]))}
         pins |= {f"o{n}": [bit] for n, bit in enumerate(wires["RD_DATA"])}
         kind = f"sram{bits}_{len(pins)}"
         shapes[kind] = list(pins)
@@ -139,7 +140,10 @@ def liberty(shapes):
     """A Liberty library of macros with the delays of `SRAM_PS` on every pin."""
     read, setup = SRAM_PS
     text = ['library (sram) { delay_model : table_lookup; time_unit : "1ps"; capacitive_load_unit (1,ff);',
-            ' voltage_unit : "1V"; current_unit : "1mA"; pulling_resistance_unit : "1kohm";']
+            ' voltage_unit : "1V"; current_unit : "1mA"; pulling_resistance_unit : "1kohm";',
+            *(f" {what}_pct_{edge} : {percent};" for edge in ("rise", "fall") for what, percent in (
+                ("input_threshold", 50), ("output_threshold", 50), ("slew_lower_threshold", 10),
+                ("slew_upper_threshold", 90)))]
     for kind, pins in shapes.items():
         text.append(f" cell ({kind}) {{ area : 0; pin (clk) {{ direction : input; clock : true; capacitance : 1; }}")
         for pin in pins:

@@ -106,9 +106,10 @@ class Router(wiring.Component):
             with m.Else():
                 m.d.sync += [part.eq(part + 1), place.eq(place + 1)]
 
-        # address = dst + first + turn * head_blocks; the product has a register, and is added behind it
+        # address = dst + first + turn * head_blocks, the product behind registers
         seat, first, turn = Signal(seat_bits), Signal(12), Signal(8)
-        near, far = Signal(12, reset_less=True), Signal(12, reset_less=True)
+        near, heads, blocks = (Signal(width, name=name, reset_less=True) for width, name in (
+            (12, "near"), (8, "heads"), (4, "blocks")))
         came = Cat(item.lane[:lane_bits], item.phase)  # the seat that the block comes from
         number = Signal(8 + seat_bits)  # QUERY: the head among those of all tokens
         m.d.comb += [number.eq(came * info.group + in_group), first.eq(item.index)]
@@ -133,7 +134,7 @@ class Router(wiring.Component):
             kv.seat.eq(Cat(operand.bank[:lane_bits], operand.phase)),
             kv.e8.eq(operand.block.e8),
             # an address past the buffer cannot come from a program that the compiler checked
-            operand.address.eq((near + far)[:(operand_depth(config) - 1).bit_length()]),
+            operand.address.eq((near + heads * blocks)[:(operand_depth(config) - 1).bit_length()]),
         ]
         for code in range(BLOCK):
             m.d.comb += kv.q[code].eq(operand.block.q[code][:8].as_signed())
@@ -143,7 +144,7 @@ class Router(wiring.Component):
             m.d.sync += [
                 operand.bank.eq(seat[:lane_bits]),
                 operand.phase.eq(seat[lane_bits:]),
-                near.eq(info.dst + first), far.eq(turn * info.head_blocks),
+                near.eq(info.dst + first), heads.eq(turn), blocks.eq(info.head_blocks),
                 operand.block.eq(item.block),
                 to_kv.eq((info.dest == QuantDest.KEY) | (info.dest == QuantDest.VALUE)),
                 credit.eq(Mux(info.dest == QuantDest.ATTENTION, Mux(item.last, info.credit, 0),
