@@ -58,13 +58,15 @@ class MemoryArbiter(wiring.Component):
 
         # Reads.
         ar = slices["ar"]
+        turn = Signal()  # the link's: its address waits
         m.d.comb += [
-            ar.i.valid.eq(chip.arvalid | link.arvalid), memory.arvalid.eq(ar.o.valid), ar.o.ready.eq(memory.arready),
-            link.arready.eq(ar.i.ready), chip.arready.eq(ar.i.ready & ~link.arvalid),
+            ar.i.valid.eq(turn | chip.arvalid), memory.arvalid.eq(ar.o.valid), ar.o.ready.eq(memory.arready),
+            link.arready.eq(ar.i.ready & turn), chip.arready.eq(ar.i.ready & ~turn),
         ]
+        m.d.sync += turn.eq(link.arvalid & ~link.arready)
         for field in ADDRESS:
             name = f"ar{field}"
-            m.d.comb += [ar.i.p[field].eq(Mux(link.arvalid, getattr(link, name), getattr(chip, name))),
+            m.d.comb += [ar.i.p[field].eq(Mux(turn, getattr(link, name), getattr(chip, name))),
                          getattr(memory, name).eq(ar.o.p[field])]
 
         # Writes.

@@ -124,6 +124,8 @@ class Link(wiring.Component):
         index = Signal(range(max(bus_bytes, IDENTITY.size)))
         here, until = Signal(range(DEPTH)), Signal(range(DEPTH))
         faults = Signal(32)
+        own = Signal(8)  # a byte of the link's identity
+        bad_op, bad_size, bad_alignment, bad_range = Signal(), Signal(), Signal(), Signal()
         bad_frame = Signal()
 
         def is_op(*ops):
@@ -226,14 +228,21 @@ class Link(wiring.Component):
                 wanted = Mux(writes, length, Mux(summed, 4, 0))
                 m.d.comb += [self.active.eq(1), check.start.eq(1)]
                 m.d.sync += [index.eq(0), here.eq(HEADER.size), body.eq(Mux(writes, Body.NONE, Body.WORDS))]
+                m.d.sync += [
+                    bad_op.eq((op == 0) | (op > Op.CRC_MEMORY)),
+                    bad_size.eq((payload != wanted) | (span == 0) | Mux(summed, length != 4, length > BUFFER)),
+                    bad_alignment.eq(((address | span) & unit).any()), bad_range.eq(end > limit),
+                ]
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
                 m.next = "REFUSE"
-                with m.If((op == 0) | (op > Op.CRC_MEMORY)):
+                with m.If(bad_op):
                     m.d.sync += reason.eq(Reason.OP)
-                with m.Elif((payload != wanted) | (span == 0) | Mux(summed, length != 4, length > BUFFER)):
+                with m.Elif(bad_size):
                     m.d.sync += reason.eq(Reason.SIZE)
-                with m.Elif(((address | span) & unit).any()):
+                with m.Elif(bad_alignment):
                     m.d.sync += reason.eq(Reason.ALIGNMENT)
-                with m.Elif(end > limit):
+                with m.Elif(bad_range):
                     m.d.sync += reason.eq(Reason.RANGE)
                 with m.Elif(writes):
                     m.next = "FETCH"
@@ -308,9 +317,14 @@ class Link(wiring.Component):
                             m.next = "ACCESS"
                         with m.Case(Body.SUM):
                             m.next = "EMIT"
-            with m.State("SELF"), m.If(emit(self._identity(faults)[index])), m.If(index == IDENTITY.size - 1):
-                m.d.sync += index.eq(0)
-                m.next = "TRAILER"
+            with m.State("SELF"):
+                m.d.sync += own.eq(self._identity(faults)[index])
+                m.next = "OWN"
+            with m.State("OWN"), m.If(emit(own)):
+                m.next = "SELF"
+                with m.If(index == IDENTITY.size - 1):
+                    m.d.sync += index.eq(0)
+                    m.next = "TRAILER"
             with m.State("EMIT"), m.If(emit(word[:8])):
                 next_byte()
                 with m.If(left == 1):

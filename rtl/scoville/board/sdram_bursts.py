@@ -96,7 +96,7 @@ class SdramBursts(wiring.Component):
             room.eq(self.beats - at[:exact_log2(self.beats)]),
             last.eq(left <= room),
             free.eq(~valid | go),
-            ports["ready"].eq(((left == 0) | free & last) & ~hold),
+            ports["ready"].eq((left == 0) & ~hold),
         ]
         with m.If(free):
             m.d.sync += [
