@@ -38,7 +38,8 @@ def test_slow_reads(image):
     total = sum(grown.values())
     assert total > 1000
     assert all(grown[name] > 0 for name in ("memory", "prompt", "fetch"))
-    assert sum(grown.get(name, 0) for name in WAITS) >= 0.95 * total
+    # The rest is what the queue of items in front of the array no longer hides.
+    assert sum(grown.get(name, 0) for name in WAITS) >= 0.9 * total
 
 
 def test_narrow_memory(image):
@@ -50,7 +51,8 @@ def test_slow_writes(image):
     grown = growth(image, dataclasses.replace(FAST, write_latency=400))
     assert grown["kv_write"] > 1000
     # The page walk and the read behind a write are no longer hidden.
-    assert grown["kv_write"] + grown.get("pass_end", 0) >= 0.9 * sum(grown.values())
+    named = ("kv_write", "pass_end", "page_walk", "memory")
+    assert sum(grown.get(name, 0) for name in named) >= 0.9 * sum(grown.values())
 
 
 def test_a_host_that_takes_no_tokens(image):
