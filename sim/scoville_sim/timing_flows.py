@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from scoville_sim.timing_units import Registered
@@ -26,8 +28,10 @@ DONT_USE = ("*x1p*_ASAP7*", "*xp*", "SDF*", "ICG*", "DLL*")
 
 def run(command, folder):
     """Run a tool in `folder`; RuntimeError with one line if it fails. Returns its standard output."""
+    # PyPI's tools are beside Python, which need not be on the PATH.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          check=False)
+                          check=False, env=os.environ | {"PATH": path})
     if done.returncode:
         lines = done.stdout.strip().splitlines()
         errors = [line for line in lines if "ERROR" in line or "Error" in line] or lines[-1:]
