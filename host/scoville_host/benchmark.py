@@ -94,6 +94,7 @@ ROWS = (
     _decode(4096, bar=0.97),
     _decode(64, "MXINT8, ", weights="mxint8"),
     _decode(64, "ddr4, ", memory="ddr4", metric="utilisation_of_memory", bar=0.97),
+    _decode(64, "hbm, ", memory="hbm", metric="utilisation_of_memory", bar=0.97),
     _smollm2("prompt 512", prompt_tokens=512, decode_tokens=1, metric="prefill_mac_utilisation", bar=0.95),
 )
 
