@@ -6,7 +6,7 @@ import pytest
 from scoville.config import get_config
 from scoville_sim.post_route import compare
 
-CYCLES = 1000
+CYCLES = 1500
 
 
 @pytest.mark.slow
