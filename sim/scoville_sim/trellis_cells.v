@@ -61,3 +61,65 @@ module MULT18X18D (input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6,
   wire signed [37:0] product = left * right;
   assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = product[35:0];
 endmodule
+
+// As Yosys infers it for a memory with a port to write (A) and one to read (B) of 36 bits: no output registers.
+module DP16KD (input ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0,
+               input ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0,
+               input DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0,
+               input DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4, DIB3, DIB2, DIB1, DIB0,
+               input CLKA, CLKB, CEA, CEB, OCEA, OCEB, WEA, WEB, RSTA, RSTB, CSA0, CSA1, CSA2, CSB0, CSB1, CSB2,
+               output DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0,
+               output DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0);
+  parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18, REGMODE_A = "NOREG", REGMODE_B = "NOREG", RESETMODE = "SYNC";
+  parameter ASYNC_RESET_RELEASE = "SYNC", WRITEMODE_A = "NORMAL", WRITEMODE_B = "NORMAL", GSR = "DISABLED";
+  parameter CSDECODE_A = "0b000", CSDECODE_B = "0b000", CLKAMUX = "CLKA", CLKBMUX = "CLKB", CEAMUX = "CEA", CEBMUX = "CEB";
+  parameter OCEAMUX = "OCEA", OCEBMUX = "OCEB", WEAMUX = "WEA", WEBMUX = "INV", RSTAMUX = "INV", RSTBMUX = "INV";
+  parameter CSA0MUX = "INV", CSA1MUX = "INV", CSA2MUX = "INV", CSB0MUX = "INV", CSB1MUX = "INV", CSB2MUX = "INV";
+  parameter ADA0MUX = "ADA0", ADA1MUX = "ADA1", ADA2MUX = "ADA2", ADA3MUX = "ADA3", ADA4MUX = "ADA4", ADA5MUX = "ADA5",
+            ADA6MUX = "ADA6", ADA7MUX = "ADA7", ADA8MUX = "ADA8", ADA9MUX = "ADA9", ADA10MUX = "ADA10", ADA11MUX = "ADA11",
+            ADA12MUX = "ADA12", ADA13MUX = "ADA13";
+  parameter ADB0MUX = "ADB0", ADB1MUX = "ADB1", ADB2MUX = "ADB2", ADB3MUX = "ADB3", ADB4MUX = "ADB4", ADB5MUX = "ADB5",
+            ADB6MUX = "ADB6", ADB7MUX = "ADB7", ADB8MUX = "ADB8", ADB9MUX = "ADB9", ADB10MUX = "ADB10", ADB11MUX = "ADB11",
+            ADB12MUX = "ADB12", ADB13MUX = "ADB13";
+  parameter INITVAL_00 = 320'd0, INITVAL_01 = 320'd0, INITVAL_02 = 320'd0, INITVAL_03 = 320'd0, INITVAL_04 = 320'd0, INITVAL_05 = 320'd0,
+            INITVAL_06 = 320'd0, INITVAL_07 = 320'd0, INITVAL_08 = 320'd0, INITVAL_09 = 320'd0, INITVAL_0A = 320'd0, INITVAL_0B = 320'd0,
+            INITVAL_0C = 320'd0, INITVAL_0D = 320'd0, INITVAL_0E = 320'd0, INITVAL_0F = 320'd0, INITVAL_10 = 320'd0, INITVAL_11 = 320'd0,
+            INITVAL_12 = 320'd0, INITVAL_13 = 320'd0, INITVAL_14 = 320'd0, INITVAL_15 = 320'd0, INITVAL_16 = 320'd0, INITVAL_17 = 320'd0,
+            INITVAL_18 = 320'd0, INITVAL_19 = 320'd0, INITVAL_1A = 320'd0, INITVAL_1B = 320'd0, INITVAL_1C = 320'd0, INITVAL_1D = 320'd0,
+            INITVAL_1E = 320'd0, INITVAL_1F = 320'd0, INITVAL_20 = 320'd0, INITVAL_21 = 320'd0, INITVAL_22 = 320'd0, INITVAL_23 = 320'd0,
+            INITVAL_24 = 320'd0, INITVAL_25 = 320'd0, INITVAL_26 = 320'd0, INITVAL_27 = 320'd0, INITVAL_28 = 320'd0, INITVAL_29 = 320'd0,
+            INITVAL_2A = 320'd0, INITVAL_2B = 320'd0, INITVAL_2C = 320'd0, INITVAL_2D = 320'd0, INITVAL_2E = 320'd0, INITVAL_2F = 320'd0,
+            INITVAL_30 = 320'd0, INITVAL_31 = 320'd0, INITVAL_32 = 320'd0, INITVAL_33 = 320'd0, INITVAL_34 = 320'd0, INITVAL_35 = 320'd0,
+            INITVAL_36 = 320'd0, INITVAL_37 = 320'd0, INITVAL_38 = 320'd0, INITVAL_39 = 320'd0, INITVAL_3A = 320'd0, INITVAL_3B = 320'd0,
+            INITVAL_3C = 320'd0, INITVAL_3D = 320'd0, INITVAL_3E = 320'd0, INITVAL_3F = 320'd0;
+  localparam [20479:0] INIT = {INITVAL_3F, INITVAL_3E, INITVAL_3D, INITVAL_3C, INITVAL_3B, INITVAL_3A, INITVAL_39, INITVAL_38,
+                             INITVAL_37, INITVAL_36, INITVAL_35, INITVAL_34, INITVAL_33, INITVAL_32, INITVAL_31, INITVAL_30,
+                             INITVAL_2F, INITVAL_2E, INITVAL_2D, INITVAL_2C, INITVAL_2B, INITVAL_2A, INITVAL_29, INITVAL_28,
+                             INITVAL_27, INITVAL_26, INITVAL_25, INITVAL_24, INITVAL_23, INITVAL_22, INITVAL_21, INITVAL_20,
+                             INITVAL_1F, INITVAL_1E, INITVAL_1D, INITVAL_1C, INITVAL_1B, INITVAL_1A, INITVAL_19, INITVAL_18,
+                             INITVAL_17, INITVAL_16, INITVAL_15, INITVAL_14, INITVAL_13, INITVAL_12, INITVAL_11, INITVAL_10,
+                             INITVAL_0F, INITVAL_0E, INITVAL_0D, INITVAL_0C, INITVAL_0B, INITVAL_0A, INITVAL_09, INITVAL_08,
+                             INITVAL_07, INITVAL_06, INITVAL_05, INITVAL_04, INITVAL_03, INITVAL_02, INITVAL_01, INITVAL_00};
+  wire [8:0] to_write = {ADA13MUX != "0" && ADA13 !== 1'b0, ADA12MUX != "0" && ADA12 !== 1'b0, ADA11MUX != "0" && ADA11 !== 1'b0,
+                        ADA10MUX != "0" && ADA10 !== 1'b0, ADA9MUX != "0" && ADA9 !== 1'b0, ADA8MUX != "0" && ADA8 !== 1'b0,
+                        ADA7MUX != "0" && ADA7 !== 1'b0, ADA6MUX != "0" && ADA6 !== 1'b0, ADA5MUX != "0" && ADA5 !== 1'b0};
+  wire [8:0] to_read = {ADB13MUX != "0" && ADB13 !== 1'b0, ADB12MUX != "0" && ADB12 !== 1'b0, ADB11MUX != "0" && ADB11 !== 1'b0,
+                        ADB10MUX != "0" && ADB10 !== 1'b0, ADB9MUX != "0" && ADB9 !== 1'b0, ADB8MUX != "0" && ADB8 !== 1'b0,
+                        ADB7MUX != "0" && ADB7 !== 1'b0, ADB6MUX != "0" && ADB6 !== 1'b0, ADB5MUX != "0" && ADB5 !== 1'b0};
+  wire [3:0] enable = {ADA3MUX != "0" && ADA3 !== 1'b0, ADA2MUX != "0" && ADA2 !== 1'b0, ADA1MUX != "0" && ADA1 !== 1'b0, ADA0MUX != "0" && ADA0 !== 1'b0};
+  wire [35:0] written = {DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4, DIB3, DIB2, DIB1, DIB0,
+                         DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
+  reg [35:0] memory [0:511], out;
+  integer n;
+  initial begin
+    if (DATA_WIDTH_A != 36 || DATA_WIDTH_B != 36 || REGMODE_B != "NOREG" || WEBMUX != "INV" || RSTBMUX != "INV"
+        || CLKAMUX != "CLKA" || CLKBMUX != "CLKB")
+      $fatal(1, "DP16KD: a mode without a model");
+    for (n = 0; n < 512; n = n + 1) memory[n] = {INIT[40 * n + 20 +: 18], INIT[40 * n +: 18]};
+  end
+  always @(posedge CLKA) if (CEA !== 1'b0 && WEA !== 1'b0)
+    for (n = 0; n < 4; n = n + 1) if (enable[n]) memory[to_write][9 * n +: 9] <= written[9 * n +: 9];
+  always @(posedge CLKB) if (CEB !== 1'b0) out <= memory[to_read];
+  assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0,
+          DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0} = out;
+endmodule
