@@ -13,7 +13,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, Event, RisingEdge, Timer
 from simulators import SIMULATORS, run, run_seed
 
-__all__ = ["SIMULATORS", "Bench", "Sink", "Source", "pack", "parameters", "run", "run_seed", "unpack"]
+__all__ = ["SIMULATORS", "Bench", "Sink", "Source", "assert_full_speed", "pack", "parameters", "pass_through", "run",
+           "run_seed", "unpack"]
 
 PERIOD = 10  # ns
 RESET_CYCLES = 3
@@ -251,3 +252,21 @@ class Bench:
                 for agent in self.sinks:
                     agent.step()
             self.cycle += 1
+
+
+async def pass_through(dut, seed, stalls, count=300):
+    """Send random items from stream `i` to stream `o` of a component that changes none; returns source and sink."""
+    bench = Bench(dut, seed)
+    source, sink = bench.source("i", stalls), bench.sink("o", stalls)
+    await bench.reset()
+    items = [bench.rng.getrandbits(len(dut.i__payload)) for _ in range(count)]
+    source.send(items)
+    assert await sink.receive(count) == items == source.accepted
+    return source, sink
+
+
+def assert_full_speed(source, sink, latency):
+    """An item a cycle on both sides, and `latency` cycles from one to the other."""
+    for cycles in (source.cycles, sink.cycles):
+        assert cycles[-1] - cycles[0] == len(cycles) - 1
+    assert sink.cycles[0] - source.cycles[0] == latency

@@ -28,7 +28,7 @@ VERILATOR_ARGS = ["-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--no-timing", "
 # whose inputs are constant from time 0 on: so it gets plain Verilog, as Verilog.
 ICARUS_ARGS = ["-g2005"]
 # The wheel's verilated.mk leaves CFG_CXXFLAGS_PCH_I empty, and a design big enough to be split then fails to link.
-MAKE_VARIABLES = {"CFG_CXXFLAGS_PCH_I": "-include", "OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"}
+MAKE_VARIABLES = {"CFG_CXXFLAGS_PCH_I": "-include", "OPT_FAST": "-O0", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"}
 LOG_TAIL = 60  # lines shown when a run fails
 
 

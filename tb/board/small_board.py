@@ -14,6 +14,16 @@ CLOCK, BAUD = 8_000_000, 1_000_000
 TIMEOUT = 2000  # clocks
 
 
+class Registers(dict):
+    """What the small chip's registers do."""
+
+    def read(self, address):
+        return self.get(address, 0)
+
+    def write(self, address, value):
+        self[address] = value
+
+
 class SmallChip(wiring.Component):
     """1024 registers that remember, and reads of memory without end: addresses and lengths of a counter's choice."""
 

@@ -15,7 +15,7 @@ from scoville.board.block_ram import BlockRam
 from scoville.board.link import Link
 from scoville.board.protocol import BUFFER, HEADER, LIMIT_REGISTERS, NAK, Op, Reason, frame
 from scoville.config import get_config
-from small_board import BROKEN, CLOCK, MEMORY, TIMEOUT, SmallChip
+from small_board import BROKEN, CLOCK, MEMORY, TIMEOUT, Registers, SmallChip
 
 
 class System(wiring.Component):
@@ -41,16 +41,6 @@ class System(wiring.Component):
         connect(m, arbiter.memory, memory.axi)
         m.d.comb += [link.line_error.eq(self.line_error), self.fault.eq(link.fault)]
         return m
-
-
-class Registers(dict):
-    """What the small chip's registers do."""
-
-    def read(self, address):
-        return self.get(address, 0)
-
-    def write(self, address, value):
-        self[address] = value
 
 
 class Host:

@@ -9,20 +9,10 @@ from cobs import cobs
 from scoville.board.protocol import FRAME_REASONS, HEADER, IDENTITY, NAK, REPLY, Op, Reason, frame
 from scoville_sim.board import NO_STOP, VerilatedBoard
 from simulators import run_seed
-from small_board import BROKEN, MEMORY, TIMEOUT, small_board
+from small_board import BROKEN, MEMORY, TIMEOUT, Registers, small_board
 
 FAULTS = 10_000
 QUIET = TIMEOUT + 1000  # clocks: longer than the link's time-out
-
-
-class Registers(dict):
-    """What the small chip's registers do."""
-
-    def read(self, address):
-        return self.get(address, 0)
-
-    def write(self, address, value):
-        self[address] = value
 
 
 class Noise:
