@@ -11,7 +11,7 @@ from scoville.config import get_config
 from scoville.vendor.ecp5 import Clocks
 
 CONFIG = "ulx3s"
-CLOCK_HZ = 75_000_000
+CLOCK_HZ = 50_000_000  # what the chip reaches with a margin
 PIN_HZ = 25_000_000
 LOADER = "ulx3s"  # openFPGALoader's name of the board
 IO_LATENCY = 2  # the registers in the I/O cells: one on the way out, one on the way in
@@ -28,8 +28,8 @@ class Platform(ULX3S_85F_Platform):
 class Top(Elaboratable):
     """A `Board` on ULX3S's clock, serial line, LEDs and SDRAM.
 
-    The SDRAM's clock leaves by its own output register, three quarters of a cycle after commands and data do: at 75 MHz
-    they have 10 ns to arrive and are held for 3.3 ns, and a word read (5.4 ns of access) meets the input register's
+    The SDRAM's clock leaves by its own output register, three quarters of a cycle after commands and data do: at 50 MHz
+    they have 15 ns to arrive and are held for 5 ns, and a word read (5.4 ns of access) meets the input register's
     next edge.
     """
 

@@ -192,21 +192,22 @@ class Softmax(wiring.Component):
             highest = Signal(signed(MAX_BITS), reset_less=True)  # of the page so far
             maximum = Signal(signed(MAX_BITS), reset_less=True)  # of the command so far
             step = Signal(MAX_BITS, reset_less=True)
-            candidate, before, after = (Signal(signed(MAX_BITS), name=name)
-                                        for name in ("candidate", "before", "after"))
+            candidate, before = (Signal(signed(MAX_BITS), name=name) for name in ("candidate", "before"))
+            rise = Signal(signed(MAX_BITS + 1))
             m.d.comb += [
                 write.data[seat].z.eq(z),
                 write.data[seat].valid.eq(valid),
                 candidate.eq(Mux(valid, z[Z_FRACTION:].as_signed(), LOWEST)),
                 before.eq(Mux(page_is_first, LOWEST, maximum)),
-                after.eq(Mux(highest > before, highest, before)),
+                rise.eq(highest - before),
                 written.maxima[seat].eq(maximum),
                 written.shifts[seat].eq(Mux(step > 255, 255, step)),
             ]
             with m.If(mine):
                 m.d.sync += highest.eq(Mux(row_is_first | (candidate > highest), candidate, highest))
             with m.If(last_comes):
-                m.d.sync += [maximum.eq(after), step.eq(Mux(page_is_first, 0, (after - before)[:MAX_BITS]))]
+                m.d.sync += [maximum.eq(Mux(rise < 0, before, highest)),
+                             step.eq(Mux(page_is_first | (rise < 0), 0, rise[:MAX_BITS]))]
         _, _, first, last, *head_blocks = pipe.delay(flags, at + 2)
         m.d.comb += [
             written.first.eq(first), written.last.eq(last), written.head_blocks.eq(Cat(head_blocks)),

@@ -116,6 +116,7 @@ def walk(m, unit):
     phase = Signal(Phase)
     command = Signal(WeightCommand, reset_less=True)
     tiles = Signal(24, reset_less=True)  # tiles from this one on
+    lone, whole = Signal(reset_less=True), Signal(reset_less=True)  # it is the last, and this is its last group
     rest = Signal(12, reset_less=True)  # k-blocks of the tile after this group
     left = Signal.like(plan.left, reset_less=True)  # beats of the phase after this one, less one
     codes, other = (Signal.like(left, name=name) for name in ("codes", "other"))  # of the group's later phases
@@ -131,7 +132,7 @@ def walk(m, unit):
         ends.eq((phase == Phase.IDLE) | (phase == Phase.VECTOR) | (phase == Phase.EXPONENTS)
                 | ((rest == 0) & (tiles == 1))),
         source.eq(Mux(ends, head.as_value(), command.as_value())),
-        blocks.eq(Mux(ends, head.kblocks, Mux(rest != 0, rest, command.kblocks))),
+        blocks.eq(Mux(ends, head.kblocks, Mux(whole, command.kblocks, rest))),
     ]
     m.d.sync += [ended.eq(ends), planned.eq(ends & held & ~begin)]
 
@@ -159,16 +160,17 @@ def walk(m, unit):
                     m.d.sync += [phase.eq(Phase.EXPONENTS), left.eq(other)]
                 with m.Else():
                     m.d.comb += done.eq(1)
-                with m.If(rest == 0):
-                    m.d.sync += tiles.eq(tiles - 1)
+                with m.If(whole):
+                    m.d.sync += [tiles.eq(tiles - 1), lone.eq(tiles == 2)]
     with m.If(begin_codes):
         m.d.sync += [phase.eq(Phase.CODES), left.eq(codes), first.eq(1)]
     with m.If(accept):
         m.d.sync += phase.eq(Phase.IDLE)
         with m.If(planned):
             m.d.comb += begin.eq(1)
-            m.d.sync += [command.eq(head), tiles.eq(head.tiles), held.eq(0)]
+            m.d.sync += [command.eq(head), tiles.eq(head.tiles), lone.eq(head.tiles == 1), held.eq(0)]
     with m.If(begin):
         m.d.sync += [phase.eq(plan.phase), left.eq(plan.left), codes.eq(plan.codes), other.eq(plan.other),
-                     rest.eq(plan.rest), index.eq(0), first.eq(1), slot.eq(slot ^ (plan.phase != Phase.VECTOR))]
+                     rest.eq(plan.rest), whole.eq(plan.rest == 0), index.eq(0), first.eq(1),
+                     slot.eq(slot ^ (plan.phase != Phase.VECTOR))]
     return phase, slot, index, command, first
