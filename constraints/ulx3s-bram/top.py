@@ -9,7 +9,7 @@ CONFIG = "ulx3s_bram"
 ULX3S = load("ulx3s")
 CLOCK_HZ = ULX3S.CLOCK_HZ
 LOADER = ULX3S.LOADER
-BLOCK_RAM = 18432  # words of the bus: 288 KiB, 144 of the 208 block RAMs
+BLOCK_RAM = 9216  # words of the bus: 288 KiB, 144 of the 208 block RAMs
 
 platform = ULX3S.platform
 

@@ -52,7 +52,7 @@ class Top(wiring.Component):
     m_axi : Out(AXI4), to memory
     s_axil : In(AXI4-Lite), registers (`scoville.registers`)
     interrupt : Out(1), level: an enabled IRQ_STATUS bit is set
-    activity : Out(activity_layout()), what the chip did in the cycle before: a trace port, which may be left open
+    activity : Out(activity_layout()), what the chip did two cycles before: a trace port, which may be left open
     """
 
     def __init__(self, config):
@@ -260,8 +260,8 @@ class Top(wiring.Component):
         self._status(m, registers, sequence, faults, tokens, chain, softmax, quantiser, reader, fetch_port,
                      writer, reset)
 
-        m.d.comb += stop.eq(fault | reset_wanted)
-        m.d.sync += reset.eq(reset_wanted & ~reset & reader.idle & fetch_port.idle & writer.idle)
+        m.d.sync += [stop.eq(fault | reset_wanted),
+                     reset.eq(reset_wanted & stop & ~reset & reader.idle & fetch_port.idle & writer.idle)]
         with m.If(registers.write_control[1]):
             m.d.sync += reset_wanted.eq(1)
         with m.Elif(reset):
@@ -338,16 +338,15 @@ class Top(wiring.Component):
         """Everything that can go wrong, to the fault latch."""
         window = reader.error & (reader.error_kind == ErrorKind.WINDOW)
         # The fetch port answers a read outside the window with an error too. It may be late: nothing else waits for it.
-        fetch_error, fetch_address = Signal(), Signal(self.config.addr_bits)
-        fetch_outside = Signal()
-        m.d.comb += [
-            fetch_outside.eq((fetch_address < reader.window_base) | (fetch_address >= reader.window_limit)),
-        ]
-        was_fault = Signal()
+        failed, fetch_error, fetch_outside, was_fault = Signal(), Signal(), Signal(), Signal()
+        failed_address, fetch_address = Signal(self.config.addr_bits), Signal(self.config.addr_bits)
         m.d.sync += [
             was_fault.eq(faults.fault),
-            fetch_error.eq(instruction_fetch.error | sequence.read_error),
-            fetch_address.eq(Mux(instruction_fetch.error, instruction_fetch.error_address, sequence.error_address)),
+            failed.eq(instruction_fetch.error | sequence.read_error),
+            failed_address.eq(Mux(instruction_fetch.error, instruction_fetch.error_address, sequence.error_address)),
+            fetch_error.eq(failed),
+            fetch_address.eq(failed_address),
+            fetch_outside.eq((failed_address < reader.window_base) | (failed_address >= reader.window_limit)),
         ]
         m.d.comb += [
             faults.raise_read_error.eq((reader.error & ~window) | (fetch_error & ~fetch_outside)),
@@ -371,13 +370,15 @@ class Top(wiring.Component):
 
     def _count(self, m, registers, counters, sequence, units):
         """Performance counters, and the trace port: what each cycle was spent on."""
-        m.d.comb += [
+        m.d.sync += [  # a cycle late, as all of it comes from afar
             counters.clear.eq(sequence.start),
             counters.run.eq(sequence.running),
             counters.work.eq(units["array"].issue),
             counters.beat.eq(self.m_axi.rvalid & self.m_axi.rready & (self.m_axi.rid == 0)),
             counters.prefill.eq(sequence.generated == 0),
             counters.reason.eq(stall_reasons(m, units)),
+        ]
+        m.d.comb += [
             counters.select.eq(registers.set_stall_select),
             registers.get_generated.eq(sequence.generated),
             self.activity.as_value().eq(activity(m, units, counters.charged)),

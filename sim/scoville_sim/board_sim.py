@@ -34,7 +34,7 @@ class SimBoard:
 
 
 BOARDS = {
-    "ulx3s-bram": SimBoard(config="ulx3s_bram", block_ram=16 * 18432,
+    "ulx3s-bram": SimBoard(config="ulx3s_bram", block_ram=32 * 9216,
                            model_options=("--weights", "q4_0", "--context", "128")),
     "ulx3s": SimBoard(config="ulx3s", sdram="as4c16m16sa_7"),
 }

@@ -135,13 +135,17 @@ class DotArray(wiring.Component):
         room, accept, go, last_turn, finish = Signal(), Signal(), Signal(), Signal(), Signal()
         final = Signal(reset_less=True)  # k is 0
         draining = Signal(reset_less=True)  # and the task drains
-        # Operand blocks that have been written, and by how many they exceed what this k-block waits for.
+        # Operand blocks that have been written, and by how many they exceed what this k-block waits for; whether it is
+        # `here` is worked out a cycle before, for each of what can come next.
         written = Signal(credit_bits(config))
         excess = Signal(signed(credit_bits(config)), reset_less=True)
-        here, next_block = Signal(), Signal()
+        here, next_block = Signal(reset_less=True), Signal()
+        stay, move, change = (Signal.like(excess, name=name) for name in ("stay", "move", "change"))
         m.d.comb += [
+            stay.eq(excess + self.credit),
+            move.eq(excess + self.credit - 1),
+            change.eq(written + self.credit - following.need),
             room.eq(~draining | (group != 0) | drain.available),
-            here.eq(~task.guard | (excess > 0)),
             next_block.eq(go & last_turn & (group == config.interleave - 1)),
             self.weights.ready.eq(active & room & here & (slices == 0) & (turn == 0)),
             accept.eq(self.weights.ready & self.weights.valid),
@@ -159,7 +163,8 @@ class DotArray(wiring.Component):
             self.no_operands.eq(~self.issue & active & room & ~here),
             self.no_weights.eq(~self.issue & active & room & here),
         ]
-        m.d.sync += [written.eq(written + self.credit), excess.eq(excess + self.credit - next_block)]
+        m.d.sync += [written.eq(written + self.credit), excess.eq(Mux(next_block, move, stay)),
+                     here.eq(~task.guard | Mux(next_block, move > 0, stay > 0))]
         with m.If(go):
             m.d.sync += [slices.eq(config.block_cycles - 1), turn.eq(Mux(last_turn, 0, turn + 1))]
             with m.If(last_turn):
@@ -172,7 +177,7 @@ class DotArray(wiring.Component):
         with m.If(next_task):
             m.d.sync += [active.eq(follows), task.eq(following), k.eq(following.kblocks - 1),
                          final.eq(following.kblocks == 1), draining.eq(following.drain & (following.kblocks == 1)),
-                         group.eq(0), start.eq(1), excess.eq(written + self.credit - following.need)]
+                         group.eq(0), start.eq(1), excess.eq(change), here.eq(~following.guard | (change > 0))]
 
         # The item, and the operand address that goes with it
         item = Signal(weight_block(config), reset_less=True)

@@ -11,6 +11,7 @@ from scoville.attention.denominator import FRACTION_BITS, SUM_BITS, Denominator
 from scoville.config import BLOCK, PAGE_TOKENS, VALUES_BEHIND
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import Pipe
+from scoville.skid import Skid
 
 __all__ = ["Softmax", "model", "softmax_command_layout"]
 
@@ -116,14 +117,17 @@ class Softmax(wiring.Component):
         m.submodules.pages = pages = fifo.SyncFIFOBuffered(width=self._page.size, depth=SLOTS)
         m.submodules.denominator = denominator = Denominator(self.config)
 
+        m.submodules.skid = skid = Skid(self.o.payload.shape())
+        wiring.connect(m, skid.o, wiring.flipped(self.o))
+
         start, release, leave = Signal(), Signal(), Signal()  # a page's first score; its last z read; its last output
         active = self._take_scores(m, scores, pages, start, release)
-        self._give_probabilities(m, scores, pages, denominator, release, leave)
+        self._give_probabilities(m, scores, pages, denominator, skid, release, leave)
 
         held = Signal(range(2 * SLOTS + 2))
         m.d.sync += held.eq(held + start - leave)
         wiring.connect(m, wiring.flipped(self.factor), denominator.factor)
-        m.d.comb += self.busy.eq(active | (held != 0) | denominator.busy | self.shift.valid)
+        m.d.comb += self.busy.eq(active | (held != 0) | denominator.busy | self.shift.valid | skid.full)
         return m
 
     def _take_scores(self, m, scores, pages, start, release):
@@ -215,7 +219,7 @@ class Softmax(wiring.Component):
         ]
         return active
 
-    def _give_probabilities(self, m, scores, pages, denominator, release, leave):
+    def _give_probabilities(self, m, scores, pages, denominator, skid, release, leave):
         """Exponentials, once for each V block scaled by its exponents; page sums to the denominator."""
         config = self.config
         seats = config.seats
@@ -292,7 +296,7 @@ class Softmax(wiring.Component):
         running_sum = Signal(data.ArrayLayout(SUM_BITS, seats), reset_less=True)
         for seat in range(seats):
             p = pipe.input(Mux(is_fresh, fresh[seat], recall.data[seat]), at=at)
-            m.d.comb += self.o.payload[seat].eq(fp32.scale2(pipe, p, bias).value)
+            m.d.comb += skid.i.payload[seat].eq(fp32.scale2(pipe, p, bias).value)
             term = pipe.reg(truncated(fresh[seat]), at).value
             m.d.comb += total[seat].eq(Mux(out_token == 0, 0, running_sum[seat]) + term)
         with m.If(add):
@@ -308,12 +312,12 @@ class Softmax(wiring.Component):
         waits = Signal()
         m.d.comb += [
             waits.eq(ends & ~sums.ready),
-            sums.valid.eq(ends & self.o.ready),
+            sums.valid.eq(ends & skid.i.ready),
             sums.payload.sums.eq(total), sums.payload.shifts.eq(shifts_now),
             sums.payload.first.eq(first_now), sums.payload.last.eq(last_now),
-            self.o.valid.eq(out_valid & ~waits),
-            enable.eq(~waits & (self.o.ready | ~out_valid)),
-            leave.eq(self.o.valid & self.o.ready & out_last),
+            skid.i.valid.eq(out_valid & ~waits),
+            enable.eq(~waits & (skid.i.ready | ~out_valid)),
+            leave.eq(skid.i.valid & skid.i.ready & out_last),
         ]
 
 

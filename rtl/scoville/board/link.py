@@ -97,6 +97,10 @@ class Link(wiring.Component):
         connect(m, bus.registers, flipped(self.registers))
         connect(m, bus.memory, flipped(self.memory))
 
+        # The CRC is a cycle behind: what is fed to it comes from everywhere.
+        feed = Signal(data.StructLayout({"start": 1, "valid": 1, "data": 8}))
+        m.d.sync += [check.start.eq(feed.start), check.valid.eq(feed.valid), check.data.eq(feed.data)]
+
         # The line is slow: registers behind what takes it apart and before what puts it together.
         item, line_error = Signal(data.StructLayout({"valid": 1, "p": decoded_layout})), Signal()
         m.d.comb += decoder.o.ready.eq(1)
@@ -161,7 +165,7 @@ class Link(wiring.Component):
 
         def answer(number, code, size, where):
             """Begin an answer; its bytes follow from the next state on."""
-            m.d.comb += [encoder.start.eq(1), check.start.eq(1)]
+            m.d.comb += [encoder.start.eq(1), feed.start.eq(1)]
             m.d.sync += [out.eq(Cat(number, code, size, where)), index.eq(0)]
             m.next = "HEAD"
 
@@ -169,7 +173,7 @@ class Link(wiring.Component):
             """Offer a byte of the answer to the encoder; whether it is taken."""
             m.d.comb += [answers.i.valid.eq(1), answers.i.p.data.eq(byte), answers.i.p.last.eq(final)]
             if checked:
-                m.d.comb += [check.valid.eq(answers.i.ready), check.data.eq(byte)]
+                m.d.comb += [feed.valid.eq(answers.i.ready), feed.data.eq(byte)]
             with m.If(answers.i.ready):
                 m.d.sync += index.eq(index + 1)
             return answers.i.ready
@@ -186,8 +190,8 @@ class Link(wiring.Component):
                         m.d.sync += broken.eq(broken | item.p.broken | line_error)
                         m.next = "CHECK"
                     with m.Else():
-                        m.d.comb += [request_write.en.eq(1), check.valid.eq(1), check.data.eq(item.p.data),
-                                     check.start.eq(count == 0)]
+                        m.d.comb += [request_write.en.eq(1), feed.valid.eq(1), feed.data.eq(item.p.data),
+                                     feed.start.eq(count == 0)]
                         m.d.sync += count.eq(count + (count <= LONGEST))
                         for byte in range(len(head) // 8):
                             with m.If(count == byte):
@@ -226,7 +230,7 @@ class Link(wiring.Component):
             with m.State("VALIDATE"):
                 limit = Mux(to_registers, LIMIT_REGISTERS, self.memory_bytes)
                 wanted = Mux(writes, length, Mux(summed, 4, 0))
-                m.d.comb += [self.active.eq(1), check.start.eq(1)]
+                m.d.comb += [self.active.eq(1), feed.start.eq(1)]
                 m.d.sync += [index.eq(0), here.eq(HEADER.size), body.eq(Mux(writes, Body.NONE, Body.WORDS))]
                 m.d.sync += [
                     bad_op.eq((op == 0) | (op > Op.CRC_MEMORY)),
@@ -282,13 +286,15 @@ class Link(wiring.Component):
                         with m.If(left == 0):
                             m.next = "ANSWER"
             with m.State("SUM"):
-                m.d.comb += [check.valid.eq(1), check.data.eq(word[:8])]
+                m.d.comb += [feed.valid.eq(1), feed.data.eq(word[:8])]
                 m.d.sync += index.eq(index + 1)
                 next_byte()
                 with m.If(left == 1):
-                    m.next = "SUMMED"
+                    m.next = "LAST SUM"
                 with m.Elif(index == unit):
                     m.next = "ACCESS"
+            with m.State("LAST SUM"):
+                m.next = "SUMMED"
             with m.State("SUMMED"):
                 m.d.sync += [word.eq(check.crc), left.eq(4), body.eq(Body.SUM)]
                 m.next = "ANSWER"
@@ -310,7 +316,7 @@ class Link(wiring.Component):
                     m.d.sync += index.eq(0)
                     with m.Switch(body):
                         with m.Case(Body.NONE):
-                            m.next = "TRAILER"
+                            m.next = "SEAL"
                         with m.Case(Body.IDENTITY):
                             m.next = "SELF"
                         with m.Case(Body.WORDS):
@@ -324,14 +330,16 @@ class Link(wiring.Component):
                 m.next = "SELF"
                 with m.If(index == IDENTITY.size - 1):
                     m.d.sync += index.eq(0)
-                    m.next = "TRAILER"
+                    m.next = "SEAL"
             with m.State("EMIT"), m.If(emit(word[:8])):
                 next_byte()
                 with m.If(left == 1):
                     m.d.sync += index.eq(0)
-                    m.next = "TRAILER"
+                    m.next = "SEAL"
                 with m.Elif(index == unit):
                     m.next = "ACCESS"
+            with m.State("SEAL"):
+                m.next = "TRAILER"
             with m.State("TRAILER"):
                 final = index == TRAILER.size - 1
                 with m.If(emit(check.crc.word_select(index[:2], 8), final=final, checked=False) & final):

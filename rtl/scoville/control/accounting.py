@@ -88,7 +88,7 @@ def stall_reasons(m, units):
 
 
 def activity(m, units, charged):
-    """The trace port's word; `charged` is that of the counters, a cycle late, and so is all of the word.
+    """The trace port's word; `charged` is that of the counters, two cycles late, and so is all of the word.
 
     Parameters
     ----------
@@ -120,6 +120,6 @@ def activity(m, units, charged):
         "writer": ~units["writer"].idle,
     } | {name: units[name].busy for name in ("softmax", "chain", "quantiser", "router", "kv_store", "sampler", "dump",
                                              "vectors")}
-    now = Signal(len(word))
-    m.d.sync += now.eq(Cat(word[name] for name in ACTIVITY if name != "charged"))
-    return Cat(charged, now)
+    now, before = Signal(len(word)), Signal(len(word))
+    m.d.sync += [now.eq(Cat(word[name] for name in ACTIVITY if name != "charged")), before.eq(now)]
+    return Cat(charged, before)

@@ -16,6 +16,7 @@ from scoville.gating import sleeper
 from scoville.isa import Mode
 from scoville.numerics import fp32
 from scoville.numerics.pipe import Pipe
+from scoville.skid import Skid
 
 from . import norm, pair
 from .norm import RmsUnit
@@ -196,13 +197,9 @@ class Chain(wiring.Component):
         valids = shift_valid(pipe, admit, at)
         counted, turned, phased = pipe.input(row), pipe.input(turn), pipe.input(phase)
 
-        # What the pair stage does not take at once waits in `spare`, so that this half moves on a register's word.
-        item, spare = Signal(pairs.i.payload.shape()), Signal(pairs.i.payload.shape(), reset_less=True)
-        full = Signal()
-        with m.If(full):
-            m.d.sync += full.eq(~pairs.i.ready)
-        with m.Else():
-            m.d.sync += [full.eq(valids[-1] & ~pairs.i.ready), spare.eq(item)]
+        m.submodules.front_skid = skid = Skid(pairs.i.payload.shape())
+        wiring.connect(m, skid.o, pairs.i)
+        item = skid.i.payload
         m.d.comb += [
             self.bias.enable.eq(enable),
             self.bias.address.eq(pipe.delay(counted, bias_at - READ_LATENCY)[:len(self.bias.address)]),
@@ -212,9 +209,8 @@ class Chain(wiring.Component):
             item.row.eq(pipe.delay(counted, at)),
             item.phase.eq(pipe.delay(phased, at)),
             item.mode.eq(pipe.delay(mode, at)),
-            pairs.i.valid.eq(full | valids[-1]),
-            pairs.i.payload.eq(Mux(full, spare.as_value(), item.as_value())),
-            enable.eq(~full),
+            skid.i.valid.eq(valids[-1]),
+            enable.eq(skid.i.ready),
         ]
         for lane in lanes:
             m.d.comb += [
@@ -222,7 +218,7 @@ class Chain(wiring.Component):
                 item.cos[lane].eq(self.rope.data[lane].cos),
                 item.sin[lane].eq(self.rope.data[lane].sin),
             ]
-        return occupied(pipe, admit, valids) | full
+        return occupied(pipe, admit, valids) | skid.full
 
     def _back(self, m, command, pairs, rms):
         """Residual, sum of squares and norm weight, behind the pair stage; returns whether rows are inside."""
@@ -278,9 +274,9 @@ class Chain(wiring.Component):
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += kept.eq(0)
 
-        # outputs: the row in the last register waits for its receiver
+        # outputs; commands with `logits` share the pipeline with no other, so what waits is of the command's kind
+        m.submodules.back_skid = skid = Skid(self.o.payload.shape())
         within = pipe.delay(pipe.reg(pipe.delay(row, out - 1) < command.limit, out - 1), out)
-        leaving = valids[out - 1]
         m.d.comb += [
             rms.i.valid.eq(pending),
             rms.i.payload.total.as_value().eq(kept),
@@ -296,17 +292,20 @@ class Chain(wiring.Component):
                              command.mask.word_select(pipe.delay(phase, stored), len(lanes)), 0)),
             self.norm.enable.eq(enable),
             self.norm.address.eq(pipe.delay(row, stored - READ_LATENCY)[:len(self.norm.address)]),
-            self.o.valid.eq(leaving & ~command.logits),
-            self.logits.valid.eq(leaving & command.logits & within),
-            enable.eq((~self.o.valid | self.o.ready) & (~self.logits.valid | self.logits.ready)),
+            skid.i.valid.eq(valids[out - 1] & (~command.logits | within)),
+            enable.eq(skid.i.ready),
+            self.o.valid.eq(skid.o.valid & ~command.logits),
+            self.logits.valid.eq(skid.o.valid & command.logits),
+            self.o.payload.eq(skid.o.payload),
+            self.logits.payload.eq(skid.o.payload),
+            skid.o.ready.eq(Mux(command.logits, self.logits.ready, self.o.ready)),
         ]
         for lane in lanes:
             m.d.comb += [
                 writer.data[lane].eq(values[lane].value),
-                self.o.payload[lane].eq(outputs[lane].value),
-                self.logits.payload[lane].eq(outputs[lane].value),
+                skid.i.payload[lane].eq(outputs[lane].value),
             ]
-        return occupied(pipe, accept, valids) | pending
+        return occupied(pipe, accept, valids) | skid.full | pending
 
 
 def is_plain(command):

@@ -172,8 +172,7 @@ class VectorUnit(wiring.Component):
         halves = config.bus_bytes // 2
         bf16 = command.element == Element.BF16.value
         position = Signal(range(halves))  # of the word in the beat
-        count = Signal(24)  # words sent
-        words_left = count != command.words
+        left, words_left = Signal(24, reset_less=True), Signal(reset_less=True)  # words to send; whether there are any
         # Whether a beat is taken must not depend on the chain in the same cycle: a second word waits here.
         spare, spare_valid = Signal(32, reset_less=True), Signal()
         move = ~spare_valid
@@ -186,9 +185,10 @@ class VectorUnit(wiring.Component):
         with m.Elif(come):
             m.d.sync += [spare.eq(word), spare_valid.eq(1)]
         with m.If(come):
-            m.d.sync += [count.eq(count + 1), position.eq(Mux(last, 0, position + 1))]
+            m.d.sync += [left.eq(left - 1), words_left.eq(left != 1), position.eq(Mux(last, 0, position + 1))]
         with m.If(~running):
-            m.d.sync += [count.eq(0), position.eq(0)]
+            words = self.command.payload.words
+            m.d.sync += [left.eq(words), words_left.eq(words != 0), position.eq(0)]
         return ~words_left | (last & move)
 
     @staticmethod

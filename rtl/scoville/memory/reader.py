@@ -116,7 +116,8 @@ class StreamReader(wiring.Component):
             m.d.sync += [address.eq(self.i.payload.address), remaining.eq(self.i.payload.beats)]
 
         # One burst waits here until it may go out. It is inside the window if it is not below it, and ends below the
-        # limit; as it does not leave its multiple of `burst_beats`, that needs no address of its end.
+        # limit; as it does not leave its multiple of `burst_beats`, that needs no address of its end. Where the limit
+        # cuts that multiple, only a request's last burst can end before it.
         burst_valid = Signal()
         burst_address = Signal(config.addr_bits, reset_less=True)
         burst_beats = Signal(range(self.burst_beats + 1), reset_less=True)
@@ -124,8 +125,8 @@ class StreamReader(wiring.Component):
         burst_go = Signal()
         place_bits = size + len(offset)
         place, limit_place = address[place_bits:], self.window_limit[place_bits:]
-        below = (place < limit_place) | (place == limit_place) & (
-            (offset + beats) << size <= self.window_limit[:place_bits])
+        below = (place < limit_place) | (place == limit_place) & last & (
+            offset + remaining[:len(beats)] <= self.window_limit[size:place_bits])
         m.d.comb += split_ready.eq(~burst_valid | burst_go)
         with m.If(split_ready):
             m.d.sync += [

@@ -130,7 +130,7 @@ def walk(m, unit):
     ends, ended, planned = Signal(), Signal(), Signal()
     m.d.comb += [
         ends.eq((phase == Phase.IDLE) | (phase == Phase.VECTOR) | (phase == Phase.EXPONENTS)
-                | ((rest == 0) & (tiles == 1))),
+                | whole & lone),
         source.eq(Mux(ends, head.as_value(), command.as_value())),
         blocks.eq(Mux(ends, head.kblocks, Mux(whole, command.kblocks, rest))),
     ]
