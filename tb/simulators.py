@@ -101,9 +101,10 @@ def _verilog(component, sim):
     return path
 
 
-def _build(source, sim, waves):
+def _build(source, cells, sim, waves):
     args = VERILATOR_ARGS if sim == "verilator" else ICARUS_ARGS
-    key = json.dumps([source.name, sim, args, MAKE_VARIABLES, waves, sys.version])
+    models = [hashlib.sha256(path.read_bytes()).hexdigest() for path in cells]
+    key = json.dumps([source.name, sim, args, MAKE_VARIABLES, waves, sys.version, *models])
     folder = BUILD / f"{sim}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     with _lock(folder.with_suffix(".lock")):
         if not (folder / "built").exists():
@@ -111,7 +112,7 @@ def _build(source, sim, waves):
             folder.mkdir(parents=True)
             log = folder / "build.log"
             try:
-                get_runner(sim).build(sources=[source], hdl_toplevel="top", build_args=args, build_dir=folder,
+                get_runner(sim).build(sources=[source, *cells], hdl_toplevel="top", build_args=args, build_dir=folder,
                                       timescale=TIMESCALE, waves=waves, log_file=log)
             except (Exception, SystemExit) as error:
                 pytest.fail(f"{sim} could not build {source}: {error}\n{_tail(log)}", pytrace=False)
@@ -123,7 +124,7 @@ def _tail(log):
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:]) if log.exists() else ""
 
 
-def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=None, testcase=None):
+def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=None, testcase=None, cells=()):
     """Run the cocotb tests of a module against a component; fail the pytest test if one of them fails.
 
     Parameters
@@ -134,6 +135,7 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
     parameters : what `harness.parameters` returns inside the cocotb tests; anything JSON can hold
     seed : seed of the run; by default from the environment's SEED, the module and the parameters
     testcase : name, or list of names, of the cocotb tests to run; all by default
+    cells : Verilog files with models of the vendor's cells that the component has
     """
     sim = sim or os.environ.get("SIM", SIMULATORS[0])
     if sim not in SIMULATORS:
@@ -151,7 +153,7 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
     log = test_dir / "run.log"
     shutil.rmtree(test_dir, ignore_errors=True)
     with _environment(**_tool_environment(sim)):
-        folder = _build(source, sim, waves)
+        folder = _build(source, cells, sim, waves)
         extra = {"SCOVILLE_TB": json.dumps({"inputs": inputs, "parameters": json.loads(parameters)})}
         try:
             results = get_runner(sim).test(

@@ -9,6 +9,7 @@ from scoville.board.sdram import SdramController
 from scoville.board.sdram_timing import part
 from scoville.config import get_config
 from scoville.vendor.ecp5 import Clocks
+from scoville.vendor.ecp5_multiplier import Ecp5Blocks
 
 CONFIG = "ulx3s"
 CLOCK_HZ = 50_000_000  # what the chip reaches with a margin
@@ -17,8 +18,8 @@ LOADER = "ulx3s"  # openFPGALoader's name of the board
 IO_LATENCY = 2  # the registers in the I/O cells: one on the way out, one on the way in
 
 
-class Platform(ULX3S_85F_Platform):
-    """The board, without asking for a programmer to build."""
+class Platform(Ecp5Blocks, ULX3S_85F_Platform):
+    """The board, with the part's own blocks, and without asking for a programmer to build."""
 
     @property
     def required_tools(self):

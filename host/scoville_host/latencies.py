@@ -69,7 +69,7 @@ def latencies(config):
     return Latencies(
         row=config.block_cycles + ArrayLatencies(config).result + 2,  # and the drain's memory and register
         interval=add,
-        front=mul + add,
+        front=mul + add + 1,  # and the slice before the pair stage
         plain=1 + mul + add,
         glu=1 + _age(sigmoid.sigmoid, word) + (config.lanes > 1) + 2 * mul,
         back=add + mul + 1,

@@ -22,9 +22,12 @@ def _builtin_yosys():
             os.environ["AMARANTH_USE_YOSYS"] = before
 
 
-def emit_rtlil(component, name="top"):
-    """The component as RTLIL text without source locations; its ports are those of its signature, and clk and rst."""
-    return rtlil.convert(component, name=name, emit_src=False)
+def emit_rtlil(component, name="top", platform=None):
+    """The component as RTLIL text without source locations; its ports are those of its signature, and clk and rst.
+
+    A `platform` may give blocks of its own (`scoville.numerics.multiplier`).
+    """
+    return rtlil.convert(component, name=name, platform=platform, emit_src=False)
 
 
 def from_rtlil(text, *, system_verilog=True):

@@ -1,4 +1,4 @@
-"""A unit after place and route for ECP5 against its RTL, cycle by cycle, under Icarus.
+"""A unit placed and routed for ECP5, with the part's own blocks, against its portable RTL, cycle by cycle, in Icarus.
 
 ``python -m scoville_sim.post_route --unit lane [--config tangnano20k] [--cycles 4000] [--seed 1]``
 """
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from scoville.config import CONFIGS, get_config
+from scoville.vendor.ecp5_multiplier import Ecp5Blocks
 from scoville.verilog import emit_rtlil, from_rtlil
 
 from scoville_sim.timing_flows import run
@@ -39,11 +40,10 @@ def compare(unit, config, folder, cycles=4000, seed=1):
     (compared, differ) : cycles whose output bit was compared, and those in which it differed
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = emit_rtlil(Registered(UNITS[unit](config)), name="top")
-    (folder / f"{unit}.il").write_text(text)
+    (folder / f"{unit}.il").write_text(emit_rtlil(Registered(UNITS[unit](config)), platform=Ecp5Blocks()))
     route(unit, folder)
     # Icarus 11 wants the plain form of `always` (see `scoville.verilog.emit`).
-    rtl = from_rtlil(text, system_verilog=False)
+    rtl = from_rtlil(emit_rtlil(Registered(UNITS[unit](config))), system_verilog=False)
     (folder / f"{unit}-rtl.v").write_text(re.sub(r"\bmodule top\b", "module rtl", rtl).replace("\\top.", "\\rtl."))
     run(["iverilog", "-g2012", f"-DCYCLES={cycles}", f"-DSEED={seed}", "-s", "post_route", "-o", f"{unit}.vvp",
          HERE / "post_route.v", HERE / "trellis_cells.v", f"{unit}-rtl.v", f"{unit}-net.v"], folder)

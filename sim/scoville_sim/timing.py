@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 from scoville.config import CONFIGS, get_config
+from scoville.vendor.ecp5_multiplier import Ecp5Blocks
 from scoville.verilog import emit_rtlil
 
 from scoville_sim import timing_flows
@@ -30,9 +31,9 @@ def measure(config, unit, folder, flows, cells):
     -------
     dict : one entry a flow, as `timing_flows.ecp5` and `timing_flows.asap7` return them
     """
-    text = emit_rtlil(Registered(UNITS[unit](config)), "top")
     result = {}
     for flow in flows:
+        text = emit_rtlil(Registered(UNITS[unit](config)), "top", Ecp5Blocks() if flow == "ecp5" else None)
         recipe = inspect.getsource(timing_flows.ecp5 if flow == "ecp5" else timing_flows.asap7)
         key = hashlib.sha256("\n".join([recipe, text]).encode()).hexdigest()[:24]
         kept = folder / "cache" / f"{key}.json"

@@ -40,7 +40,8 @@ module DCCA (input CLKI, CE, output CLKO);
   assign CLKO = CLKI;
 endmodule
 
-// Without registers, as Yosys infers it. An input that nothing drives is 1, or 0 where its parameter says so.
+// Without registers, as Yosys infers it, or with the output's. An input that nothing drives is 1, or 0 where its
+// parameter says so.
 module MULT18X18D (input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,
                    input B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0,
                    input C17, C16, C15, C14, C13, C12, C11, C10, C9, C8, C7, C6, C5, C4, C3, C2, C1, C0,
@@ -54,12 +55,17 @@ module MULT18X18D (input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6,
   parameter REG_INPUTA_CLK = "NONE";
   parameter REG_INPUTB_CLK = "NONE";
   parameter REG_PIPELINE_CLK = "NONE";
-  parameter REG_OUTPUT_CLK = "NONE";
+  parameter REG_OUTPUT_CLK = "NONE", REG_OUTPUT_CE = "CE0", REG_OUTPUT_RST = "RST0";
   wire [17:0] a = {A17MUX != "0" && A17 !== 1'b0, A16MUX != "0" && A16 !== 1'b0, A15MUX != "0" && A15 !== 1'b0, A14MUX != "0" && A14 !== 1'b0, A13MUX != "0" && A13 !== 1'b0, A12MUX != "0" && A12 !== 1'b0, A11MUX != "0" && A11 !== 1'b0, A10MUX != "0" && A10 !== 1'b0, A9MUX != "0" && A9 !== 1'b0, A8MUX != "0" && A8 !== 1'b0, A7MUX != "0" && A7 !== 1'b0, A6MUX != "0" && A6 !== 1'b0, A5MUX != "0" && A5 !== 1'b0, A4MUX != "0" && A4 !== 1'b0, A3MUX != "0" && A3 !== 1'b0, A2MUX != "0" && A2 !== 1'b0, A1MUX != "0" && A1 !== 1'b0, A0MUX != "0" && A0 !== 1'b0};
   wire [17:0] b = {B17MUX != "0" && B17 !== 1'b0, B16MUX != "0" && B16 !== 1'b0, B15MUX != "0" && B15 !== 1'b0, B14MUX != "0" && B14 !== 1'b0, B13MUX != "0" && B13 !== 1'b0, B12MUX != "0" && B12 !== 1'b0, B11MUX != "0" && B11 !== 1'b0, B10MUX != "0" && B10 !== 1'b0, B9MUX != "0" && B9 !== 1'b0, B8MUX != "0" && B8 !== 1'b0, B7MUX != "0" && B7 !== 1'b0, B6MUX != "0" && B6 !== 1'b0, B5MUX != "0" && B5 !== 1'b0, B4MUX != "0" && B4 !== 1'b0, B3MUX != "0" && B3 !== 1'b0, B2MUX != "0" && B2 !== 1'b0, B1MUX != "0" && B1 !== 1'b0, B0MUX != "0" && B0 !== 1'b0};
   wire signed [18:0] left = {SIGNEDA & a[17], a}, right = {SIGNEDB & b[17], b};
   wire signed [37:0] product = left * right;
-  assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = product[35:0];
+  reg [35:0] register;
+  initial if (REG_INPUTA_CLK != "NONE" || REG_INPUTB_CLK != "NONE" || REG_PIPELINE_CLK != "NONE"
+              || REG_OUTPUT_CLK != "NONE" && (REG_OUTPUT_CLK != "CLK0" || REG_OUTPUT_CE != "CE0"))
+    $fatal(1, "MULT18X18D: a mode without a model");
+  always @(posedge CLK0) if (CE0 !== 1'b0) register <= product[35:0];
+  assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = REG_OUTPUT_CLK == "NONE" ? product[35:0] : register;
 endmodule
 
 // As Yosys infers it for a memory with a port to write (A) and one to read (B) of 36 bits: no output registers.

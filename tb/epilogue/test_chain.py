@@ -15,7 +15,7 @@ from scoville.epilogue.chain import Chain, LaneScale, chain_command
 from scoville.epilogue.vectors import VectorDest, VectorUnit, vector_command
 from scoville.isa import Element, Mode
 
-LATENCY = 23  # of a plain row
+LATENCY = 24  # of a plain row
 NORM_INTERVAL = 4
 
 

@@ -31,6 +31,8 @@ class System:
         rng, lanes = self.tb.np_rng, self.config.lanes
         v = floats(rng, (rows, lanes), special=0.03)
         cos, sin = (floats(rng, (BLOCK // 2, lanes), spread=1, special=0.02) for _ in range(2))
+        if mode == Mode.PLAIN:
+            cos, sin = np.ones_like(cos), np.zeros_like(sin)
         shape = self.stage.i.payload.shape()
         phase = self.tb.rng.randrange(self.config.phases)
         for row in range(rows):
@@ -44,7 +46,8 @@ class System:
         received = await self.sink.receive(len(self.numbers))
         tag_bits = self.stage.o.payload.shape()["v"].offset
         assert [payload & (1 << tag_bits) - 1 for payload in received] == self.numbers
-        values = to_floats([payload >> tag_bits for payload in received], self.config.lanes)
+        values = to_floats([payload >> tag_bits & (1 << 32 * self.config.lanes) - 1 for payload in received],
+                           self.config.lanes)
         assert_same(values, np.concatenate(self.values))
         self.numbers, self.values = [], []
 

@@ -45,7 +45,7 @@ def dot_product(pipe, config, codes, q, first):
     Staged : the sum, of age `dot_latency(config)` counted from the last slice
     """
     at = 1
-    terms = [pipe.reg(a * b, at).value for a, b in zip(codes, q, strict=True)]
+    terms = [pipe.product(a, b, at).value for a, b in zip(codes, q, strict=True)]
     at += 1
     while len(terms) > 1:
         step = min(len(terms), 1 << TREE_LEVELS)

@@ -11,7 +11,7 @@ from scoville.attention.denominator import FRACTION_BITS, SUM_BITS, Denominator
 from scoville.config import BLOCK, PAGE_TOKENS, VALUES_BEHIND
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import Pipe
-from scoville.skid import Skid
+from scoville.slices import Skid
 
 __all__ = ["Softmax", "model", "softmax_command_layout"]
 

@@ -5,8 +5,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.board.bus_access import LINK_ID
-from scoville.board.stream_slice import StreamSlice
 from scoville.memory import axi
+from scoville.slices import StreamSlice
 
 __all__ = ["MemoryArbiter"]
 

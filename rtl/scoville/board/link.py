@@ -19,8 +19,8 @@ from scoville.board.protocol import (
     Reason,
     identity,
 )
-from scoville.board.stream_slice import StreamSlice
 from scoville.memory import axi
+from scoville.slices import StreamSlice
 
 __all__ = ["Link"]
 

@@ -16,7 +16,7 @@ from scoville.gating import sleeper
 from scoville.isa import Mode
 from scoville.numerics import fp32
 from scoville.numerics.pipe import Pipe
-from scoville.skid import Skid
+from scoville.slices import Skid, StreamSlice
 
 from . import norm, pair
 from .norm import RmsUnit
@@ -72,7 +72,7 @@ class Chain(wiring.Component):
     not use is an identity: times 1.0, plus 0, a rotation by (1, 0).
 
     Throughput: one row a cycle; with `norm` one row every 4 cycles, as the sum of squares is sequential.
-    Latency of a plain row: 23 cycles. Plain commands follow each other in the pipeline; one that touches the
+    Latency of a plain row: 24 cycles. Plain commands follow each other in the pipeline; one that touches the
     residual, the norm or the logits starts when the rows before it have left. One that needs 1/rms waits for it.
 
     Parameters
@@ -187,6 +187,7 @@ class Chain(wiring.Component):
 
         results = []
         use_bias, mode = pipe.input(command.bias), pipe.input(command.mode)
+        turning = pipe.input(command.mode == Mode.ROPE)
         for lane in lanes:
             value = pipe.input(Mux(from_embed, self.embed.payload, self.i.payload.values[lane]))
             value = fp32.mul(pipe, value, pipe.input(scale[phase][lane]))
@@ -197,9 +198,9 @@ class Chain(wiring.Component):
         valids = shift_valid(pipe, admit, at)
         counted, turned, phased = pipe.input(row), pipe.input(turn), pipe.input(phase)
 
-        m.submodules.front_skid = skid = Skid(pairs.i.payload.shape())
-        wiring.connect(m, skid.o, pairs.i)
-        item = skid.i.payload
+        m.submodules.front_slice = front = StreamSlice(pairs.i.payload.shape())
+        wiring.connect(m, front.o, pairs.i)
+        item = front.i.payload
         m.d.comb += [
             self.bias.enable.eq(enable),
             self.bias.address.eq(pipe.delay(counted, bias_at - READ_LATENCY)[:len(self.bias.address)]),
@@ -209,16 +210,17 @@ class Chain(wiring.Component):
             item.row.eq(pipe.delay(counted, at)),
             item.phase.eq(pipe.delay(phased, at)),
             item.mode.eq(pipe.delay(mode, at)),
-            skid.i.valid.eq(valids[-1]),
-            enable.eq(skid.i.ready),
+            front.i.valid.eq(valids[-1]),
+            enable.eq(front.i.ready),
         ]
         for lane in lanes:
+            turns = pipe.delay(turning, at)
             m.d.comb += [
                 item.v[lane].eq(results[lane].value),
-                item.cos[lane].eq(self.rope.data[lane].cos),
-                item.sin[lane].eq(self.rope.data[lane].sin),
+                item.cos[lane].eq(Mux(turns, self.rope.data[lane].cos, fp32.constant(1.0))),
+                item.sin[lane].eq(Mux(turns, self.rope.data[lane].sin, 0)),
             ]
-        return occupied(pipe, admit, valids) | skid.full
+        return occupied(pipe, admit, valids) | front.o.valid
 
     def _back(self, m, command, pairs, rms):
         """Residual, sum of squares and norm weight, behind the pair stage; returns whether rows are inside."""
@@ -226,7 +228,8 @@ class Chain(wiring.Component):
         lanes = range(config.lanes)
         enable, accept = Signal(), Signal()
         pipe = Pipe(m, enable)
-        row, phase = pipe.input(pairs.o.payload.row), pipe.input(pairs.o.payload.phase)
+        entering = pairs.o.payload
+        row, phase = pipe.input(entering.row), pipe.input(entering.phase)
         m.submodules.residual = memory = Memory(
             shape=data.ArrayLayout(32, config.lanes), depth=config.phases * config.max_hidden, init=[])
         reader, writer = memory.read_port(), memory.write_port(granularity=1)
@@ -235,8 +238,8 @@ class Chain(wiring.Component):
         values, outputs, squares = [], [], []
         for lane in lanes:
             # The memory is read while the row is in the pair stage's last stage, so that its data has a register.
-            residual = pipe.reg(Mux(command.residual_add, reader.data[lane], 0), 0)
-            value = fp32.add(pipe, pipe.input(pairs.o.payload.v[lane]), residual)
+            residual = pipe.reg(Mux(command.residual_add, entering.beside[lane], 0), 0)
+            value = fp32.add(pipe, pipe.input(entering.v[lane]), residual)
             weight = pipe.input(Mux(command.norm, self.norm.data, fp32.constant(1.0)), value.at)
             values.append(value)
             outputs.append(fp32.mul(pipe, value, weight))
@@ -246,14 +249,13 @@ class Chain(wiring.Component):
         # the sum of squares: a row's sum leaves the adder when the next row's square enters it
         totals = data.ArrayLayout(data.ArrayLayout(32, config.lanes), config.phases)
         kept, current = Signal(totals, reset_less=True), Signal(totals)
-        entering = pipe.delay(phase, squares[0].at)
-        sums = [fp32.add(pipe, square, pipe.input(current[entering][lane], square.at))
+        adding_phase = pipe.delay(phase, squares[0].at)
+        sums = [fp32.add(pipe, square, pipe.input(current[adding_phase][lane], square.at))
                 for lane, square in enumerate(squares)]
         done, interval = sums[0].at, sums[0].at - squares[0].at
         valids = shift_valid(pipe, accept, done)
         last_row = Mux(command.mode == Mode.GLU, command.rows >> 1, command.rows) - 1
-        finished = pipe.delay(pipe.input((pairs.o.payload.row == last_row)
-                                         & (pairs.o.payload.phase == command.last_phase)), done)
+        finished = pipe.delay(pipe.input((entering.row == last_row) & (entering.phase == command.last_phase)), done)
         leaving_phase = pipe.delay(phase, done)
         gap = Signal(range(interval))
         pending = Signal()
@@ -283,6 +285,7 @@ class Chain(wiring.Component):
             rms.i.payload.mask.eq(command.mask),
             rms.i.payload.inv_n.eq(command.inv_n),
             rms.i.payload.epsilon.eq(command.epsilon),
+            pairs.beside.eq(reader.data),
             pairs.o.ready.eq(enable & (gap == 0)),
             accept.eq(pairs.o.valid & pairs.o.ready),
             reader.en.eq(pairs.moves),

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from scoville.isa import Mode
 from scoville.numerics import fp32, sigmoid
 from scoville.numerics.pipe import Pipe
+from scoville.slices import Skid
 
 __all__ = ["PairStage", "model"]
 
@@ -35,9 +36,10 @@ class PairStage(wiring.Component):
     Members
     -------
     i : In(stream({row, phase, mode, v[T], cos[T], sin[T]})), rows from an even one on, one command's in order;
-        `cos` and `sin` count on the odd rows of ROPE.
-    o : Out(stream({row, phase, v[T]})), `row` is the output row: row / 2 for GLU; `phase` is that of its rows.
-    moves : Out(1), `o` may change; `coming` : Out({row, phase}), what it has after the next of these cycles, if valid
+        `cos` and `sin` count on the odd rows of ROPE; with PLAIN they are 1 and 0.
+    o : Out(stream({row, phase, v[T], beside})), `row` is the output row: row / 2 for GLU; `phase` is that of its rows.
+    moves : Out(1), rows move; `coming` : Out({row, phase}), which leaves after the next of these cycles, if valid
+    beside : In(FP32[T]), what goes with the row that leaves now
     busy : results are on their way.
     """
 
@@ -48,7 +50,9 @@ class PairStage(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({"row": 24, "phase": self.phase, "mode": Mode, "v": values,
                                                         "cos": values, "sin": values}))),
-            "o": Out(stream.Signature(data.StructLayout({"row": 24, "phase": self.phase, "v": values}))),
+            "o": Out(stream.Signature(data.StructLayout(
+                {"row": 24, "phase": self.phase, "v": values, "beside": values}))),
+            "beside": In(values),
             "moves": Out(1),
             "coming": Out(data.StructLayout({"row": 24, "phase": self.phase})),
             "busy": Out(1),
@@ -56,13 +60,13 @@ class PairStage(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        lanes = self.lanes
         row = self.i.payload
         enable = Signal()
         pipe = Pipe(m, enable)
 
         # the issue registers: a pair, its rotation, and which of its results is computed now
         first, second = Signal(), Signal()
+        rotates = Signal()  # `first`, of a rotation
         mode = Signal(Mode, reset_less=True)
         index = Signal(24, reset_less=True)
         phase = Signal(self.phase, reset_less=True)
@@ -72,58 +76,65 @@ class PairStage(wiring.Component):
         complete = (row.mode == Mode.PLAIN) | row.row[0]
         m.d.comb += accept.eq(self.i.valid & self.i.ready)
         with m.If(enable):
-            m.d.sync += [first.eq(accept & complete), second.eq(first & (mode == Mode.ROPE))]
+            m.d.sync += [first.eq(accept & complete), second.eq(rotates),
+                         rotates.eq(accept & complete & (row.mode == Mode.ROPE))]
             with m.If(second):
                 m.d.sync += index.eq(index | 1)
+            with m.If(rotates):  # the pair's other result wants them the other way round
+                m.d.sync += [cos.eq(sin), sin.eq(cos)]
         with m.If(accept):
             with m.If(~row.row[0]):
                 m.d.sync += even.eq(row.v)
             with m.If(complete):
                 m.d.sync += [mode.eq(row.mode), phase.eq(row.phase), x.eq(even), y.eq(row.v)]
                 m.d.sync += index.eq(Mux(row.mode == Mode.GLU, row.row >> 1, row.row))
+                m.d.sync += [cos.eq(row.cos), sin.eq(row.sin)]
                 with m.If(row.mode == Mode.ROPE):
-                    m.d.sync += [cos.eq(row.cos), sin.eq(row.sin), index.eq(row.row & ~1)]
-                with m.Else():
-                    for lane in range(lanes):
-                        m.d.sync += [cos[lane].eq(fp32.constant(1.0)), sin[lane].eq(0)]
+                    m.d.sync += index.eq(row.row & ~1)
                 with m.If(row.mode == Mode.PLAIN):
                     m.d.sync += x.eq(row.v)
 
         gated = mode == Mode.GLU
-        turn_in = (first & ~gated) | second
+        turn_in, gate_in = (first & ~gated) | second, first & gated
         place, turned_place = Cat(index, phase), Cat(index | second, phase)
-        turned, turn_valid, turn_busy, turn_place = self._rotation(pipe, x, y, cos, sin, turned_place, second, turn_in)
-        product, glu_valid, glu_busy, glu_place = self._gate(m, pipe, x, y, place, first & gated)
-        blocked = Mux(row.mode == Mode.GLU, turn_busy, glu_busy | ((row.mode == Mode.PLAIN) & first & ~gated
-                                                                 & (mode == Mode.ROPE)))
+        turned, turn_valids, turn_place = self._rotation(pipe, x, y, cos, sin, turned_place, second, turn_in)
+        product, glu_valids, glu_place = self._gate(m, pipe, x, y, place, gate_in)
+        turn_valid, glu_valid = turn_valids[-1], glu_valids[-1]
+        # Whether a kind is at work is known from registers, as all else waits for it.
+        turn_busy, glu_busy, now_gated = Signal(), Signal(), row.mode == Mode.GLU
+        with m.If(enable):
+            m.d.sync += [
+                turn_busy.eq((accept & complete & ~now_gated) | rotates | turn_in | turn_valids[:-1].any()),
+                glu_busy.eq((accept & complete & now_gated) | gate_in | glu_valids[:-1].any()),
+            ]
+        blocked = Mux(now_gated, turn_busy, glu_busy | ((row.mode == Mode.PLAIN) & rotates))
+        m.submodules.skid = skid = Skid(self.o.payload.shape())
+        wiring.connect(m, skid.o, wiring.flipped(self.o))
         m.d.comb += [
-            self.o.valid.eq(turn_valid | glu_valid),
-            self.o.payload.eq(Mux(glu_valid, product, turned)),
-            enable.eq(self.o.ready | ~self.o.valid),
+            skid.i.valid.eq(turn_valid | glu_valid),
+            skid.i.payload.eq(Cat(Mux(glu_valid, product, turned), self.beside)),
+            enable.eq(skid.i.ready),  # a register, as it moves everything
             self.moves.eq(enable),
             self.coming.eq(Mux(gated, glu_place, turn_place)),
             self.i.ready.eq(enable & ~blocked),
-            self.busy.eq(turn_busy | glu_busy),
+            self.busy.eq(turn_busy | glu_busy | skid.full),
         ]
         return m
 
     def _rotation(self, pipe, x, y, cos, sin, index, second, valid):
-        """(packed output, its valid, whether any is on its way, what `index` will be in the next output)."""
+        """(packed output, valid bits by age, what `index` will be in the next output)."""
         results = []
         swap = pipe.input(second)
         for lane in range(self.lanes):
-            c, s = pipe.input(Mux(second, sin[lane], cos[lane])), pipe.input(Mux(second, cos[lane], sin[lane]))
-            left = fp32.mul(pipe, pipe.input(x[lane]), c)
-            right = fp32.mul(pipe, pipe.input(y[lane]), s)
+            left = fp32.mul(pipe, pipe.input(x[lane]), pipe.input(cos[lane]))
+            right = fp32.mul(pipe, pipe.input(y[lane]), pipe.input(sin[lane]))
             # A zero whose sign is turned is one all the same to the adder.
             flip = ~pipe.delay(swap, right.at)
             right = pipe.input(Cat(right.value[:31], right.value[31] ^ flip), right.at)
             results.append(fp32.add(pipe, left, right))
         at = results[0].at
         valids, index = shift_valid(pipe, valid, at), pipe.input(index)
-        return (Cat(pipe.delay(index, at), *(r.value for r in results)), valids[-1],
-                valid | occupied(pipe, valid, valids),
-                pipe.delay(index, at - 1))
+        return Cat(pipe.delay(index, at), *(r.value for r in results)), valids, pipe.delay(index, at - 1)
 
     def _gate(self, m, pipe, x, y, index, valid):
         """As `_rotation`. The pairs wait for their sigmoid in a small memory, not in a chain of registers."""
@@ -155,9 +166,7 @@ class PairStage(wiring.Component):
             results.append(fp32.mul(pipe, swish, pipe.input(waited.y[lane], at)))
         assert results[0].at == at + 6
         index = pipe.input(waited.index, at)
-        return (Cat(pipe.delay(index, at + 6), *(r.value for r in results)), valids[-1],
-                valid | occupied(pipe, valid, valids),
-                pipe.delay(index, at + 5))
+        return Cat(pipe.delay(index, at + 6), *(r.value for r in results)), valids, pipe.delay(index, at + 5)
 
 
 def shift_valid(pipe, valid, at):

@@ -58,7 +58,7 @@ def scale_mul(pipe, integer, scale):
     exponent = pipe.reg(scale.exponent + 127, at)
     # What one 18-bit multiplier takes, and the few bits above
     low = min(17, width - 1)
-    product = pipe.reg(integer[:low] * scale.significand, at).value
+    product = pipe.product(integer[:low], scale.significand, at).value
     above = pipe.reg(fp32.small_product(scale.significand, integer[low:].as_signed()), at).value
     product = pipe.wire(Cat(product[:low], product[low:] + above)[:width + 11])
     magnitude = pipe.reg(Mux(negative, -product, product)[:width + 10], at + 1).value

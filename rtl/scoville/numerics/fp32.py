@@ -156,8 +156,9 @@ def multiply(pipe, a, b):
     """a * b, unsigned, 19 to 24 bits each, exact. Latency 2: partial products, for 18-bit multipliers; their sum."""
     at, (a, b) = pipe.align(a, b)
     assert 18 < width_of(a) <= 24 and 18 < width_of(b) <= 24
-    low, across, over, high = (pipe.reg(value, at).value for value in (
-        a[:18] * b[:18], a[18:] * b[:18], a[:18] * b[18:], small_product(a[18:], b[18:])))
+    low, across, over = (pipe.product(x, y, at).value for x, y in (
+        (a[:18], b[:18]), (a[18:], b[:18]), (a[:18], b[18:])))
+    high = pipe.reg(small_product(a[18:], b[18:]), at).value
     total = pipe.wire(Cat(low[18:], high) + across + over)
     return pipe.reg(Cat(low[:18], total)[:width_of(a) + width_of(b)], at + 1)
 

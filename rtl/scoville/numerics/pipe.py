@@ -6,6 +6,8 @@ from amaranth.hdl import Cat, Const, Module, Shape, Signal, ValueLike
 from amaranth.hdl import Value as HdlValue
 from amaranth.lib import stream, wiring
 
+from .multiplier import Multiplier
+
 __all__ = ["Pipe", "PipeUnit", "Staged"]
 
 
@@ -55,6 +57,16 @@ class Pipe:
         with self.m.If(self.enable):
             self.m.d.sync += register.eq(value)
         return Staged(register, at + 1)
+
+    def product(self, a, b, at):
+        """a * b, of at most 18 bits each, behind one register: a `Multiplier`, which may be a vendor's block."""
+        unit = Multiplier(a.shape(), b.shape())
+        name = self._name()
+        while hasattr(self.m.submodules, name):  # another pipe of this module has it
+            name += "_"
+        self.m.submodules[name] = unit
+        self.m.d.comb += [unit.enable.eq(self.enable), unit.a.eq(a), unit.b.eq(b)]
+        return Staged(unit.o, at + 1)
 
     def wire(self, value):
         """`value` behind a name of its own, so that an expression used often is written once."""

@@ -60,8 +60,11 @@ class Curve:
 
     @cached_property
     def shapes(self):
-        """Signed shapes that hold each coefficient."""
-        return [signed(max(int(c.max()).bit_length(), int(-c.min()).bit_length()) + 1) for c in self.coefficients]
+        """Signed shapes that hold each coefficient, and t."""
+        _, c1, c2 = self.coefficients
+        t = np.stack([c1, c1 + (c2 * ((1 << self.rest_bits) - 1) >> self.rest_bits)])  # at both ends of each segment
+        return [signed(max(int(c.max()).bit_length(), int(-c.min()).bit_length()) + 1)
+                for c in (*self.coefficients, t)]
 
     def model(self, u):
         """Rounded y with `result_bits` fraction bits (int64), for an integer array u."""
@@ -80,7 +83,7 @@ class Curve:
         """
         at, (u,) = pipe.align(u)
         assert width_of(u) == self.input_bits
-        widths = [shape.width for shape in self.shapes]
+        *widths, t_bits = [shape.width for shape in self.shapes]
         rows = [sum((int(c) & (1 << width) - 1) << sum(widths[:k])
                     for k, (c, width) in enumerate(zip(row, widths, strict=True)))
                 for row in zip(*self.coefficients, strict=True)]
@@ -95,12 +98,12 @@ class Curve:
         # Without their sign bits, 18 bits fit a multiplier.
         rising, convex = (c.min() >= 0 for c in self.coefficients[1:])
         c2 = row[-widths[2]:-1] if convex else row[-widths[2]:].as_signed()
-        product = pipe.reg(c2 * pipe.delay(d, at + 2), at + 2)
+        product = pipe.product(c2, pipe.delay(d, at + 2), at + 2)
         bend = product.value >> self.rest_bits
-        t = pipe.reg(pipe.delay(c1, at + 3) + bend, at + 3).value
+        t = pipe.reg((pipe.delay(c1, at + 3) + bend)[:t_bits].as_signed(), at + 3).value
         late = pipe.delay(d, at + 4)
         high = t[17:-1] if rising and convex else t[17:].as_signed()
-        low, high = (pipe.reg(part * late, at + 4).value for part in (t[:17], high))
+        low, high = (pipe.product(part, late, at + 4).value for part in (t[:17], high))
         base = (pipe.delay(c0, at + 5) << self.rest_bits) + low
         y = pipe.reg(Cat(base[:17], base[17:].as_signed() + high).as_signed(), at + 5).value
         drop = F + self.rest_bits - self.result_bits
