@@ -88,6 +88,8 @@ async def start(dut, seed, stalls):
     dut.table_en.value = 1
     await RisingEdge(dut.clk)
     dut.table_en.value = 0
+    if not stalls:
+        await tb.wait(16)  # the table's; with stalls the first codes come before it is there
     return config, tb, ports
 
 

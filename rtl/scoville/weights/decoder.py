@@ -54,7 +54,7 @@ class WeightDecoder(wiring.Component):
     vector : Out(stream(bus_bits)), the beats of VECTOR
     exponents : Out(stream(bus_bits)), V's exponent bytes, from the end of KEY
     o : Out(stream(weight_block))
-    table_en, table_data : In, write the code table: 16 signed bytes, code 0 lowest
+    table_en, table_data : In, write the code table: 16 signed bytes, code 0 lowest; codes wait 16 cycles for it
     waiting : Out(1), could take a beat, and there is none
     header : Out(1), takes a beat that is not codes
     """
@@ -142,10 +142,16 @@ class WeightDecoder(wiring.Component):
         phase, slot, index, command, first = walk(m, self)
         scale, minimum, full, raw4, raw8, fields, taken = self._collect(m, phase, slot, index, command, first)
 
-        # Code table
-        table = Signal(128, reset_less=True)
+        # Code table: a memory with a read port a code, as a choice of 16 values from registers is many wires. It is
+        # written a value a cycle; codes wait meanwhile.
+        m.submodules.table = table = memory.Memory(shape=signed(8), depth=16, init=[],
+                                                   attrs={"ram_style": "distributed"})
+        entry, values, number, filling = table.write_port(), Signal(128, reset_less=True), Signal(range(16)), Signal()
+        m.d.comb += [entry.en.eq(filling), entry.addr.eq(number), entry.data.eq(values[:8].as_signed())]
+        with m.If(filling):
+            m.d.sync += [values.eq(values >> 8), number.eq(number + 1), filling.eq(~number.all())]
         with m.If(self.table_en):
-            m.d.sync += table.eq(self.table_data)
+            m.d.sync += [values.eq(self.table_data), number.eq(0), filling.eq(1)]
 
         # Item, in a register before the queue
         m.submodules.items = items = Queue(weight_block(self.config), self.ITEMS)
@@ -153,13 +159,14 @@ class WeightDecoder(wiring.Component):
         item = items.i
         with m.If(item.ready):
             m.d.sync += item.valid.eq(0)
-        m.d.comb += taken.eq(full & (item.ready | ~item.valid))
+        m.d.comb += taken.eq(full & ~filling & (item.ready | ~item.valid))
         with m.If(taken):
             m.d.sync += [item.valid.eq(1), item.p.has_minimum.eq(fields.minimum)]
             for code in range(self.config.rows * BLOCK):
-                looked_up = table.word_select(raw4.word_select(code, 4), 8)
+                looked_up = table.read_port(domain="comb")
+                m.d.comb += looked_up.addr.eq(raw4.word_select(code, 4))
                 m.d.sync += item.p.codes[code].eq(
-                    Mux(fields.code_bits8, raw8.word_select(code, 8), looked_up).as_signed())
+                    Mux(fields.code_bits8, raw8.word_select(code, 8).as_signed(), looked_up.data))
             for row in range(self.config.rows):
                 value = Mux(fields.scale_format == ScaleFormat.FP16,
                             block.from_fp16(select(scale[1], Const(row, 3), 16)).as_value(),
