@@ -4,6 +4,8 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, enum, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.slices import StreamSlice
+
 from . import axi
 
 __all__ = ["ErrorKind", "READER_ID", "StreamReader", "reader_sizes", "request_layout"]
@@ -97,6 +99,10 @@ class StreamReader(wiring.Component):
         m.submodules.flight = flight = fifo.SyncFIFOBuffered(width=config.addr_bits, depth=FLIGHT)
         size = (config.bus_bytes - 1).bit_length()
 
+        m.submodules.requests = requests = StreamSlice(request_layout(config))
+        wiring.connect(m, wiring.flipped(self.i), requests.i)
+        request = requests.o
+
         # Split the request into bursts; the last burst of one request and the first of the next are neighbours.
         address, remaining = Signal(config.addr_bits, reset_less=True), Signal(BEATS_BITS)
         room = Signal(range(self.burst_beats + 1))
@@ -108,12 +114,12 @@ class StreamReader(wiring.Component):
             room.eq(self.burst_beats - offset),
             last.eq(remaining <= room),
             beats.eq(Mux(last, remaining, room)),
-            self.i.ready.eq((remaining == 0) | (last & split_ready)),
+            request.ready.eq((remaining == 0) | (last & split_ready)),
         ]
         with m.If(split_ready & (remaining != 0)):
             m.d.sync += [address.eq(address + (beats << size)), remaining.eq(remaining - beats)]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [address.eq(self.i.payload.address), remaining.eq(self.i.payload.beats)]
+        with m.If(request.valid & request.ready):
+            m.d.sync += [address.eq(request.p.address), remaining.eq(request.p.beats)]
 
         # One burst waits here until it may go out. It is inside the window if it is not below it, and ends below the
         # limit; as it does not leave its multiple of `burst_beats`, that needs no address of its end. Where the limit
@@ -202,5 +208,5 @@ class StreamReader(wiring.Component):
             with m.Elif(burst_go & ~inside):
                 m.d.sync += [self.error.eq(1), self.error_kind.eq(ErrorKind.WINDOW),
                              self.error_address.eq(burst_address)]
-        m.d.comb += self.idle.eq((remaining == 0) & ~burst_valid & (credit == self.depth))
+        m.d.comb += self.idle.eq(~request.valid & (remaining == 0) & ~burst_valid & (credit == self.depth))
         return m

@@ -1,11 +1,12 @@
 """AXI4 write manager: long writes in, legal bursts out."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.memory import axi
+from scoville.slices import StreamSlice
 
 __all__ = ["StreamWriter", "write_command_layout", "write_data_layout"]
 
@@ -27,7 +28,7 @@ class StreamWriter(wiring.Component):
     address.
     All bursts have ID 0, so responses come in order.
 
-    Throughput: a beat a cycle, an address in two cycles. Latency: two cycles from `command` to the address on the bus;
+    Throughput: a beat a cycle, an address in two cycles. Latency: three cycles from `command` to its address;
     data passes without a register, from two cycles after its burst's address was taken.
 
     Parameters
@@ -70,6 +71,10 @@ class StreamWriter(wiring.Component):
         m.submodules.addresses = addresses = fifo.SyncFIFOBuffered(width=self.config.addr_bits, depth=self.OUTSTANDING)
         outstanding = Signal(range(self.OUTSTANDING + 1))
 
+        m.submodules.commands = commands = StreamSlice(write_command_layout(self.config))
+        wiring.connect(m, wiring.flipped(self.command), commands.i)
+        command = commands.o
+
         # Addresses: cut the command at boundaries. A burst is measured in one cycle and goes out in the next.
         active, measured = Signal(), Signal()
         address = Signal(self.config.addr_bits, reset_less=True)
@@ -96,19 +101,15 @@ class StreamWriter(wiring.Component):
             lengths.w_en.eq(burst_taken),
             addresses.w_data.eq(address),
             addresses.w_en.eq(burst_taken),
-            self.command.ready.eq(~active | burst_taken & last_burst),
+            command.ready.eq(~active | burst_taken & last_burst),
         ]
         with m.If(~measured):
             m.d.sync += [measured.eq(active), length.eq(Mux(remaining > allowed, allowed, remaining)),
                          last_burst.eq(remaining <= allowed)]
         with m.If(burst_taken):
             m.d.sync += [measured.eq(0), active.eq(~last_burst), address.eq(next_address), remaining.eq(rest)]
-        with m.If(self.command.valid & self.command.ready):
-            m.d.sync += [
-                active.eq(self.command.payload.beats != 0),
-                address.eq(Cat(self.command.payload.address)),
-                remaining.eq(self.command.payload.beats),
-            ]
+        with m.If(command.valid & command.ready):
+            m.d.sync += [active.eq(command.p.beats != 0), address.eq(command.p.address), remaining.eq(command.p.beats)]
 
         # Data: count the beats of each burst.
         beat = Signal(8)
@@ -131,7 +132,7 @@ class StreamWriter(wiring.Component):
             bus.bready.eq(1),
             response.eq(bus.bvalid & bus.bready),
             addresses.r_en.eq(response),
-            self.idle.eq(~active & (outstanding == 0)),
+            self.idle.eq(~command.valid & ~active & (outstanding == 0)),
         ]
         m.d.sync += outstanding.eq(outstanding + burst_taken - response)
         with m.If(response & (bus.bresp != axi.Resp.OKAY.value) & ~self.error):

@@ -8,7 +8,8 @@ __all__ = ["Ecp5Blocks", "Ecp5Multiplier"]
 
 
 class Ecp5Multiplier(Multiplier):
-    """A MULT18X18D with its output register: what was the block's delay and a wire is a setup time.
+    """A MULT18X18D with its output register: 3.5 ns of setup and 0.7 ns to the output (-6 in nextpnr). With the
+    register in the fabric the block takes 3.9 ns and a wire.
 
     Names of ports and parameters: ECP5 and ECP5-5G sysDSP usage guide (FPGA-TN-02205).
     """
