@@ -79,5 +79,5 @@ def latencies(config):
         scores=mul + fixed + 6,  # the page's maximum 2, its move 1, the FIFO of pages 1, its load 1, the z memory 1
         weigh=1 + exp2 + scale2,
         factor=config.seats + _age(lambda pipe, a: fp32.from_int(pipe, a, -30), number) + add + recip + 2,
-        sample=mul + add + 2,
+        sample=mul + add + 3,
     )

@@ -341,6 +341,9 @@ class Top(wiring.Component):
         failed, fetch_error, fetch_outside, was_fault = Signal(), Signal(), Signal(), Signal()
         failed_address, fetch_address = Signal(self.config.addr_bits), Signal(self.config.addr_bits)
         m.d.sync += [
+            faults.progress.eq(array.issue | (self.m_axi.rvalid & self.m_axi.rready)
+                               | (self.m_axi.wvalid & self.m_axi.wready)
+                               | (sequence.token.valid & ~sequence.token.ready)),
             was_fault.eq(faults.fault),
             failed.eq(instruction_fetch.error | sequence.read_error),
             failed_address.eq(Mux(instruction_fetch.error, instruction_fetch.error_address, sequence.error_address)),
@@ -362,9 +365,6 @@ class Top(wiring.Component):
             faults.address_page_fault.eq(Mux(front.fault, front.fault_address, kv_store.fault_row)),
             faults.raise_context.eq(sequence.overrun),
             faults.run.eq(sequence.running),
-            faults.progress.eq(array.issue | (self.m_axi.rvalid & self.m_axi.rready)
-                               | (self.m_axi.wvalid & self.m_axi.wready)
-                               | (sequence.token.valid & ~sequence.token.ready)),
             self._error_seen.eq(faults.fault & ~was_fault),
         ]
 

@@ -128,6 +128,7 @@ class DotArray(wiring.Component):
         active = Signal()
         k = Signal(12, reset_less=True)  # k-blocks after this one
         group = Signal(range(config.interleave), reset_less=True)
+        group_first, group_last = Signal(reset_less=True), Signal(reset_less=True)
         start = Signal(reset_less=True)  # this is the task's first k-block
         slices = Signal(range(max(2, config.block_cycles)))  # cycles that the item of before still needs
         # Turn 0 takes the item from the stream, the others use it again.
@@ -135,6 +136,7 @@ class DotArray(wiring.Component):
         room, accept, go, last_turn, finish = Signal(), Signal(), Signal(), Signal(), Signal()
         final = Signal(reset_less=True)  # k is 0
         draining = Signal(reset_less=True)  # and the task drains
+        last_group = config.interleave - 1
         # Operand blocks that have been written, and by how many they exceed what this k-block waits for; whether it is
         # `here` is worked out a cycle before, for each of what can come next.
         written = Signal(credit_bits(config))
@@ -145,8 +147,8 @@ class DotArray(wiring.Component):
             stay.eq(excess + self.credit),
             move.eq(excess + self.credit - 1),
             change.eq(written + self.credit - following.need),
-            room.eq(~draining | (group != 0) | drain.available),
-            next_block.eq(go & last_turn & (group == config.interleave - 1)),
+            room.eq(~draining | ~group_first | drain.available),
+            next_block.eq(go & last_turn & group_last),
             self.weights.ready.eq(active & room & here & (slices == 0) & (turn == 0)),
             accept.eq(self.weights.ready & self.weights.valid),
             go.eq(accept | ((turn != 0) & (slices == 0))),
@@ -156,7 +158,7 @@ class DotArray(wiring.Component):
             self.task.ready.eq(~follows),
             next_task.eq(~active | finish),
             self.begin.eq(follows & next_task),
-            drain.reserve.eq(accept & draining & (group == 0)),
+            drain.reserve.eq(accept & draining & group_first),
             self.issue.eq(go | (slices != 0)),
             self.no_task.eq(~self.issue & ~active),
             self.drain_full.eq(~self.issue & active & ~room),
@@ -168,8 +170,8 @@ class DotArray(wiring.Component):
         with m.If(go):
             m.d.sync += [slices.eq(config.block_cycles - 1), turn.eq(Mux(last_turn, 0, turn + 1))]
             with m.If(last_turn):
-                m.d.sync += group.eq(group + 1)
-                with m.If(group == config.interleave - 1):
+                m.d.sync += [group.eq(group + 1), group_first.eq(group_last), group_last.eq(group == last_group - 1)]
+                with m.If(group_last):
                     m.d.sync += [group.eq(0), start.eq(0), k.eq(k - 1), task.address.eq(task.address + 1),
                                  final.eq(k == 1), draining.eq(task.drain & (k == 1))]
         with m.Elif(slices != 0):
@@ -177,7 +179,8 @@ class DotArray(wiring.Component):
         with m.If(next_task):
             m.d.sync += [active.eq(follows), task.eq(following), k.eq(following.kblocks - 1),
                          final.eq(following.kblocks == 1), draining.eq(following.drain & (following.kblocks == 1)),
-                         group.eq(0), start.eq(1), excess.eq(change), here.eq(~following.guard | (change > 0))]
+                         group.eq(0), group_first.eq(1), group_last.eq(last_group == 0), start.eq(1),
+                         excess.eq(change), here.eq(~following.guard | (change > 0))]
 
         # The item, and the operand address that goes with it
         item = Signal(weight_block(config), reset_less=True)

@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 from scoville.attention.pages import page_address_layout, page_request_layout
 from scoville.config import BLOCK, PAGE_TOKENS
 from scoville.memory.writer import write_command_layout, write_data_layout
+from scoville.slices import StreamSlice
 
 __all__ = ["KvStore", "kv_block_layout", "page_offsets", "store_command_layout"]
 
@@ -99,6 +100,10 @@ class KvStore(wiring.Component):
             half.eq(Mux(taken.value, header + (taken.head_blocks << exact_log2(PART_BYTES)), 0)),
         ]
 
+        m.submodules.blocks = blocks = StreamSlice(kv_block_layout(config))
+        wiring.connect(m, wiring.flipped(self.i), blocks.i)
+        coming = blocks.o
+
         # The block, its place, and the last page found.
         block = Signal(kv_block_layout(config), reset_less=True)
         shifter = Signal(8 * BLOCK, reset_less=True)
@@ -143,15 +148,15 @@ class KvStore(wiring.Component):
                 with m.If(self.command.valid & (taken.blocks != 0)):
                     m.next = "BLOCK"
             with m.State("BLOCK"):
-                m.d.comb += self.i.ready.eq(1)
+                m.d.comb += coming.ready.eq(1)
                 m.d.sync += [
-                    block.eq(self.i.payload),
-                    shifter.eq(self.i.payload.q),
-                    position.eq((command.position + self.i.payload.seat)[:24]),
-                    stride_product.eq(self.i.payload.kv_head * command.table_stride),
+                    block.eq(coming.p),
+                    shifter.eq(coming.p.q),
+                    position.eq((command.position + coming.p.seat)[:24]),
+                    stride_product.eq(coming.p.kv_head * command.table_stride),
                     beat.eq(0),
                 ]
-                with m.If(self.i.valid):
+                with m.If(coming.valid):
                     m.d.sync += left.eq(left - 1)
                     m.next = "PAGE"
             with m.State("PAGE"):

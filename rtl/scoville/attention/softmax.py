@@ -241,7 +241,6 @@ class Softmax(wiring.Component):
         slot = Signal(exact_log2(SLOTS))
         enable, issue, load, last_row, last_block = Signal(), Signal(), Signal(), Signal(), Signal()
         last_byte = index[:exact_log2(config.bus_bytes)].all()
-        exponent = exponents.r_data.word_select(index[:exact_log2(config.bus_bytes)], 8)
         m.d.comb += [
             last_row.eq(row == PAGE_TOKENS - 1),
             last_block.eq(block == page.head_blocks - 1),
@@ -267,6 +266,8 @@ class Softmax(wiring.Component):
         read = scores.read_port()
         m.d.comb += [read.addr.eq(Cat(row, slot)), read.en.eq(enable)]
         maxima = pipe.reg(page.maxima, 0).value
+        beat, byte = pipe.reg(exponents.r_data, 0), pipe.reg(index[:exact_log2(config.bus_bytes)], 0)
+        exponent = pipe.input(beat.value.word_select(byte.value, 8), 1)
         fresh = []
         for seat in range(seats):
             x = read.data[seat].z - Cat(Const(0, Z_FRACTION), maxima[seat]).as_signed()
@@ -288,7 +289,7 @@ class Softmax(wiring.Component):
             store.addr.eq(token), store.data.eq(Cat(fresh)), store.en.eq(enable & here & is_fresh),
             recall.addr.eq(pipe.delay(place, at - 1)[:5]), recall.en.eq(enable),
         ]
-        bias = pipe.input(pipe.delay(pipe.input(exponent), at) - 127, at=at)
+        bias = pipe.input(pipe.delay(exponent, at) - 127, at=at)
         out_valid = pipe.valid(here, 1)
         out_token, out_fresh, out_last = (pipe.delay(place, at + 1)[part] for part in (slice(5), 5, 6))
         add = enable & out_valid & out_fresh

@@ -12,7 +12,7 @@ from scoville.memory import axi
 
 __all__ = ["BlockRam"]
 
-BANK_WORDS = 2048  # a block RAM of 16 kbit a byte of the bus
+BANK_WORDS = 8192  # a block RAM of 16 kbit for two bits of the bus: few wires to each
 QUEUE = 16  # beats read that wait for the bus; more than are on their way
 
 

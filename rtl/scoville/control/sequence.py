@@ -1,6 +1,6 @@
 """The sequence: prompt chunks, then one token a pass, until a stop token or the limit."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -107,7 +107,7 @@ class SequenceController(wiring.Component):
         token = Signal(32)
         chunk = Signal(range(config.seats + 1))
         over = Signal()  # the pass does not fit; a cycle after the state
-        stop = Signal()
+        stop = Signal()  # the token is the last one; a cycle after it
         m.d.sync += over.eq((state.position + state.tokens > self.context) | (self.first >> POSITION_BITS != 0))
         m.d.comb += [
             chunk.eq(Mux(left > config.seats, config.seats, left)),
@@ -116,9 +116,8 @@ class SequenceController(wiring.Component):
             self.error_address.eq(address),
             self.token.payload.eq(token),
         ]
-        for index in range(STOPS):
-            with m.If((index < self.stop_count) & (token == self.stops[index])):
-                m.d.comb += stop.eq(1)
+        stops = Cat((index < self.stop_count) & (token == self.stops[index]) for index in range(STOPS))
+        m.d.sync += stop.eq(stops.any() | (self.generated >= self.max_new))
 
         with m.FSM() as fsm:
             with m.State("idle"), m.If(self.start):
@@ -191,11 +190,13 @@ class SequenceController(wiring.Component):
                     m.next = "idle"
                 with m.Elif(self.sampled.valid):
                     m.d.sync += self.generated.eq(self.generated + 1)
-                    m.next = "emit"
+                    m.next = "judge"
+            with m.State("judge"):
+                m.next = "emit"
             with m.State("emit"):
                 m.d.comb += self.token.valid.eq(1)
                 with m.If(self.token.ready):
-                    with m.If(stop | (self.generated >= self.max_new)):
+                    with m.If(stop):
                         m.d.comb += self.finished.eq(1)
                         m.next = "idle"
                     with m.Else():

@@ -29,7 +29,7 @@ class StreamWriter(wiring.Component):
     All bursts have ID 0, so responses come in order.
 
     Throughput: a beat a cycle, an address in two cycles. Latency: three cycles from `command` to its address;
-    data passes without a register, from two cycles after its burst's address was taken.
+    data passes in one, from two cycles after its burst's address was taken.
 
     Parameters
     ----------
@@ -112,14 +112,16 @@ class StreamWriter(wiring.Component):
             m.d.sync += [active.eq(command.p.beats != 0), address.eq(command.p.address), remaining.eq(command.p.beats)]
 
         # Data: count the beats of each burst.
+        m.submodules.beats = beats = StreamSlice(write_data_layout(self.config))
+        wiring.connect(m, wiring.flipped(self.data), beats.i)
         beat = Signal(8)
         beat_taken = Signal()
         m.d.comb += [
-            bus.wdata.eq(self.data.payload.data),
-            bus.wstrb.eq(self.data.payload.strobe),
+            bus.wdata.eq(beats.o.p.data),
+            bus.wstrb.eq(beats.o.p.strobe),
             bus.wlast.eq(beat == lengths.r_data),
-            bus.wvalid.eq(self.data.valid & lengths.r_rdy),
-            self.data.ready.eq(bus.wready & lengths.r_rdy),
+            bus.wvalid.eq(beats.o.valid & lengths.r_rdy),
+            beats.o.ready.eq(bus.wready & lengths.r_rdy),
             beat_taken.eq(bus.wvalid & bus.wready),
             lengths.r_en.eq(beat_taken & bus.wlast),
         ]

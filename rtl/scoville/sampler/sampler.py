@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from scoville.numerics import fp32
 from scoville.numerics.pipe import Pipe
+from scoville.slices import StreamSlice
 
 from . import noise
 from .noise import GumbelNoise
@@ -60,14 +61,16 @@ class Sampler(wiring.Component):
         m.submodules.noise = gumbel = GumbelNoise()
         pipe = Pipe(m)
         command, new = Signal(self.command.payload.shape(), reset_less=True), self.command.payload
+        m.submodules.logits = logits = StreamSlice(self.i.payload.shape())
+        wiring.connect(m, wiring.flipped(self.i), logits.i)
         running, row = Signal(), Signal(24)
         greedy = Signal(reset_less=True)  # no noise
-        logit = self.i.payload[command.lane]
+        logit = logits.o.payload[command.lane]
         offered, admit = Signal(), Signal()
         m.d.comb += [
-            offered.eq(running & self.i.valid & (greedy | gumbel.o.valid)),
+            offered.eq(running & logits.o.valid & (greedy | gumbel.o.valid)),
             admit.eq(offered & (~self.dump_enable | self.dump.ready)),
-            self.i.ready.eq(running & (greedy | gumbel.o.valid) & (~self.dump_enable | self.dump.ready)),
+            logits.o.ready.eq(running & (greedy | gumbel.o.valid) & (~self.dump_enable | self.dump.ready)),
             gumbel.o.ready.eq(admit & ~greedy),
             self.dump.valid.eq(offered & self.dump_enable),
             self.dump.payload.eq(logit),

@@ -11,6 +11,7 @@ from scoville.control.queue import Queue
 from scoville.isa import ScaleFormat
 from scoville.numerics import block
 from scoville.numerics.block import Scale
+from scoville.slices import StreamSlice
 from scoville.weights.walk import Phase, WeightCommand, WeightKind, slot_beats, walk
 
 __all__ = ["WeightDecoder", "weight_block"]
@@ -197,6 +198,9 @@ class WeightDecoder(wiring.Component):
             ]
             ports.append(read)
 
+        m.submodules.vector = vector = StreamSlice(bus)  # its receiver is not to be seen from the walk over beats
+        wiring.connect(m, vector.o, wiring.flipped(self.vector))
+
         # Codes: beats are shifted in until they are an item, or one beat is cut into items
         fields = Signal(WeightCommand, reset_less=True)
         hold = Signal(max(bus, 8 * BLOCK * rows), reset_less=True)
@@ -215,14 +219,14 @@ class WeightDecoder(wiring.Component):
         m.d.comb += [
             load.eq(self.i.valid & (phase == Phase.CODES) & room),
             complete.eq(fill == Mux(command.code_bits8, needed8 - 1, needed4 - 1)),
-            self.vector.payload.eq(self.i.payload),
-            self.vector.valid.eq(self.i.valid & (phase == Phase.VECTOR)),
+            vector.i.payload.eq(self.i.payload),
+            vector.i.valid.eq(self.i.valid & (phase == Phase.VECTOR)),
             self.exponents.payload.eq(self.i.payload),
             self.exponents.valid.eq(self.i.valid & (phase == Phase.EXPONENTS)),
         ]
         with m.Switch(phase):
             with m.Case(Phase.VECTOR):
-                m.d.comb += self.i.ready.eq(self.vector.ready)
+                m.d.comb += self.i.ready.eq(vector.i.ready)
             with m.Case(Phase.EXPONENTS):
                 m.d.comb += self.i.ready.eq(self.exponents.ready)
             with m.Case(Phase.SCALES, Phase.MINIMUMS):
