@@ -304,7 +304,7 @@ class Softmax(wiring.Component):
             m.d.sync += running_sum.eq(total)
 
         # The end of the first block gives its sums to the denominator in the same cycle in which it leaves.
-        ends = out_valid & out_fresh & (out_token == PAGE_TOKENS - 1)
+        ends = pipe.valid(here & is_fresh & (token == PAGE_TOKENS - 1), 1)
         sums = denominator.i
         with m.If(enable & here & is_fresh & (token == 0)):
             shifts_now, first_now, last_now = (Signal.like(field, name=name, reset_less=True) for field, name in (

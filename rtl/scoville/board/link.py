@@ -98,8 +98,9 @@ class Link(wiring.Component):
         connect(m, bus.memory, flipped(self.memory))
 
         # The CRC is a cycle behind: what is fed to it comes from everywhere.
+        matched = Signal()
         feed = Signal(data.StructLayout({"start": 1, "valid": 1, "data": 8}))
-        m.d.sync += [check.start.eq(feed.start), check.valid.eq(feed.valid), check.data.eq(feed.data)]
+        m.d.sync += [matched.eq(check.match_detected), check.start.eq(feed.start), check.valid.eq(feed.valid), check.data.eq(feed.data)]
 
         # The line is slow: registers behind what takes it apart and before what puts it together.
         item, line_error = Signal(data.StructLayout({"valid": 1, "p": decoded_layout})), Signal()
@@ -188,7 +189,7 @@ class Link(wiring.Component):
                 with m.If(item.valid & ~missed):
                     with m.If(item.p.end):
                         m.d.sync += broken.eq(broken | item.p.broken | line_error)
-                        m.next = "CHECK"
+                        m.next = "MATCH"
                     with m.Else():
                         m.d.comb += [request_write.en.eq(1), feed.valid.eq(1), feed.data.eq(item.p.data),
                                      feed.start.eq(count == 0)]
@@ -203,6 +204,8 @@ class Link(wiring.Component):
                     m.d.comb += [decoder.clear.eq(1), bad_frame.eq(1)]
                     m.d.sync += [reason.eq(Reason.TIMEOUT), missed.eq(0), broken.eq(0), count.eq(0)]
                     m.next = "REFUSE"
+            with m.State("MATCH"):
+                m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += [payload.eq(count - (HEADER.size + TRAILER.size)), count.eq(0), broken.eq(0),
                              at.eq(address), left.eq(span), end.eq(address + span)]
@@ -213,7 +216,7 @@ class Link(wiring.Component):
                     m.d.sync += reason.eq(Reason.FRAMING)
                 with m.Elif((count < HEADER.size + TRAILER.size) | (count > LONGEST)):
                     m.d.sync += reason.eq(Reason.LENGTH)
-                with m.Elif(~check.match_detected):
+                with m.Elif(~matched):
                     m.d.sync += reason.eq(Reason.CRC)
                 with m.Elif(op == Op.IDENTIFY):
                     m.d.comb += bad_frame.eq(0)

@@ -63,19 +63,22 @@ class RegisterFile(wiring.Component):
         with m.If(write):
             m.d.sync += bus.bvalid.eq(1)
 
-        read = Signal()
+        # A read's address is registered, as the choice of its data takes long.
+        asked, move, read, read_index = Signal(), Signal(), Signal(), Signal(index_bits, reset_less=True)
         m.d.comb += [
-            read.eq(bus.arvalid & (~bus.rvalid | bus.rready)),
-            bus.arready.eq(read),
+            move.eq(~bus.rvalid | bus.rready),
+            read.eq(asked & move),
+            bus.arready.eq(~asked | move),
             bus.rresp.eq(axi.Resp.OKAY),
         ]
-        with m.If(bus.rready):
-            m.d.sync += bus.rvalid.eq(0)
+        with m.If(bus.arready):
+            m.d.sync += [asked.eq(bus.arvalid), read_index.eq(bus.araddr[2:2 + index_bits])]
+        with m.If(move):
+            m.d.sync += bus.rvalid.eq(asked)
         with m.If(read):
-            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0)]
+            m.d.sync += bus.rdata.eq(0)
 
         write_index = bus.awaddr[2:2 + index_bits]
-        read_index = bus.araddr[2:2 + index_bits]
         for register in REGISTERS:
             name = register.name.lower()
             written = Signal(name=f"is_write_{name}")

@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 from scoville.array.operand import credit_bits, operand_depth, operand_write
 from scoville.attention.kv_store import kv_block_layout
 from scoville.config import BLOCK
+from scoville.numerics import fp32
 from scoville.numerics.block import block_layout
 
 __all__ = ["QuantDest", "Router", "model", "quant_info", "quantised_block"]
@@ -134,7 +135,7 @@ class Router(wiring.Component):
             kv.seat.eq(Cat(operand.bank[:lane_bits], operand.phase)),
             kv.e8.eq(operand.block.e8),
             # an address past the buffer cannot come from a program that the compiler checked
-            operand.address.eq((near + heads * blocks)[:(operand_depth(config) - 1).bit_length()]),
+            operand.address.eq((near + fp32.small_product(heads, blocks))[:(operand_depth(config) - 1).bit_length()]),
         ]
         for code in range(BLOCK):
             m.d.comb += kv.q[code].eq(operand.block.q[code][:8].as_signed())

@@ -1,6 +1,6 @@
 """The stream reader: descriptors in, memory beats out in order, as far ahead of the consumer as its FIFO allows."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, enum, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -108,6 +108,8 @@ class StreamReader(wiring.Component):
         room = Signal(range(self.burst_beats + 1))
         beats = Signal(range(self.burst_beats + 1))
         offset = address[size:size + (self.burst_beats - 1).bit_length()]
+        place_bits = size + len(offset)
+        place = address[place_bits:]
         split_ready = Signal()
         last = Signal()
         m.d.comb += [
@@ -116,8 +118,9 @@ class StreamReader(wiring.Component):
             beats.eq(Mux(last, remaining, room)),
             request.ready.eq((remaining == 0) | (last & split_ready)),
         ]
-        with m.If(split_ready & (remaining != 0)):
-            m.d.sync += [address.eq(address + (beats << size)), remaining.eq(remaining - beats)]
+        with m.If(split_ready & (remaining != 0)):  # after the last burst the address does not matter
+            m.d.sync += [address.eq(Cat(Const(0, place_bits), place + 1)),
+                         remaining.eq(Mux(last, 0, remaining - room))]
         with m.If(request.valid & request.ready):
             m.d.sync += [address.eq(request.p.address), remaining.eq(request.p.beats)]
 
@@ -129,8 +132,7 @@ class StreamReader(wiring.Component):
         burst_beats = Signal(range(self.burst_beats + 1), reset_less=True)
         inside = Signal(reset_less=True)
         burst_go = Signal()
-        place_bits = size + len(offset)
-        place, limit_place = address[place_bits:], self.window_limit[place_bits:]
+        limit_place = self.window_limit[place_bits:]
         below = (place < limit_place) | (place == limit_place) & last & (
             offset + remaining[:len(beats)] <= self.window_limit[size:place_bits])
         m.d.comb += split_ready.eq(~burst_valid | burst_go)

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import Pipe
+from scoville.slices import Skid
 
 __all__ = ["GumbelNoise", "gumbel", "model", "noise_command", "threefry", "threefry_model"]
 
@@ -88,6 +89,8 @@ class GumbelNoise(wiring.Component):
         word = threefry(pipe, (pipe.input(row | Const(0, 32)), job.position), (job.seed[:32], job.seed[32:]))
         noise = gumbel(pipe, word)
 
+        m.submodules.skid = skid = Skid(self.o.payload.shape())
+        wiring.connect(m, skid.o, wiring.flipped(self.o))
         valids, occupied = Signal(noise.at), Signal()
         last = Signal(24, reset_less=True)
         with m.If(enable):
@@ -100,9 +103,9 @@ class GumbelNoise(wiring.Component):
                          running.eq(self.command.payload.rows != 0)]
         m.d.comb += [
             self.command.ready.eq(~running & ~occupied),
-            self.o.valid.eq(valids[-1]),
-            self.o.payload.eq(noise.value),
-            enable.eq(self.o.ready | ~self.o.valid),
+            skid.i.valid.eq(valids[-1]),
+            skid.i.payload.eq(noise.value),
+            enable.eq(skid.i.ready | ~skid.i.valid),
         ]
         return m
 

@@ -30,7 +30,7 @@ class Sampler(wiring.Component):
     """token = the first row of the largest ``add(mul(logit, invt), noise(row))``, or of the largest logit if invt = 0.
 
     One row a cycle, as soon as the noise has come (43 cycles after the command). The token follows its last row by
-    8 cycles.
+    9 cycles.
 
     Parameters
     ----------
