@@ -12,7 +12,7 @@ from scoville.vendor.ecp5 import Clocks
 from scoville.vendor.ecp5_multiplier import Ecp5Blocks
 
 CONFIG = "ulx3s"
-CLOCK_HZ = 50_000_000  # what the chip reaches with a margin
+CLOCK_HZ = 75_000_000
 PIN_HZ = 25_000_000
 LOADER = "ulx3s"  # openFPGALoader's name of the board
 IO_LATENCY = 2  # the registers in the I/O cells: one on the way out, one on the way in
@@ -29,8 +29,8 @@ class Platform(Ecp5Blocks, ULX3S_85F_Platform):
 class Top(Elaboratable):
     """A `Board` on ULX3S's clock, serial line, LEDs and SDRAM.
 
-    The SDRAM's clock leaves by its own output register, three quarters of a cycle after commands and data do: at 50 MHz
-    they have 15 ns to arrive and are held for 5 ns, and a word read (5.4 ns of access) meets the input register's
+    The SDRAM's clock leaves by its own output register, three quarters of a cycle after commands and data do: at 75 MHz
+    they have 10 ns to arrive and are held for 3.3 ns, and a word read (5.4 ns of access) meets the input register's
     next edge.
     """
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Fragment, Module, Signal, signed
 from scoville.array.lane import Latencies as ArrayLatencies
 from scoville.attention.softmax import Z_BITS, Z_FRACTION
 from scoville.config import BLOCK
@@ -13,14 +13,12 @@ from scoville.numerics.pipe import Pipe
 __all__ = ["Latencies", "latencies"]
 
 
-_KEPT: list[Pipe] = []  # Amaranth warns of modules that are built and thrown away
-
-
 def _age(function, *inputs):
     """Registers in a pipe function."""
     pipe = Pipe(Module())
-    _KEPT.append(pipe)
-    return function(pipe, *(pipe.input(value) for value in inputs)).at
+    age = function(pipe, *(pipe.input(value) for value in inputs)).at
+    Fragment.get(pipe.m, None)  # Amaranth warns of modules that nobody elaborates
+    return age
 
 
 @dataclass(frozen=True, kw_only=True)

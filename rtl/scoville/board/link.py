@@ -100,8 +100,8 @@ class Link(wiring.Component):
         # The CRC is a cycle behind: what is fed to it comes from everywhere.
         matched = Signal()
         feed = Signal(data.StructLayout({"start": 1, "valid": 1, "data": 8}))
-        m.d.sync += [check.start.eq(feed.start), check.valid.eq(feed.valid), check.data.eq(feed.data),
-                     matched.eq(check.match_detected)]
+        m.d.sync += [matched.eq(check.match_detected),
+                     check.start.eq(feed.start), check.valid.eq(feed.valid), check.data.eq(feed.data)]
 
         # The line is slow: registers behind what takes it apart and before what puts it together.
         item, line_error = Signal(data.StructLayout({"valid": 1, "p": decoded_layout})), Signal()
