@@ -52,11 +52,11 @@ demo: $(BIN)/.ready  ## a language model writes text, computed by the RTL
 	  --max-new-tokens $(TOKENS)
 
 test: icarus $(BIN)/.ready lint check  ## what to run before a push: lint, types, testbenches under both simulators
-	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal --smoke $(if $(SIM),--sim $(SIM)) $(if $(K),-k "$(K)")
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal --smoke $(if $(SIM),--sim=$(SIM)) $(if $(K),-k "$(K)")
 
 sim: icarus $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED=1] [K=pattern] [JOBS=2] [WAVES=1]
 	@mkdir -p build
-	@$(BIN)/pytest -n $(JOBS) --dist worksteal --junitxml=build/sim.xml $(if $(SIM),--sim $(SIM)) $(if $(K),-k "$(K)")
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal --junitxml=build/sim.xml $(if $(SIM),--sim=$(SIM)) $(if $(K),-k "$(K)")
 
 verilog: $(BIN)/.ready  ## build/<config>/scoville.v, its ports, register map and C header: [CONFIG=kria]
 	@$(BIN)/scoville verilog --config $(CONFIG)

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import subprocess
 import sys
 import zlib
 from contextlib import contextmanager
@@ -23,12 +24,17 @@ __all__ = ["BUILD", "SIMULATORS", "run", "run_seed"]
 SIMULATORS = ("verilator", "icarus")
 BUILD = Path(__file__).resolve().parent.parent / "build" / "tb"
 TIMESCALE = ("1ns", "1ps")
-VERILATOR_ARGS = ["-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--no-timing", "--assert", "--x-assign", "fast"]
+# Unsplit: one C++ file compiles sooner than parts of it, which need two precompiled headers of the whole model.
+VERILATOR_ARGS = ["-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "--no-timing", "--assert", "--x-assign", "fast",
+                  "--output-split", "0"]
+# cocotb's runner makes every signal public, which gives three times the C++; testbenches use the top's only.
+PORTS_ONLY = ["--no-public-flat-rw", "--public-depth", "1"]
 # Icarus 11 oscillates for ever on some always_comb blocks, and in its SystemVerilog mode never starts an ``always @*``
 # whose inputs are constant from time 0 on: so it gets plain Verilog, as Verilog.
 ICARUS_ARGS = ["-g2005"]
-# The wheel's verilated.mk leaves CFG_CXXFLAGS_PCH_I empty, and a design big enough to be split then fails to link.
-MAKE_VARIABLES = {"CFG_CXXFLAGS_PCH_I": "-include", "OPT_FAST": "-O0", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"}
+# Verilator's run-time library and its header: `_runtime` compiles them once, so make gets no VM_GLOBAL_FAST.
+RUNTIME, HEADER = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads"), "verilated_vpi.h"
+MAKE_VARIABLES = {"OPT_FAST": "-O0", "OPT_SLOW": "-O0", "PYTHON3": sys.executable, "VM_GLOBAL_FAST": ""}
 LOG_TAIL = 60  # lines shown when a run fails
 
 
@@ -101,23 +107,52 @@ def _verilog(component, sim):
     return path
 
 
-def _build(source, cells, sim, waves):
-    args = VERILATOR_ARGS if sim == "verilator" else ICARUS_ARGS
-    models = [hashlib.sha256(path.read_bytes()).hexdigest() for path in cells]
-    key = json.dumps([source.name, sim, args, MAKE_VARIABLES, waves, sys.version, *models])
-    folder = BUILD / f"{sim}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+def _once(name, key, what, build):
+    """The folder that `build(folder, log)` has filled, now or earlier with the same key (anything JSON can hold)."""
+    folder = BUILD / f"{name}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}"
     with _lock(folder.with_suffix(".lock")):
         if not (folder / "built").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             log = folder / "build.log"
             try:
-                get_runner(sim).build(sources=[source, *cells], hdl_toplevel="top", build_args=args, build_dir=folder,
-                                      timescale=TIMESCALE, waves=waves, log_file=log)
+                build(folder, log)
             except (Exception, SystemExit) as error:
-                pytest.fail(f"{sim} could not build {source}: {error}\n{_tail(log)}", pytrace=False)
+                pytest.fail(f"{name} could not build {what}: {error}\n{_tail(log)}", pytrace=False)
             (folder / "built").touch()
     return folder
+
+
+def _runtime(waves):
+    """Verilator's arguments for its run-time library: objects to link and a precompiled header, made once."""
+    include = Path(verilator.__file__).parent / "include"
+    compiler = os.stat(shutil.which("g++")).st_mtime_ns  # a precompiled header is good for one compiler only
+    variables = {"OPT_FAST": "-O1", "VM_TRACE": int(waves), "VM_TRACE_VCD": int(waves), "VM_TRACE_FST": 0,
+                 "VM_TRACE_SAIF": 0, "VM_COVERAGE": 0, "VM_SC": 0, "VM_TIMING": 0}
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    objects = [f"{name}.o" for name in (*RUNTIME, *(["verilated_vcd_c"] if waves else []))]
+
+    def build(folder, log):
+        with open(log, "w") as output:
+            subprocess.run(["make", "-C", folder, "-f", include / "verilated.mk", *settings, *objects,
+                            f"{HEADER}.slow.gch"], stdout=output, stderr=subprocess.STDOUT, check=True)
+
+    key = [str(include), verilator.__version__, compiler, MAKE_VARIABLES, settings, objects]
+    folder = _once("verilator", key, "its run-time library", build)
+    return [*(str(folder / name) for name in objects), "-CFLAGS", f"-include {folder / HEADER}.slow"]
+
+
+def _build(source, cells, sim, waves):
+    args = ICARUS_ARGS
+    if sim == "verilator":
+        args = [*VERILATOR_ARGS, *([] if waves else PORTS_ONLY), *_runtime(waves)]
+    models = [hashlib.sha256(path.read_bytes()).hexdigest() for path in cells]
+
+    def build(folder, log):
+        get_runner(sim).build(sources=[source, *cells], hdl_toplevel="top", build_args=args, build_dir=folder,
+                              timescale=TIMESCALE, waves=waves, log_file=log)
+
+    return _once(sim, [source.name, args, MAKE_VARIABLES, waves, sys.version, *models], source, build)
 
 
 def _tail(log):

@@ -7,14 +7,19 @@ from scoville_sim.fpga import load
 
 CONFIG = "ulx3s_bram"
 ULX3S = load("ulx3s")
-CLOCK_HZ = 50_000_000
+CLOCK_HZ = 75_000_000
 LOADER = ULX3S.LOADER
-BLOCK_RAM = 9216  # words of the bus: 288 KiB, 144 of the 208 block RAMs
+BLOCK_RAM = 18432  # words of the bus: 288 KiB, 144 of the 208 block RAMs
+
+MODEL_OPTIONS = ("--weights", "q4_0", "--context", "128")  # with which models/tiny fits
 
 platform = ULX3S.platform
 
 
+def memory(config, clock_hz=CLOCK_HZ, io_latency=0):
+    return BlockRam(config, BLOCK_RAM * config.bus_bytes)
+
+
 def top(clock_hz=CLOCK_HZ):
     config = get_config(CONFIG)
-    memory = BlockRam(config, BLOCK_RAM * config.bus_bytes)
-    return ULX3S.Top(Board(config, memory, clock_hz=clock_hz, name="ulx3s-bram"), clock_hz)
+    return ULX3S.Top(Board(config, memory(config), clock_hz=clock_hz, name="ulx3s-bram"), clock_hz)

@@ -67,7 +67,10 @@ def platform():
     return Platform()
 
 
+def memory(config, clock_hz=CLOCK_HZ, io_latency=IO_LATENCY):
+    return SdramController(config, part("as4c16m16sa_7", clock_hz), io_latency=io_latency)
+
+
 def top(clock_hz=CLOCK_HZ):
     config = get_config(CONFIG)
-    memory = SdramController(config, part("as4c16m16sa_7", clock_hz), io_latency=IO_LATENCY)
-    return Top(Board(config, memory, clock_hz=clock_hz, name="ulx3s"), clock_hz)
+    return Top(Board(config, memory(config, clock_hz), clock_hz=clock_hz, name="ulx3s"), clock_hz)

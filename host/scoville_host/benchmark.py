@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from scoville.config import CONFIGS
 
 from . import generate
 from .errors import ChipError, RequestError
@@ -63,12 +62,12 @@ class Row:
         return value <= self.bar if self.metric == "cycles_per_token" else value >= self.bar
 
 
-def _tiny(config, bar=None):
+def _tiny(config, bar=None, metric="bus_utilisation", **options):
     return [
         Row(name=f"tiny/{config}, context 64", model="tiny", config=config, prompt_tokens=56, decode_tokens=16,
-            bar=bar),
+            bar=bar, metric=metric, **options),
         Row(name=f"tiny/{config}, prompt 64", model="tiny", config=config, prompt_tokens=64, decode_tokens=1,
-            metric="mac_utilisation"),
+            metric="mac_utilisation", **options),
     ]
 
 
@@ -82,13 +81,13 @@ def _decode(context, what="", bar=0.98, **options):
                     context=context + 32, metric=options.pop("metric", "decode_bus_utilisation"), bar=bar, **options)
 
 
-SHARED = ("nano", "slim", "wide", "kria")  # all other configurations are boards'
-BOARDS = tuple(name for name in CONFIGS if name not in SHARED)
-
 ROWS = (
     *_tiny("nano", bar=0.90),
     *_tiny("kria"),
-    *(row for name in BOARDS for row in _tiny(name)),
+    *_tiny("duo"),
+    *_tiny("ulx3s", memory="sdram", metric="utilisation_of_memory", bar=0.90),  # the boards, each with its memory
+    *_tiny("ulx3s_bram", memory="block_ram", weights="q4_0", context=128),
+    *_tiny("tangnano20k", memory="sdram32"),
     _decode(64),
     _decode(1024, bar=0.97),
     _decode(4096, bar=0.97),

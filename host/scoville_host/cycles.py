@@ -34,13 +34,13 @@ class Cycles:
         return Cycles(*(line(name) for name in ("cycles", "prefill", "work", "beats")), stalls)
 
 
-def memory_of(timing, bus_bytes=64):
-    """The `Memory` that a `scoville_sim.MemoryTiming` is to a reader with a bus of so many bytes.
+def memory_of(timing, bus_bytes=64, burst=None):
+    """The `Memory` that a `scoville_sim.MemoryTiming` is to a reader with a bus of so many bytes, and its bursts.
 
     A DRAM's rate and latency are those that a plain stream through the simulated memory has.
     """
     if timing.dram:
-        rate = timing.limit(bus_bytes)
+        rate = timing.limit(bus_bytes, burst)
     else:
         refresh = timing.refresh_cycles / timing.refresh_interval if timing.refresh_interval else 0
         rate = min(1, timing.beats / timing.period) * (1 - refresh)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from scoville.memory.reader import reader_sizes
 
 from .cycles import PassCycles, memory_of
 from .errors import ChipError, RequestError
@@ -23,7 +24,7 @@ def predict_image(image, prompt_tokens, decode_tokens, *, position=0, memory=Non
 
     every = passes(prompt_tokens, decode_tokens, image.config.seats, position)
     try:
-        known = memory_of(check_memory(memory or DEFAULT_MEMORY), image.config.bus_bytes)
+        known = memory_of(check_memory(memory or DEFAULT_MEMORY), image.config.bus_bytes, reader_sizes(image.config)[0])
     except SimError as error:  # a DRAM's rate is measured, with a model that is compiled once
         raise ChipError(str(error)) from None
     return PassCycles(image, known).sequence(every, prompt_tokens)

@@ -49,11 +49,14 @@ class MemoryTiming:
             if not 0 <= stall < 1:
                 raise ValueError(f"stall_{channel} is {stall}; it must be at least 0 and below 1")
 
-    def limit(self, bus_bytes):
-        """Beats a cycle that a reader gets at most: what a plain stream through the C++ memory itself gets."""
+    def limit(self, bus_bytes, burst=None):
+        """Beats a cycle that a reader gets at most: what a plain stream through the C++ memory itself gets.
+
+        In bursts of `burst` beats; if None, of the longest.
+        """
         from .plain_stream import measured_limit
 
-        return measured_limit(self, bus_bytes)
+        return measured_limit(self, bus_bytes, burst)
 
     def latency(self, bus_bytes):
         """Cycles from the acceptance of a lone read to its first beat."""
@@ -80,7 +83,7 @@ MEMORIES = {
     "sdram": MemoryTiming(read_latency=11, write_latency=6, outstanding=2, dram=DRAMS["sdram"], chip_mhz=75.0),
     "sdram32": MemoryTiming(read_latency=11, write_latency=6, outstanding=2, dram=DRAMS["sdram32"], chip_mhz=66.0),
     # Block RAM as wide as the bus, behind a board's arbiter (scoville.board): one read and one write beat a cycle.
-    "block_ram": MemoryTiming(read_latency=7, write_latency=4),
+    "block_ram": MemoryTiming(read_latency=8, write_latency=4),
     # Stalls everywhere, for verification.
     "random": MemoryTiming(read_latency=30, write_latency=10, refresh_interval=500, refresh_cycles=40, stall_ar=0.3,
                            stall_r=0.3, stall_aw=0.3, stall_w=0.3, stall_b=0.3),

@@ -86,12 +86,16 @@ def run(timing, bus_bytes, requests, *, record=0, limit=1 << 32, **clocks):
 
 
 @cache
-def measured_limit(timing, bus_bytes):
-    """Beats a cycle of a sequential stream."""
+def measured_limit(timing, bus_bytes, burst=None):
+    """Beats a cycle of a sequential stream, in bursts of `burst` beats or, if None, the longest ones."""
     before = 65536 // bus_bytes
     beats = round(STREAM * timing.peak(bus_bytes))
-    first, last = run(timing, bus_bytes, [Request(0, before), Request(before * bus_bytes, beats)]).ends
-    return beats / int(last - first)
+    parts = [beats] if burst is None else [burst] * (beats // burst)
+    requests = [Request(0, before)]
+    for part in parts:
+        requests.append(Request(requests[-1].address + requests[-1].beats * bus_bytes, part))
+    ends = run(timing, bus_bytes, requests).ends
+    return sum(parts) / int(ends[-1] - ends[0])
 
 
 @cache

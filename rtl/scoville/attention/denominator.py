@@ -1,5 +1,6 @@
 """The denominator of softmax: page sums into 1/l, one seat after the other through one pipeline."""
 
+import numpy as np
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -50,6 +51,14 @@ class Denominator(wiring.Component):
             "factor": Out(stream.Signature(data.ArrayLayout(32, config.seats))),
             "busy": Out(1),
         })
+
+    @staticmethod
+    def model(sums, shifts):
+        """1/l of one command: float32 ``[...]`` from int64 ``[pages, ...]``; the first page's shifts do not matter."""
+        total = np.zeros(np.shape(sums)[1:], np.float32)
+        for term, shift in zip(fp32.model.from_int(sums, -FRACTION_BITS), np.asarray(shifts), strict=True):
+            total = fp32.model.add(fp32.model.scale2(total, -shift), term)
+        return table.model.recip(total)
 
     def elaborate(self, platform):
         m = Module()

@@ -69,20 +69,22 @@ class MemoryArbiter(wiring.Component):
             m.d.comb += [ar.i.p[field].eq(Mux(turn, getattr(link, name), getattr(chip, name))),
                          getattr(memory, name).eq(ar.o.p[field])]
 
-        # Writes.
+        # Writes. A burst is pending from its address into the slice to its last beat out of it, as the memory may hold
+        # up addresses and take data ahead of them.
         offer("aw", chip)
         offer("w", chip)
         aw, w = slices["aw"].o, slices["w"].o
         mine = Signal()  # the link has the write channels
-        pending = Signal(range(self.OUTSTANDING + 1))
+        pending = Signal(range(-self.OUTSTANDING - 1, self.OUTSTANDING + 1))
         room = Signal()
         begun, ended = Signal(), Signal()
         address_done, data_done, address_passed, data_passed = Signal(), Signal(), Signal(), Signal()  # the link's
         m.d.comb += [
             address_passed.eq(address_done | link.awvalid & link.awready),
             data_passed.eq(data_done | link.wvalid & link.wready & link.wlast),
-            room.eq(pending != self.OUTSTANDING),
-            begun.eq(aw.valid & aw.ready),
+            room.eq(pending < self.OUTSTANDING),
+            slices["aw"].i.valid.eq(chip.awvalid & room), chip.awready.eq(slices["aw"].i.ready & room),
+            begun.eq(chip.awvalid & chip.awready),
             ended.eq(w.valid & w.ready & w.p.last),
         ]
         m.d.sync += pending.eq(pending + begun - ended)
@@ -91,9 +93,9 @@ class MemoryArbiter(wiring.Component):
                 name = channel + field
                 m.d.comb += getattr(memory, name).eq(Mux(mine, getattr(link, name), ours.p[field]))
         m.d.comb += [
-            memory.awvalid.eq(Mux(mine, link.awvalid & ~address_done, aw.valid & room)),
+            memory.awvalid.eq(Mux(mine, link.awvalid & ~address_done, aw.valid)),
             memory.wvalid.eq(Mux(mine, link.wvalid & ~data_done, w.valid)),
-            aw.ready.eq(memory.awready & ~mine & room),
+            aw.ready.eq(memory.awready & ~mine),
             w.ready.eq(memory.wready & ~mine),
             link.awready.eq(memory.awready & mine & ~address_done),
             link.wready.eq(memory.wready & mine & ~data_done),

@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, memory, wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
@@ -12,7 +12,8 @@ from scoville.memory import axi
 
 __all__ = ["BlockRam"]
 
-BANK_WORDS = 8192  # a block RAM of 16 kbit for two bits of the bus: few wires to each
+BANK_WORDS = 16384  # a block RAM of 16 kbit for one bit of the bus: few wires to each
+SLICE_BYTES = 2  # bytes of the bus whose block RAMs share registers
 QUEUE = 16  # beats read that wait for the bus; more than are on their way
 
 
@@ -21,15 +22,16 @@ class BlockRam(wiring.Component):
 
     ::
 
-        AR ─► counter ─► bank 0 … n ─► a register a bank, zero unless it was meant ─► OR ─► queue ─► R
-        W ──► register ──┘
+        AR ─► counter ─► a register a slice ─► bank 0 … n ─► a register a bank, zero unless meant ─► OR ─► queue ─► R
+        W ─────────────► a register a slice ──┘
 
     Block RAMs lie all over the die, so no path has one of them and anything else in it: reading never waits inside the
-    memory (a beat is read only when the queue has room for it), and every bank has its own output register.
+    memory (a beat is read only when the queue has room for it), and every bank has its own output register. A slice is
+    a few bits of every word: its block RAMs have registers of their own for addresses, near them.
 
-    Throughput: a beat a cycle each way, across bursts. Latency: five cycles from a read address to its first beat
-    (address, bank, its register, two in the queue), two from the last beat written to its response. A read sees all
-    writes that have had their response. A beat past the end is answered with DECERR.
+    Throughput: a beat a cycle each way, across bursts. Latency: six cycles from a read address to its first beat
+    (address, the slice's address, bank, its register, two in the queue), two from the last beat written to its
+    response. A read sees all writes that have had their response. A beat past the end is answered with DECERR.
 
     Parameters
     ----------
@@ -53,8 +55,6 @@ class BlockRam(wiring.Component):
         depth = self.size_bytes // config.bus_bytes
         shift = exact_log2(config.bus_bytes)
         index_bits = config.addr_bits - shift
-        bank_bits = exact_log2(BANK_WORDS)
-        firsts = range(0, depth, BANK_WORDS)
 
         # Reads: the word that is meant goes into its bank's register a cycle after the bank has read it.
         beat = data.StructLayout({"data": config.bus_bits, "id": axi.ID_BITS, "wrong": 1, "last": 1})
@@ -74,7 +74,7 @@ class BlockRam(wiring.Component):
         with m.If(bus.arvalid & bus.arready):
             m.d.sync += [at.eq(bus.araddr >> shift), left.eq(bus.arlen), identity.eq(bus.arid), active.eq(1)]
         stages = [issue, at >= depth, left == 0, identity]
-        for _ in range(2):  # in the bank, in its register
+        for _ in range(3):  # in the slice, in the bank, in its register
             later = [Signal.like(value) for value in stages]
             m.d.sync += [new.eq(value) for new, value in zip(later, stages, strict=True)]
             stages = later
@@ -91,13 +91,13 @@ class BlockRam(wiring.Component):
         # cycle after its beat, before a read that waited for the response can be.
         to, writing, failed, owner = Signal(index_bits), Signal(), Signal(), Signal(axi.ID_BITS)
         taken_in = Signal()
-        word, strobes, place = Signal(config.bus_bits), Signal(config.bus_bytes), Signal(index_bits)
         m.d.comb += [
             bus.wready.eq(writing & (~bus.bvalid | bus.bready)),
             taken_in.eq(bus.wvalid & bus.wready),
             bus.awready.eq(~writing | taken_in & bus.wlast),
         ]
-        m.d.sync += [word.eq(bus.wdata), strobes.eq(Mux(taken_in & (to < depth), bus.wstrb, 0)), place.eq(to)]
+        strobes = Signal(config.bus_bytes)
+        m.d.comb += strobes.eq(Mux(taken_in & (to < depth), bus.wstrb, 0))
         with m.If(bus.bready):
             m.d.sync += bus.bvalid.eq(0)
         with m.If(taken_in):
@@ -108,15 +108,33 @@ class BlockRam(wiring.Component):
         with m.If(bus.awvalid & bus.awready):
             m.d.sync += [to.eq(bus.awaddr >> shift), owner.eq(bus.awid), writing.eq(1), failed.eq(0)]
 
-        words = []
-        for number, first in enumerate(firsts):
-            m.submodules[f"bank{number}"] = bank = memory.Memory(
-                shape=config.bus_bits, depth=min(BANK_WORDS, depth - first), init=[])
-            read, write = bank.read_port(), bank.write_port(granularity=8)
-            meant, kept = Signal(name=f"meant{number}"), Signal(config.bus_bits, reset_less=True, name=f"kept{number}")
-            m.d.comb += [read.addr.eq(at), write.addr.eq(place), write.data.eq(word),
-                         write.en.eq(Mux(place[bank_bits:] == number, strobes, 0))]
-            m.d.sync += [meant.eq((at[bank_bits:] == number) & (at < depth)), kept.eq(Mux(meant, read.data, 0))]
-            words.append(kept)
-        m.d.comb += arrived.data.eq(reduce(or_, words))
+        bits = (depth - 1).bit_length()
+        m.d.comb += arrived.data.eq(Cat(
+            self.slice(m, number, at[:bits], at < depth, to[:bits],
+                       bus.wdata.word_select(number, 8 * SLICE_BYTES), strobes.word_select(number, SLICE_BYTES))
+            for number in range(config.bus_bytes // SLICE_BYTES)))
         return m
+
+    def slice(self, m, number, at, inside, to, wdata, strobes):
+        """Some bytes of every word, written at `to`, read at `at`; returns what was read, three cycles later.
+
+        That is zero without `inside`.
+        """
+        depth = self.size_bytes // self.config.bus_bytes
+        bank_bits = exact_log2(BANK_WORDS)
+        # The addresses begin differently, or synthesis would take one register for all slices.
+        place, goal = (Signal.like(at, init=number, name=f"{name}{number}") for name in ("place", "goal"))
+        word, enables = Signal.like(wdata, name=f"word{number}"), Signal.like(strobes, name=f"enables{number}")
+        asked = Signal(name=f"asked{number}")
+        m.d.sync += [place.eq(at), asked.eq(inside), goal.eq(to), word.eq(wdata), enables.eq(strobes)]
+        kept = []
+        for bank, first in enumerate(range(0, depth, BANK_WORDS)):
+            m.submodules[f"slice{number}_bank{bank}"] = ram = memory.Memory(
+                shape=len(wdata), depth=min(BANK_WORDS, depth - first), init=[])
+            read, write = ram.read_port(), ram.write_port(granularity=8)
+            meant = Signal(name=f"meant{number}_{bank}")
+            kept.append(Signal(len(wdata), reset_less=True, name=f"kept{number}_{bank}"))
+            m.d.comb += [read.addr.eq(place), write.addr.eq(goal), write.data.eq(word),
+                         write.en.eq(Mux(goal[bank_bits:] == bank, enables, 0))]
+            m.d.sync += [meant.eq(asked & (place[bank_bits:] == bank)), kept[-1].eq(Mux(meant, read.data, 0))]
+        return reduce(or_, kept)

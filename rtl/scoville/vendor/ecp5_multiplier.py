@@ -4,6 +4,8 @@ from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, signed, u
 
 from scoville.numerics.multiplier import MULTIPLIER_BITS, Multiplier
 
+from .ecp5_lutram import LUTRAM_MAP
+
 __all__ = ["Ecp5Blocks", "Ecp5Multiplier"]
 
 
@@ -36,3 +38,7 @@ class Ecp5Blocks:
     """What an ECP5 platform gives in place of portable blocks; a base of `amaranth.vendor.LatticeECP5Platform`s."""
 
     multiplier = Ecp5Multiplier
+
+    def toolchain_prepare(self, fragment, name, **options):
+        self.add_file("lutram.map", LUTRAM_MAP)
+        return super().toolchain_prepare(fragment, name, script_after_synth="techmap -map lutram.map", **options)
