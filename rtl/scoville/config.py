@@ -107,7 +107,7 @@ CONFIGS = {
         ChipConfig(name="kria", bus_bytes=64, rows=4, lanes=4, phases=2, dot_width=32, max_hidden=1024,
                    operand_blocks=128),
         # One a board (constraints/): SDRAM of 16 bits, block RAM, and the least that still runs models/tiny.
-        ChipConfig(name="ulx3s", bus_bytes=8, rows=1, lanes=1, phases=4, dot_width=8, max_hidden=1024,
+        ChipConfig(name="ulx3s", bus_bytes=8, rows=1, lanes=1, phases=2, dot_width=8, max_hidden=1024,
                    operand_blocks=128, stream_beats=64),
         ChipConfig(name="ulx3s_bram", bus_bytes=16, rows=1, lanes=1, dot_width=32, max_hidden=256, max_rows=1024,
                    operand_blocks=64, max_head_blocks=2, stream_beats=32),

@@ -161,10 +161,24 @@ async def at_once(dut):
 
 
 @cocotb.test()
+async def reset(dut):
+    """Settings are zero after a reset, and read as zero, however soon they are asked for."""
+    system = System(dut, 6)
+    await system.start()
+    for register in SETTINGS:
+        await system.write(register.address, MASK)
+    await system.tb.reset()
+    assert set(system.settings().values()) == {0}
+    for register in reversed(SETTINGS):
+        assert await system.read(register.address) == 0
+
+
+@cocotb.test()
 async def full_speed(dut):
     """One write and one read a cycle."""
     system = System(dut, 5)
     await system.start(master=False)
+    await system.tb.wait(RegisterFile.DEPTH)
     rng = system.tb.rng
     expected = {r.name: rng.getrandbits(32) for r in SETTINGS}
     dut.bus__bready.value = dut.bus__rready.value = 1

@@ -12,7 +12,7 @@ from scoville.memory import axi
 
 __all__ = ["BlockRam"]
 
-BANK_WORDS = 16384  # a block RAM of 16 kbit for one bit of the bus: few wires to each
+BANK_WORDS = 16384  # at most: a block RAM of 16 kbit for one bit of the bus, and few wires to each
 SLICE_BYTES = 2  # bytes of the bus whose block RAMs share registers
 QUEUE = 16  # beats read that wait for the bus; more than are on their way
 
@@ -121,16 +121,16 @@ class BlockRam(wiring.Component):
         That is zero without `inside`.
         """
         depth = self.size_bytes // self.config.bus_bytes
-        bank_bits = exact_log2(BANK_WORDS)
+        bank_bits = min(exact_log2(BANK_WORDS), depth.bit_length() - 1)  # a power of two leaves no room unused
         # The addresses begin differently, or synthesis would take one register for all slices.
         place, goal = (Signal.like(at, init=number, name=f"{name}{number}") for name in ("place", "goal"))
         word, enables = Signal.like(wdata, name=f"word{number}"), Signal.like(strobes, name=f"enables{number}")
         asked = Signal(name=f"asked{number}")
         m.d.sync += [place.eq(at), asked.eq(inside), goal.eq(to), word.eq(wdata), enables.eq(strobes)]
         kept = []
-        for bank, first in enumerate(range(0, depth, BANK_WORDS)):
+        for bank, first in enumerate(range(0, depth, 1 << bank_bits)):
             m.submodules[f"slice{number}_bank{bank}"] = ram = memory.Memory(
-                shape=len(wdata), depth=min(BANK_WORDS, depth - first), init=[])
+                shape=len(wdata), depth=min(1 << bank_bits, depth - first), init=[])
             read, write = ram.read_port(), ram.write_port(granularity=8)
             meant = Signal(name=f"meant{number}_{bank}")
             kept.append(Signal(len(wdata), reset_less=True, name=f"kept{number}_{bank}"))

@@ -1,7 +1,7 @@
 """The AXI4-Lite slave: settings out, status and counters in, all from the table in `scoville.registers`."""
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.memory import axi
@@ -16,6 +16,9 @@ class RegisterFile(wiring.Component):
     A write takes effect in the cycle before its response; strobes are honoured byte by byte. An address outside the
     table reads as zero and ignores writes, with an OKAY response, as the AMBA specification allows for holes.
 
+    ``rw`` registers are read from a copy in a small memory, as a multiplexer of them all is a knot of wires that
+    nothing else needs. A reset clears it, for `DEPTH` cycles in which the bus waits.
+
     Parameters
     ----------
     config : ChipConfig (unused sizes are not read; the map is the same for every chip)
@@ -28,6 +31,8 @@ class RegisterFile(wiring.Component):
     write_<name> : Out(32), for ``w`` and ``w1c`` registers: the bits written, for one cycle; zero otherwise
     pop_<name> : Out(1), high for one cycle when a ``pop`` register has been read
     """
+
+    DEPTH = 64  # words of the copy
 
     def __init__(self, config):
         self.config = config
@@ -48,12 +53,16 @@ class RegisterFile(wiring.Component):
         m = Module()
         bus = self.bus
         index_bits = (axi.LITE_ADDR_BITS - 2)
-        assert address_of(REGISTERS[-1].name) < 1 << axi.LITE_ADDR_BITS
+        assert address_of(REGISTERS[-1].name) < 4 * self.DEPTH <= 1 << axi.LITE_ADDR_BITS
+        m.submodules.copy = copy = memory.Memory(shape=32, depth=self.DEPTH, init=[])
+        cleared = Signal(range(self.DEPTH + 1))  # words of the copy, since a reset
+        clear = cleared[-1]
+        m.d.sync += cleared.eq(cleared + ~clear)
 
         # A write goes when address and data are both there and the last response has been taken.
         write = Signal()
         m.d.comb += [
-            write.eq(bus.awvalid & bus.wvalid & (~bus.bvalid | bus.bready)),
+            write.eq(bus.awvalid & bus.wvalid & (~bus.bvalid | bus.bready) & clear),
             bus.awready.eq(write),
             bus.wready.eq(write),
             bus.bresp.eq(axi.Resp.OKAY),
@@ -68,17 +77,27 @@ class RegisterFile(wiring.Component):
         m.d.comb += [
             move.eq(~bus.rvalid | bus.rready),
             read.eq(asked & move),
-            bus.arready.eq(~asked | move),
+            bus.arready.eq((~asked | move) & clear),
             bus.rresp.eq(axi.Resp.OKAY),
         ]
         with m.If(bus.arready):
             m.d.sync += [asked.eq(bus.arvalid), read_index.eq(bus.araddr[2:2 + index_bits])]
         with m.If(move):
             m.d.sync += bus.rvalid.eq(asked)
-        with m.If(read):
-            m.d.sync += bus.rdata.eq(0)
 
         write_index = bus.awaddr[2:2 + index_bits]
+        settings = [register.address >> 2 for register in REGISTERS if register.access == "rw"]
+        copy_write = copy.write_port(granularity=8)
+        copy_read = copy.read_port(transparent_for=(copy_write,))
+        m.d.comb += [
+            copy_write.addr.eq(Mux(clear, write_index, cleared)),
+            copy_write.data.eq(Mux(clear, bus.wdata, 0)),
+            copy_write.en.eq(Mux(clear, Mux(write & (write_index < self.DEPTH), bus.wstrb, 0), 0b1111)),
+            copy_read.addr.eq(bus.araddr[2:]), copy_read.en.eq(bus.arready),
+        ]
+        with m.If(read):
+            m.d.sync += bus.rdata.eq(Mux(Cat(read_index == index for index in settings).any(), copy_read.data, 0))
+
         for register in REGISTERS:
             name = register.name.lower()
             written = Signal(name=f"is_write_{name}")
@@ -89,8 +108,7 @@ class RegisterFile(wiring.Component):
                     for byte in range(4):
                         with m.If(bus.wstrb[byte]):
                             m.d.sync += value.word_select(byte, 8).eq(bus.wdata.word_select(byte, 8))
-            else:
-                value = getattr(self, f"get_{name}")
+                continue
             if register.access in ("w", "w1c"):
                 with m.If(written):
                     for byte in range(4):
@@ -98,7 +116,7 @@ class RegisterFile(wiring.Component):
                             m.d.comb += getattr(self, f"write_{name}").word_select(byte, 8).eq(
                                 bus.wdata.word_select(byte, 8))
             with m.If(read & (read_index == register.address >> 2)):
-                m.d.sync += bus.rdata.eq(value)
+                m.d.sync += bus.rdata.eq(getattr(self, f"get_{name}"))
                 if register.access == "pop":
                     m.d.comb += getattr(self, f"pop_{name}").eq(1)
         return m

@@ -1,6 +1,6 @@
 """Lattice ECP5: the multiplier block, with its own register."""
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, signed, unsigned
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal
 
 from scoville.numerics.multiplier import MULTIPLIER_BITS, Multiplier
 
@@ -21,16 +21,15 @@ class Ecp5Multiplier(Multiplier):
         product = Signal(2 * MULTIPLIER_BITS)
         ports = {f"o_P{n}": bit for n, bit in enumerate(product)}
         for name, factor in (("A", self.a), ("B", self.b)):
-            is_signed = factor.shape().signed
-            wide = Signal(signed(MULTIPLIER_BITS) if is_signed else unsigned(MULTIPLIER_BITS), name=f"wide_{name}")
-            m.d.comb += wide.eq(factor)
-            ports |= {f"i_{name}{n}": bit for n, bit in enumerate(wide)}
-            ports |= {f"i_SIGNED{name}": Const(is_signed, 1), f"i_SOURCE{name}": Const(0, 1)}
+            # In the upper bits: zeros below cost no wires, as copies of the sign above would.
+            unused = MULTIPLIER_BITS - len(factor)
+            ports |= {f"i_{name}{n}": bit for n, bit in enumerate(Cat(Const(0, unused), factor))}
+            ports |= {f"i_SIGNED{name}": Const(factor.shape().signed, 1), f"i_SOURCE{name}": Const(0, 1)}
         m.submodules.mult = Instance(
             "MULT18X18D", **ports, i_CLK0=ClockSignal(), i_CE0=self.enable, i_RST0=Const(0, 1),
             p_REG_INPUTA_CLK="NONE", p_REG_INPUTB_CLK="NONE", p_REG_PIPELINE_CLK="NONE",
             p_REG_OUTPUT_CLK="CLK0", p_REG_OUTPUT_CE="CE0", p_REG_OUTPUT_RST="RST0")
-        m.d.comb += self.o.eq(product[:len(self.o)])
+        m.d.comb += self.o.eq(product[-len(self.o):])
         return m
 
 
