@@ -86,7 +86,7 @@ ROWS = (
     *_tiny("kria"),
     *_tiny("duo"),
     *_tiny("ulx3s", memory="sdram", metric="utilisation_of_memory", bar=0.90),  # the boards, each with its memory
-    *_tiny("ulx3s_bram", memory="block_ram", weights="q4_0", context=128),
+    *_tiny("ulx3s_bram", memory="block_ram", weights="mxfp4", context=128),
     *_tiny("tangnano20k", memory="sdram32"),
     _decode(64),
     _decode(1024, bar=0.97),

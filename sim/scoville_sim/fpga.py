@@ -98,7 +98,8 @@ def run(command, folder):
 def prepare(module, name, folder, clock_hz=None):
     """Elaborate a board and write all that the tools read into `folder`."""
     top = module.top(clock_hz) if clock_hz else module.top()
-    options = {"synth_opts": "", "nextpnr_opts": f"--seed {SEED} --placer {PLACER} --report report.json --sdf top.sdf"}
+    options = {"synth_opts": "", "nextpnr_opts": f"--seed {getattr(module, 'SEED', SEED)} --placer {PLACER} "
+                                                 "--report report.json --sdf top.sdf"}
     options |= getattr(module, "OPTIONS", {})
     plan = module.platform().prepare(top, "top", **options)
     folder.mkdir(parents=True, exist_ok=True)

@@ -72,6 +72,6 @@ class Board(wiring.Component):
 
         beat = max(1, self.clock_hz // 20)
         for led, event in zip(self.leds, (chip.m_axi.arvalid, link.fault, link.active), strict=True):
-            left = Signal(range(beat + 1))
-            m.d.sync += [left.eq(Mux(event, beat, left - left.any())), led.eq(left.any())]
+            seen, left = Signal(), Signal(range(beat + 1))
+            m.d.sync += [seen.eq(event), left.eq(Mux(seen, beat, left - left.any())), led.eq(left.any())]
         return m

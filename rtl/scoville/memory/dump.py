@@ -56,13 +56,14 @@ class LogitsDump(wiring.Component):
         # Pack: the words before the current one are kept, the current one joins them.
         packing = Signal()  # words are still to come
         words = Signal(24, reset_less=True)
+        final = Signal()  # one is
         slot = Signal(exact_log2(beat_words))
         kept = Signal(data.ArrayLayout(32, beat_words), reset_less=True)
         full = Signal(beat_layout)
         closes = Signal()
         taken = Signal()
         m.d.comb += [
-            closes.eq((slot == beat_words - 1) | (words == 1)),
+            closes.eq((slot == beat_words - 1) | final),
             self.i.ready.eq(packing & room),
             taken.eq(self.i.valid & self.i.ready),
             full.words.eq(kept),
@@ -76,7 +77,8 @@ class LogitsDump(wiring.Component):
                 kept[slot].eq(self.i.payload),
                 slot.eq(Mux(closes, 0, slot + 1)),
                 words.eq(words - 1),
-                packing.eq(words != 1),
+                final.eq(words == 2),
+                packing.eq(~final),
             ]
 
         # Ask: when a burst's worth is gathered, or the rest at the end.
@@ -123,6 +125,7 @@ class LogitsDump(wiring.Component):
             m.d.sync += [
                 packing.eq(self.start.payload.words != 0),
                 words.eq(self.start.payload.words),
+                final.eq(self.start.payload.words == 1),
                 address.eq(self.start.payload.address),
             ]
         return m
