@@ -57,10 +57,7 @@ def model(scores, positions, ev8, c):
     x = np.where(valid, z - (maxima[:, None] << Z_FRACTION), 0)
     p = np.where(valid, table.model.exp2_fixed(x), np.float32(0))
     sums = np.floor(p.astype(np.float64) * 2.0**FRACTION_BITS).astype(np.int64).sum(1)
-    total = np.zeros(lanes, np.float32)
-    for shift, term in zip(shifts, fp32.model.from_int(sums, -FRACTION_BITS), strict=True):
-        total = fp32.model.add(fp32.model.scale2(total, -shift), term)
-    return fp32.model.scale2(p[:, None], ev8.astype(np.int64) - 127), shifts, table.model.recip(total)
+    return fp32.model.scale2(p[:, None], ev8.astype(np.int64) - 127), shifts, Denominator.model(sums, shifts)
 
 
 class Softmax(wiring.Component):
