@@ -91,9 +91,9 @@ def _inputs(component):
             if member.flow == wiring.In]
 
 
-def _verilog(component, sim):
+def _verilog(component, sim, platform):
     """Verilog in the simulator's dialect, through a cache by the hash of the RTLIL: Yosys takes seconds."""
-    rtlil = emit_rtlil(component)
+    rtlil = emit_rtlil(component, platform=platform)
     suffix = ".sv" if sim == "verilator" else ".v"
     path = BUILD / "verilog" / (hashlib.sha256(rtlil.encode()).hexdigest()[:20] + suffix)
     with _lock(path.with_suffix(path.suffix + ".lock")):
@@ -159,7 +159,8 @@ def _tail(log):
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:]) if log.exists() else ""
 
 
-def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=None, testcase=None, cells=()):
+def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=None, testcase=None, cells=(),
+        platform=None):
     """Run the cocotb tests of a module against a component; fail the pytest test if one of them fails.
 
     Parameters
@@ -171,6 +172,7 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
     seed : seed of the run; by default from the environment's SEED, the module and the parameters
     testcase : name, or list of names, of the cocotb tests to run; all by default
     cells : Verilog files with models of the vendor's cells that the component has
+    platform : what elaborates it, if it gives such cells
     """
     sim = sim or os.environ.get("SIM", SIMULATORS[0])
     if sim not in SIMULATORS:
@@ -182,7 +184,7 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
     waves = os.environ.get("WAVES", "0") not in ("", "0")
     logging.getLogger("cocotb_tools").setLevel(logging.ERROR)
     inputs = _inputs(component)
-    source = _verilog(component, sim)
+    source = _verilog(component, sim, platform)
     current = os.environ.get("PYTEST_CURRENT_TEST", test_module).split(" ")[0].rsplit("/", 1)[-1]
     test_dir = BUILD / "runs" / re.sub(r"[^\w.=-]+", "_", f"{current}-{sim}")
     log = test_dir / "run.log"

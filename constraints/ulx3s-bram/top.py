@@ -7,7 +7,7 @@ from scoville_sim.fpga import load
 
 CONFIG = "ulx3s_bram"
 ULX3S = load("ulx3s")
-CLOCK_HZ = 70_000_000
+CLOCK_HZ = 75_000_000
 LOADER = ULX3S.LOADER
 BLOCK_RAM = 18432  # words of the bus: 288 KiB, 144 of the 208 block RAMs
 

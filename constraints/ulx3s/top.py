@@ -9,7 +9,7 @@ from scoville.board.sdram import SdramController
 from scoville.board.sdram_timing import part
 from scoville.config import get_config
 from scoville.vendor.ecp5 import Clocks
-from scoville.vendor.ecp5_multiplier import Ecp5Blocks
+from scoville.vendor.ecp5_blocks import Ecp5Blocks
 
 CONFIG = "ulx3s"
 CLOCK_HZ = 75_000_000

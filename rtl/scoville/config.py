@@ -23,6 +23,8 @@ class ChipConfig:
     phases : tokens that a lane serves in turn; a power of two. A weight is used for `phases` tokens a lane before the
         next one is taken, so that a prompt keeps multipliers busy that the bus alone could not feed.
     dot_width : multipliers a dot unit, a power of two up to 32; a block takes ``32 // dot_width`` cycles.
+    product_stages : registers of the dot units' multipliers: 1, behind a register in front of them all, or 3, for parts
+        whose multiplier blocks have so many.
     act_bits : bits of an activation code, 8 to 12.
     max_hidden : depth of the residual buffer and of the norm-weight buffer, values.
     max_rows : depth of the bias buffer, values.
@@ -38,6 +40,7 @@ class ChipConfig:
     lanes: int
     phases: int = 1
     dot_width: int = 32
+    product_stages: int = 1
     act_bits: int = 8
     max_hidden: int = 1024
     max_rows: int = 4096
@@ -59,6 +62,8 @@ class ChipConfig:
             raise ValueError(f"rows is {self.rows}; at most 8, so that 32 / rows covers the accumulate latency")
         if self.dot_width > BLOCK:
             raise ValueError(f"dot_width is {self.dot_width}; at most {BLOCK}")
+        if self.product_stages not in (1, 3):
+            raise ValueError(f"product_stages is {self.product_stages}; it must be 1 or 3")
         if not 8 <= self.act_bits <= 12:
             raise ValueError(f"act_bits is {self.act_bits}; it must be 8 to 12")
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from scoville.config import CONFIGS, get_config
-from scoville.vendor.ecp5_multiplier import Ecp5Blocks
+from scoville.vendor.ecp5_blocks import Ecp5Blocks
 from scoville.verilog import emit_rtlil, from_rtlil
 
 from scoville_sim.timing_flows import run

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 from scoville.config import CONFIGS, get_config
-from scoville.vendor.ecp5_multiplier import Ecp5Blocks
+from scoville.vendor.ecp5_blocks import Ecp5Blocks
 from scoville.verilog import emit_rtlil
 
 from scoville_sim import timing_flows

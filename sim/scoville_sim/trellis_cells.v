@@ -40,7 +40,7 @@ module DCCA (input CLKI, CE, output CLKO);
   assign CLKO = CLKI;
 endmodule
 
-// Without registers, as Yosys infers it, or with the output's. An input that nothing drives is 1, or 0 where its
+// Without registers, as Yosys infers it, with the output's, or with all. An input that nothing drives is 1, or 0 where its
 // parameter says so.
 module MULT18X18D (input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,
                    input B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0,
@@ -52,23 +52,34 @@ module MULT18X18D (input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6,
   parameter A0MUX = "A0", A1MUX = "A1", A2MUX = "A2", A3MUX = "A3", A4MUX = "A4", A5MUX = "A5", A6MUX = "A6", A7MUX = "A7", A8MUX = "A8", A9MUX = "A9", A10MUX = "A10", A11MUX = "A11", A12MUX = "A12", A13MUX = "A13", A14MUX = "A14", A15MUX = "A15", A16MUX = "A16", A17MUX = "A17";
   parameter B0MUX = "B0", B1MUX = "B1", B2MUX = "B2", B3MUX = "B3", B4MUX = "B4", B5MUX = "B5", B6MUX = "B6", B7MUX = "B7", B8MUX = "B8", B9MUX = "B9", B10MUX = "B10", B11MUX = "B11", B12MUX = "B12", B13MUX = "B13", B14MUX = "B14", B15MUX = "B15", B16MUX = "B16", B17MUX = "B17";
   parameter C0MUX = "C0", C1MUX = "C1", C2MUX = "C2", C3MUX = "C3", C4MUX = "C4", C5MUX = "C5", C6MUX = "C6", C7MUX = "C7", C8MUX = "C8", C9MUX = "C9", C10MUX = "C10", C11MUX = "C11", C12MUX = "C12", C13MUX = "C13", C14MUX = "C14", C15MUX = "C15", C16MUX = "C16", C17MUX = "C17";
-  parameter REG_INPUTA_CLK = "NONE";
-  parameter REG_INPUTB_CLK = "NONE";
-  parameter REG_PIPELINE_CLK = "NONE";
+  parameter REG_INPUTA_CLK = "NONE", REG_INPUTA_CE = "CE0", REG_INPUTA_RST = "RST0";
+  parameter REG_INPUTB_CLK = "NONE", REG_INPUTB_CE = "CE0", REG_INPUTB_RST = "RST0";
+  parameter REG_PIPELINE_CLK = "NONE", REG_PIPELINE_CE = "CE0", REG_PIPELINE_RST = "RST0";
   parameter REG_OUTPUT_CLK = "NONE", REG_OUTPUT_CE = "CE0", REG_OUTPUT_RST = "RST0";
   wire [17:0] a = {A17MUX != "0" && A17 !== 1'b0, A16MUX != "0" && A16 !== 1'b0, A15MUX != "0" && A15 !== 1'b0, A14MUX != "0" && A14 !== 1'b0, A13MUX != "0" && A13 !== 1'b0, A12MUX != "0" && A12 !== 1'b0, A11MUX != "0" && A11 !== 1'b0, A10MUX != "0" && A10 !== 1'b0, A9MUX != "0" && A9 !== 1'b0, A8MUX != "0" && A8 !== 1'b0, A7MUX != "0" && A7 !== 1'b0, A6MUX != "0" && A6 !== 1'b0, A5MUX != "0" && A5 !== 1'b0, A4MUX != "0" && A4 !== 1'b0, A3MUX != "0" && A3 !== 1'b0, A2MUX != "0" && A2 !== 1'b0, A1MUX != "0" && A1 !== 1'b0, A0MUX != "0" && A0 !== 1'b0};
   wire [17:0] b = {B17MUX != "0" && B17 !== 1'b0, B16MUX != "0" && B16 !== 1'b0, B15MUX != "0" && B15 !== 1'b0, B14MUX != "0" && B14 !== 1'b0, B13MUX != "0" && B13 !== 1'b0, B12MUX != "0" && B12 !== 1'b0, B11MUX != "0" && B11 !== 1'b0, B10MUX != "0" && B10 !== 1'b0, B9MUX != "0" && B9 !== 1'b0, B8MUX != "0" && B8 !== 1'b0, B7MUX != "0" && B7 !== 1'b0, B6MUX != "0" && B6 !== 1'b0, B5MUX != "0" && B5 !== 1'b0, B4MUX != "0" && B4 !== 1'b0, B3MUX != "0" && B3 !== 1'b0, B2MUX != "0" && B2 !== 1'b0, B1MUX != "0" && B1 !== 1'b0, B0MUX != "0" && B0 !== 1'b0};
   wire signed [18:0] left = {SIGNEDA & a[17], a}, right = {SIGNEDB & b[17], b};
   wire signed [37:0] product = left * right;
-  reg [35:0] register;
-  initial if (REG_INPUTA_CLK != "NONE" || REG_INPUTB_CLK != "NONE" || REG_PIPELINE_CLK != "NONE"
+  reg [35:0] middle, register;
+  reg signed [18:0] held_left, held_right;
+  wire signed [37:0] held_product = held_left * held_right;
+  localparam ALL = REG_PIPELINE_CLK == "CLK0";
+  initial if (REG_INPUTA_CLK != REG_PIPELINE_CLK || REG_INPUTB_CLK != REG_PIPELINE_CLK
+              || ALL && (REG_OUTPUT_CLK != "CLK0" || REG_INPUTA_CE != "CE0" || REG_INPUTB_CE != "CE0" || REG_PIPELINE_CE != "CE0")
+              || !ALL && REG_PIPELINE_CLK != "NONE"
               || REG_OUTPUT_CLK != "NONE" && (REG_OUTPUT_CLK != "CLK0" || REG_OUTPUT_CE != "CE0"))
     $fatal(1, "MULT18X18D: a mode without a model");
-  always @(posedge CLK0) if (CE0 !== 1'b0) register <= product[35:0];
+  always @(posedge CLK0) if (CE0 !== 1'b0) begin
+    held_left <= left;
+    held_right <= right;
+    middle <= held_product[35:0];
+    register <= ALL ? middle : product[35:0];
+  end
   assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = REG_OUTPUT_CLK == "NONE" ? product[35:0] : register;
 endmodule
 
-// As Yosys infers it for a memory with a port to write (A) and one to read (B) of 36 bits: no output registers.
+// With a port to write (A) and one to read (B), of 36 bits as Yosys infers it, or of 1, 2, 4 or 9 bits each; with or
+// without the register of port B.
 module DP16KD (input ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0,
                input ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0,
                input DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0,
@@ -115,17 +126,32 @@ module DP16KD (input ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, A
   wire [3:0] enable = {ADA3MUX != "0" && ADA3 !== 1'b0, ADA2MUX != "0" && ADA2 !== 1'b0, ADA1MUX != "0" && ADA1 !== 1'b0, ADA0MUX != "0" && ADA0 !== 1'b0};
   wire [35:0] written = {DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4, DIB3, DIB2, DIB1, DIB0,
                          DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
-  reg [35:0] memory [0:511], out;
+  reg [35:0] memory [0:511], latch, register;
+  reg [8:0] bytes [0:2047];
+  localparam WIDE = DATA_WIDTH_A == 36;
+  wire [13:0] to_bits = {to_write, ADA4MUX != "0" && ADA4 !== 1'b0, ADA3MUX != "0" && ADA3 !== 1'b0,
+                         ADA2MUX != "0" && ADA2 !== 1'b0, ADA1MUX != "0" && ADA1 !== 1'b0, ADA0MUX != "0" && ADA0 !== 1'b0};
+  wire [13:0] at_bits = {to_read, ADB4MUX != "0" && ADB4 !== 1'b0, ADB3MUX != "0" && ADB3 !== 1'b0,
+                         ADB2MUX != "0" && ADB2 !== 1'b0, ADB1MUX != "0" && ADB1 !== 1'b0, ADB0MUX != "0" && ADB0 !== 1'b0};
   integer n;
   initial begin
-    if (DATA_WIDTH_A != 36 || DATA_WIDTH_B != 36 || REGMODE_B != "NOREG" || WEBMUX != "INV" || RSTBMUX != "INV"
+    if (DATA_WIDTH_A != DATA_WIDTH_B || !WIDE && DATA_WIDTH_A != 1 && DATA_WIDTH_A != 2 && DATA_WIDTH_A != 4 && DATA_WIDTH_A != 9
+        || !WIDE && INIT != 0 || REGMODE_B != "NOREG" && REGMODE_B != "OUTREG" || WEBMUX != "INV" || RSTBMUX != "INV"
         || CLKAMUX != "CLKA" || CLKBMUX != "CLKB")
       $fatal(1, "DP16KD: a mode without a model");
     for (n = 0; n < 512; n = n + 1) memory[n] = {INIT[40 * n + 20 +: 18], INIT[40 * n +: 18]};
+    for (n = 0; n < 2048; n = n + 1) bytes[n] = 0;
   end
-  always @(posedge CLKA) if (CEA !== 1'b0 && WEA !== 1'b0)
-    for (n = 0; n < 4; n = n + 1) if (enable[n]) memory[to_write][9 * n +: 9] <= written[9 * n +: 9];
-  always @(posedge CLKB) if (CEB !== 1'b0) out <= memory[to_read];
+  always @(posedge CLKA) if (CEA !== 1'b0 && WEA !== 1'b0) case (DATA_WIDTH_A)
+    36: for (n = 0; n < 4; n = n + 1) if (enable[n]) memory[to_write][9 * n +: 9] <= written[9 * n +: 9];
+    9: bytes[to_bits[13:3]] <= written[8:0];
+    default: for (n = 0; n < DATA_WIDTH_A; n = n + 1) bytes[to_bits[13:3]][to_bits[2:0] / DATA_WIDTH_A * DATA_WIDTH_A + n] <= written[n];
+  endcase
+  always @(posedge CLKB) if (CEB !== 1'b0)
+    latch <= WIDE ? memory[to_read] : DATA_WIDTH_B == 9 ? {bytes[at_bits[13:3]], 18'd0}
+             : {bytes[at_bits[13:3]] >> at_bits[2:0] / DATA_WIDTH_B * DATA_WIDTH_B, 18'd0};
+  always @(posedge CLKB) if (OCEB !== 1'b0) register <= latch;
+  wire [35:0] out = REGMODE_B == "OUTREG" ? register : latch;
   assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0,
           DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0} = out;
 endmodule

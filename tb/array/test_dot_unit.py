@@ -1,5 +1,7 @@
 """rtl/scoville/array/dot_unit.py: a dot unit against its model, and the model of a linear layer against float64."""
 
+from dataclasses import replace
+
 import cocotb
 import harness
 import numpy as np
@@ -9,7 +11,8 @@ from scoville.config import ChipConfig, get_config
 from scoville.numerics import block
 
 ODD = ChipConfig(name="odd", bus_bytes=16, rows=8, lanes=1, dot_width=8, act_bits=12)
-CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), ODD)}
+STAGED = replace(ODD, name="staged", product_stages=3)
+CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), ODD, STAGED)}
 
 
 def random_scales(rng, shape):

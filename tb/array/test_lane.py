@@ -7,7 +7,7 @@ import harness
 import numpy as np
 import pytest
 from cocotb.triggers import RisingEdge
-from scoville.array.dot_unit import DotUnit
+from scoville.array.dot_unit import DotUnit, factor_age
 from scoville.array.lane import ADD_LATENCY, Accumulate, Lane, Latencies
 from scoville.config import ChipConfig, get_config
 from scoville.numerics import block, fp32
@@ -15,7 +15,7 @@ from scoville.numerics.block import Scale, block_layout
 from test_dot_unit import random_items, scale_fields
 
 TIGHT = ChipConfig(name="tight", bus_bytes=16, rows=8, lanes=1, max_head_blocks=1)
-ODD = ChipConfig(name="odd", bus_bytes=16, rows=2, lanes=1, dot_width=8, act_bits=12)
+ODD = ChipConfig(name="odd", bus_bytes=16, rows=2, lanes=1, dot_width=8, act_bits=12, product_stages=3)
 CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), TIGHT, ODD)}
 
 
@@ -47,7 +47,7 @@ async def schedule(dut):
             drive[cycle + part] |= {
                 "first": part == 0, "slice": part,
                 "block": harness.pack(block_layout(config.act_bits), {"q": q[0], "e8": e8[0], "sum": total[0]})}
-            drive[cycle + part + 1] |= {
+            drive[cycle + part + factor_age(config)] |= {
                 "codes": pack_array(lane.codes.shape().elem_shape, [list(map(int, row)) for row in
                                                                     codes[:, part * width:(part + 1) * width]])}
         last = cycle + cycles - 1

@@ -1,16 +1,21 @@
 """The block RAM alone: strobes, bursts over banks and past the end, what a read sees, speed, latency."""
 
+from pathlib import Path
+
 import cocotb
 import harness
 import numpy as np
 import pytest
+import scoville_sim
 from amaranth.lib import data
 from cocotbext.axi import AxiBus, AxiMaster, AxiResp
 from scoville.board import block_ram
 from scoville.board.block_ram import BlockRam
 from scoville.config import get_config
 from scoville.memory import axi
+from scoville.vendor.ecp5_blocks import Ecp5Blocks
 
+ECP5_CELLS = Path(scoville_sim.__file__).parent / "trellis_cells.v"
 BANK = 64  # words of a bank here, so that bursts cross them
 BEYOND = 256  # words, the last of them past the end: as far as a burst may go from address 0
 READ_LATENCY, WRITE_LATENCY = 5, 1  # cycles between; the docstring's six and two count the first as well
@@ -270,9 +275,22 @@ async def another_manager(dut):
     assert (await master.write(size - 1, bytes(2))).resp == AxiResp.DECERR
 
 
-@pytest.mark.parametrize(("config", "words"), [("nano", 3 * BANK + 24), ("slim", 3 * BANK + 24), ("slim", BANK)])
-def test_block_ram(sim, config, words, monkeypatch):
+SIZES = pytest.mark.parametrize(("config", "words"), [
+    ("nano", 3 * BANK + 24), ("slim", 3 * BANK + 24), ("slim", BANK)])
+
+
+def run(sim, config, words, monkeypatch, **options):
     monkeypatch.setattr(block_ram, "BANK_WORDS", BANK)
     chip = get_config(config)
     harness.run(BlockRam(chip, words * chip.bus_bytes), __name__, sim=sim,
-                parameters={"config": config, "words": words})
+                parameters={"config": config, "words": words}, **options)
+
+
+@SIZES
+def test_block_ram(sim, config, words, monkeypatch):
+    run(sim, config, words, monkeypatch)
+
+
+@SIZES
+def test_ecp5_block_ram(config, words, monkeypatch):
+    run("icarus", config, words, monkeypatch, platform=Ecp5Blocks(), cells=[ECP5_CELLS])

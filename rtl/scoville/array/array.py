@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from scoville.array.dot_unit import linear
+from scoville.array.dot_unit import factor_age, linear
 from scoville.array.drain import Drain, drain_row
 from scoville.array.lane import Lane, Latencies, accumulator_tiles
 from scoville.array.operand import credit_bits, operand_depth, operand_place
@@ -128,14 +128,23 @@ class DotArray(wiring.Component):
         active = Signal()
         k = Signal(12, reset_less=True)  # k-blocks after this one
         group = Signal(range(config.interleave), reset_less=True)
-        group_first, group_last = Signal(reset_less=True), Signal(reset_less=True)
+        group_last = Signal(reset_less=True)
         start = Signal(reset_less=True)  # this is the task's first k-block
         slices = Signal(range(max(2, config.block_cycles)))  # cycles that the item of before still needs
-        # Turn 0 takes the item from the stream, the others use it again.
-        turn, phase = Signal(range(config.phases)), Signal(range(config.phases))
-        room, accept, go, last_turn, finish = Signal(), Signal(), Signal(), Signal(), Signal()
+        # An item is taken from the stream for the first phase, and used again for those after it. Which of both is next
+        # when the item of before needs no more cycles, and whether it is the last, are registers, as much waits for it.
+        phase, phase_next = Signal(range(config.phases), reset_less=True), Signal(range(config.phases))
+        last_turn = Signal(init=1, reset_less=True)
+        fresh = Signal(init=1)
+        again = Signal()
+        used, used_next, idle_next = Signal(), Signal(), Signal()
+        may = Signal()  # it is fresh, and the task and its operands are there
+        active_next, here_next = Signal(), Signal()
+        room, accept, go, finish = Signal(), Signal(), Signal(), Signal()
         final = Signal(reset_less=True)  # k is 0
         draining = Signal(reset_less=True)  # and the task drains
+        asks = Signal(reset_less=True)  # and this is its first item: it needs room in the drain
+        drains_next, drains_first = task.drain & (k == 1), following.drain & (following.kblocks == 1)
         last_group = config.interleave - 1
         # Operand blocks that have been written, and by how many they exceed what this k-block waits for; whether it is
         # `here` is worked out a cycle before, for each of what can come next.
@@ -147,40 +156,56 @@ class DotArray(wiring.Component):
             stay.eq(excess + self.credit),
             move.eq(excess + self.credit - 1),
             change.eq(written + self.credit - following.need),
-            room.eq(~draining | ~group_first | drain.available),
+            room.eq(~asks | drain.available),
             next_block.eq(go & last_turn & group_last),
-            self.weights.ready.eq(active & room & here & (slices == 0) & (turn == 0)),
+            self.weights.ready.eq(may & room),
             accept.eq(self.weights.ready & self.weights.valid),
-            go.eq(accept | ((turn != 0) & (slices == 0))),
-            phase.eq(task.first_phase + turn),
-            last_turn.eq(phase == task.last_phase),
+            go.eq(accept | again),
+            used_next.eq(Mux(go, ~last_turn, used)),
+            phase_next.eq(Mux(last_turn, task.first_phase, phase + 1)),
+            idle_next.eq(Mux(go, config.block_cycles == 1, slices <= 1)),
             finish.eq(next_block & final),
             self.task.ready.eq(~follows),
             next_task.eq(~active | finish),
             self.begin.eq(follows & next_task),
-            drain.reserve.eq(accept & draining & group_first),
-            self.issue.eq(go | (slices != 0)),
+            drain.reserve.eq(accept & asks),
+            self.issue.eq(go | ~(fresh | again)),
             self.no_task.eq(~self.issue & ~active),
             self.drain_full.eq(~self.issue & active & ~room),
             self.no_operands.eq(~self.issue & active & room & ~here),
             self.no_weights.eq(~self.issue & active & room & here),
         ]
-        m.d.sync += [written.eq(written + self.credit), excess.eq(Mux(next_block, move, stay)),
-                     here.eq(~task.guard | Mux(next_block, move > 0, stay > 0))]
+        here_first, here_still, here_then = (Signal(name=name) for name in ("here_first", "here_still", "here_then"))
+        m.d.comb += [
+            here_first.eq(~following.guard | (change > 0)),
+            here_still.eq(~task.guard | (stay > 0)),
+            here_then.eq(~task.guard | (move > 0)),
+        ]
+        if config.block_cycles > 1:  # nothing can be taken right behind an item
+            m.d.comb += [active_next.eq(active | follows), here_next.eq(Mux(active, here_still, here_first))]
+        else:
+            m.d.comb += [active_next.eq(Mux(next_task, follows, active)),
+                         here_next.eq(Mux(next_task, here_first, Mux(next_block, here_then, here_still)))]
+        m.d.sync += [used.eq(used_next), fresh.eq(idle_next & ~used_next), again.eq(idle_next & used_next),
+                     may.eq(idle_next & ~used_next & active_next & here_next),
+                     written.eq(written + self.credit), excess.eq(Mux(next_block, move, stay)),
+                     here.eq(Mux(next_block, here_then, here_still))]
         with m.If(go):
-            m.d.sync += [slices.eq(config.block_cycles - 1), turn.eq(Mux(last_turn, 0, turn + 1))]
+            m.d.sync += [slices.eq(config.block_cycles - 1), phase.eq(phase_next),
+                         last_turn.eq(phase_next == task.last_phase)]
             with m.If(last_turn):
-                m.d.sync += [group.eq(group + 1), group_first.eq(group_last), group_last.eq(group == last_group - 1)]
+                m.d.sync += [group.eq(group + 1), group_last.eq(group == last_group - 1), asks.eq(0)]
                 with m.If(group_last):
                     m.d.sync += [group.eq(0), start.eq(0), k.eq(k - 1), task.address.eq(task.address + 1),
-                                 final.eq(k == 1), draining.eq(task.drain & (k == 1))]
+                                 final.eq(k == 1), draining.eq(drains_next), asks.eq(drains_next)]
         with m.Elif(slices != 0):
             m.d.sync += slices.eq(slices - 1)
         with m.If(next_task):
-            m.d.sync += [active.eq(follows), task.eq(following), k.eq(following.kblocks - 1),
-                         final.eq(following.kblocks == 1), draining.eq(following.drain & (following.kblocks == 1)),
-                         group.eq(0), group_first.eq(1), group_last.eq(last_group == 0), start.eq(1),
-                         excess.eq(change), here.eq(~following.guard | (change > 0))]
+            m.d.sync += [active.eq(follows), task.eq(following), phase.eq(following.first_phase),
+                         last_turn.eq(following.first_phase == following.last_phase), k.eq(following.kblocks - 1),
+                         final.eq(following.kblocks == 1), draining.eq(drains_first), asks.eq(drains_first),
+                         group.eq(0), group_last.eq(last_group == 0), start.eq(1),
+                         excess.eq(change), here.eq(here_first)]
 
         # The item, and the operand address that goes with it
         item = Signal(weight_block(config), reset_less=True)
@@ -188,7 +213,7 @@ class DotArray(wiring.Component):
         m.d.comb += [
             place.address.eq(task.address),
             place.phase.eq(phase),
-            self.operand_address.eq(Mux(go, place.as_value(), held.as_value())),
+            self.operand_address.eq(Mux(fresh | again, place.as_value(), held.as_value())),
         ]
         with m.If(accept):
             m.d.sync += item.eq(self.weights.payload)
@@ -234,7 +259,7 @@ class DotArray(wiring.Component):
             codes = item.codes.as_value().word_select(row, 8 * 32)
             if config.block_cycles > 1:
                 codes = codes.word_select(slice_index, 8 * config.dot_width)
-            shared.append(pipe.reg(codes, 0).value)
+            shared.append(pipe.delay(pipe.input(codes), factor_age(config)))
         lanes = []
         for index in range(config.lanes):
             m.submodules[f"lane{index}"] = lane = Lane(config)

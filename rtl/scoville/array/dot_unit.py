@@ -11,9 +11,9 @@ from scoville.numerics import block, fp32
 from scoville.numerics.block import Scale, block_layout
 from scoville.numerics.pipe import Pipe, width_of
 
-__all__ = ["DotUnit", "dot_latency", "dot_product", "linear", "scaled_term", "tree"]
+__all__ = ["DotUnit", "dot_latency", "dot_product", "factor_age", "linear", "scaled_term", "tree"]
 
-TREE_LEVELS = 3  # adder levels between registers
+TREE_LEVELS = 3  # adder levels between registers, at most
 
 
 def tree(values):
@@ -24,10 +24,15 @@ def tree(values):
     return values[0]
 
 
+def factor_age(config):
+    """How old factors are at the multipliers: they come from a register, as their memory is slow, or meet one there."""
+    return int(config.product_stages == 1)
+
+
 def dot_latency(config):
-    """Cycles from the last slice of a block to its exact sum: operands, products, tree, and the sum over slices."""
+    """Cycles from the last slice of a block to its exact sum: products, tree, and the sum over slices."""
     levels = config.dot_width.bit_length() - 1
-    return 2 + -(-levels // TREE_LEVELS) + (config.block_cycles > 1)
+    return factor_age(config) + config.product_stages + -(-levels // TREE_LEVELS) + (config.block_cycles > 1)
 
 
 def dot_product(pipe, config, codes, q, first):
@@ -37,18 +42,19 @@ def dot_product(pipe, config, codes, q, first):
     ----------
     pipe : Pipe
     config : ChipConfig
-    codes, q : lists of `dot_width` signed HDL values of age 1, from registers, as their memory is slow
+    codes, q : lists of `dot_width` signed HDL values of `factor_age`
     first : Staged, 1 in the block's first slice
 
     Returns
     -------
     Staged : the sum, of age `dot_latency(config)` counted from the last slice
     """
-    at = 1
-    terms = [pipe.product(a, b, at).value for a, b in zip(codes, q, strict=True)]
-    at += 1
+    at = factor_age(config)
+    terms = [pipe.product(a, b, at, config.product_stages).value for a, b in zip(codes, q, strict=True)]
+    at += config.product_stages
     while len(terms) > 1:
-        step = min(len(terms), 1 << TREE_LEVELS)
+        levels = exact_log2(len(terms))
+        step = 1 << -(-levels // -(-levels // TREE_LEVELS))  # as few registers as can be, the levels shared out evenly
         terms = [pipe.reg(tree(terms[i:i + step]), at).value for i in range(0, len(terms), step)]
         at += 1
     total = terms[0]
@@ -168,10 +174,12 @@ class DotUnit(wiring.Component):
         codes = item.codes.as_value().word_select(index, size)
         q = item.block.q.as_value().word_select(index, self.config.act_bits * width)
         bits = self.config.act_bits
+        age = factor_age(self.config)
+        codes, q = (pipe.delay(pipe.input(factors), age) for factors in (codes, q))
         dot = dot_product(
             pipe, self.config,
-            [pipe.reg(codes[8 * j:8 * j + 8].as_signed(), 0).value for j in range(width)],
-            [pipe.reg(q[bits * j:bits * j + bits].as_signed(), 0).value for j in range(width)],
+            [codes[8 * j:8 * j + 8].as_signed() for j in range(width)],
+            [q[bits * j:bits * j + bits].as_signed() for j in range(width)],
             pipe.input(index == 0))
         term = scaled_term(pipe, dot, pipe.input(item.block.sum), pipe.input(item.block.e8),
                            pipe.input(item.scale), pipe.input(item.minimum))

@@ -117,6 +117,6 @@ class Drain(wiring.Component):
                     m.d.sync += [turn.eq(0), slot.eq(slot + 1)]
 
         reserved = Signal(range(SLOTS + 1))
-        m.d.comb += [self.available.eq(reserved != SLOTS), self.busy.eq(reserved != 0)]
+        m.d.comb += [self.available.eq(~reserved[exact_log2(SLOTS)]), self.busy.eq(reserved != 0)]
         m.d.sync += reserved.eq(reserved + self.reserve - (self.o.valid & self.o.ready & last))
         return m

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from scoville.array.dot_unit import dot_latency, dot_product, scaled_term
+from scoville.array.dot_unit import dot_latency, dot_product, factor_age, scaled_term
 from scoville.numerics import block, fp32
 from scoville.numerics.block import Scale, block_layout
 from scoville.numerics.pipe import Pipe
@@ -80,7 +80,7 @@ class Lane(wiring.Component):
     Members
     -------
     first, slice : In, this cycle's slice is the item's first; its number
-    codes : In, `dot_width` codes of each row, a cycle after their slice's number
+    codes : In, `dot_width` codes of each row, `factor_age` cycles after their slice's number
     block : In, the activation block, stable for all slices of an item
     scale, minimum : In, one `Scale` a row, `Latencies.scale` cycles after the last slice
     read : In, accumulator address, `Latencies.read` cycles after the last slice
@@ -119,7 +119,7 @@ class Lane(wiring.Component):
             q = q(self.block.q.as_value().word_select(self.slice, q.size))
         else:
             q = self.block.q
-        q = [pipe.reg(q[j], 0).value for j in range(config.dot_width)]
+        q = [pipe.delay(pipe.input(q[j]), factor_age(config)) for j in range(config.dot_width)]
         terms = []
         for row in range(config.rows):
             dot = dot_product(pipe, config, [self.codes[row][j] for j in range(config.dot_width)], q, first)

@@ -64,12 +64,19 @@ class Denominator(wiring.Component):
         m = Module()
         seats = self.config.seats
         pending = Signal(range(self.PENDING + 1))  # factors under way or not taken
-        running = Signal()
-        taken = Signal()
+        pending_next = Signal.like(pending)
+        running, running_next = Signal(), Signal()
+        taken, done = Signal(), Signal()  # a page's sums; its last seat is in `new`
         page = self.i.payload
+        # `ready` is a register: the whole of softmax moves on it.
+        ready = Signal()
+        m.d.sync += [running.eq(running_next), pending.eq(pending_next),
+                     ready.eq(~running_next & (pending_next != self.PENDING))]
         m.d.comb += [
-            self.i.ready.eq(~running & (pending != self.PENDING)),
-            taken.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(ready),
+            taken.eq(self.i.valid & ready),
+            running_next.eq(taken | running & ~done),
+            pending_next.eq(pending + (taken & page.last) - (self.factor.valid & self.factor.ready)),
             self.busy.eq(running | (pending != 0)),
         ]
 
@@ -90,7 +97,7 @@ class Denominator(wiring.Component):
         with m.If(taken):
             m.d.sync += [
                 sums.eq(page.sums), shifts.eq(page.shifts), old.eq(Mux(page.first, 0, new.as_value())),
-                last.eq(page.last), to_feed.eq(seats), to_come.eq(seats), running.eq(1),
+                last.eq(page.last), to_feed.eq(seats), to_come.eq(seats),
             ]
 
         pipe = Pipe(m)
@@ -98,12 +105,11 @@ class Denominator(wiring.Component):
         total = fp32.add(pipe, fp32.scale2(pipe, pipe.input(old[0]), pipe.input(-shifts[0])), term)
         inverse = table.recip(pipe, total)
         fed = pipe.valid(feed, total.at)
+        m.d.comb += done.eq(fed & (to_come == 1))
         with m.If(fed):
             m.d.sync += [new.eq(Cat(new.as_value()[32:], total.value)), to_come.eq(to_come - 1)]
-            with m.If(to_come == 1):
-                m.d.sync += running.eq(0)
         final = pipe.valid(fed & last, inverse.at - total.at)
-        whole = pipe.valid(fed & last & (to_come == 1), inverse.at - total.at)
+        whole = pipe.valid(done & last, inverse.at - total.at)
 
         inverses = Signal(data.ArrayLayout(32, seats), reset_less=True)
         m.submodules.factors = factors = fifo.SyncFIFOBuffered(width=32 * seats, depth=self.PENDING)
@@ -117,5 +123,4 @@ class Denominator(wiring.Component):
             self.factor.valid.eq(factors.r_rdy),
             factors.r_en.eq(self.factor.ready),
         ]
-        m.d.sync += pending.eq(pending + (taken & page.last) - (self.factor.valid & self.factor.ready))
         return m

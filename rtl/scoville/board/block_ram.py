@@ -4,10 +4,11 @@ from functools import reduce
 from operator import or_
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, fifo, memory, wiring
+from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
+from scoville.board.bank import Bank
 from scoville.memory import axi
 
 __all__ = ["BlockRam"]
@@ -22,11 +23,11 @@ class BlockRam(wiring.Component):
 
     ::
 
-        AR ─► counter ─► a register a slice ─► bank 0 … n ─► a register a bank, zero unless meant ─► OR ─► queue ─► R
+        AR ─► counter ─► a register a slice ─► bank 0 … n, each with its register ─► the one that is meant ─► queue ─► R
         W ─────────────► a register a slice ──┘
 
     Block RAMs lie all over the die, so no path has one of them and anything else in it: reading never waits inside the
-    memory (a beat is read only when the queue has room for it), and every bank has its own output register. A slice is
+    memory (a beat is read only when the queue has room for it), and every `Bank` has its own output register. A slice is
     a few bits of every word: its block RAMs have registers of their own for addresses, near them.
 
     Throughput: a beat a cycle each way, across bursts. Latency: six cycles from a read address to its first beat
@@ -56,7 +57,7 @@ class BlockRam(wiring.Component):
         shift = exact_log2(config.bus_bytes)
         index_bits = config.addr_bits - shift
 
-        # Reads: the word that is meant goes into its bank's register a cycle after the bank has read it.
+        # Reads: a word is in its bank's register a cycle after the bank has read it.
         beat = data.StructLayout({"data": config.bus_bits, "id": axi.ID_BITS, "wrong": 1, "last": 1})
         m.submodules.queue = queue = fifo.SyncFIFO(width=beat.size, depth=QUEUE)
         arrived = Signal(beat)
@@ -129,12 +130,10 @@ class BlockRam(wiring.Component):
         m.d.sync += [place.eq(at), asked.eq(inside), goal.eq(to), word.eq(wdata), enables.eq(strobes)]
         kept = []
         for bank, first in enumerate(range(0, depth, 1 << bank_bits)):
-            m.submodules[f"slice{number}_bank{bank}"] = ram = memory.Memory(
-                shape=len(wdata), depth=min(1 << bank_bits, depth - first), init=[])
-            read, write = ram.read_port(), ram.write_port(granularity=8)
-            meant = Signal(name=f"meant{number}_{bank}")
-            kept.append(Signal(len(wdata), reset_less=True, name=f"kept{number}_{bank}"))
-            m.d.comb += [read.addr.eq(place), write.addr.eq(goal), write.data.eq(word),
-                         write.en.eq(Mux(goal[bank_bits:] == bank, enables, 0))]
-            m.d.sync += [meant.eq(asked & (place[bank_bits:] == bank)), kept[-1].eq(Mux(meant, read.data, 0))]
+            m.submodules[f"slice{number}_bank{bank}"] = ram = Bank(len(wdata), min(1 << bank_bits, depth - first))
+            meant, came = (Signal(name=f"{what}{number}_{bank}") for what in ("meant", "came"))
+            m.d.comb += [ram.at.eq(place), ram.to.eq(goal), ram.data.eq(word),
+                         ram.enables.eq(Mux(goal[bank_bits:] == bank, enables, 0))]
+            m.d.sync += [meant.eq(asked & (place[bank_bits:] == bank)), came.eq(meant)]
+            kept.append(Mux(came, ram.word, 0))
         return reduce(or_, kept)

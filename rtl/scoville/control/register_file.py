@@ -54,7 +54,9 @@ class RegisterFile(wiring.Component):
         bus = self.bus
         index_bits = (axi.LITE_ADDR_BITS - 2)
         assert address_of(REGISTERS[-1].name) < 4 * self.DEPTH <= 1 << axi.LITE_ADDR_BITS
-        m.submodules.copy = copy = memory.Memory(shape=32, depth=self.DEPTH, init=[])
+        # Not a block RAM: the output of one comes late, with `rdata`'s multiplexer behind it.
+        m.submodules.copy = copy = memory.Memory(shape=32, depth=self.DEPTH, init=[],
+                                                 attrs={"ram_style": "distributed"})
         cleared = Signal(range(self.DEPTH + 1))  # words of the copy, since a reset
         clear = cleared[-1]
         m.d.sync += cleared.eq(cleared + ~clear)

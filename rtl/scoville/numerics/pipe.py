@@ -58,15 +58,15 @@ class Pipe:
             self.m.d.sync += register.eq(value)
         return Staged(register, at + 1)
 
-    def product(self, a, b, at):
-        """a * b, of at most 18 bits each, behind one register: a `Multiplier`, which may be a vendor's block."""
-        unit = Multiplier(a.shape(), b.shape())
+    def product(self, a, b, at, stages=1):
+        """a * b, of at most 18 bits each, behind registers: a `Multiplier`, which may be a vendor's block."""
+        unit = Multiplier(a.shape(), b.shape(), stages)
         name = self._name()
         while hasattr(self.m.submodules, name):  # another pipe of this module has it
             name += "_"
         self.m.submodules[name] = unit
         self.m.d.comb += [unit.enable.eq(self.enable), unit.a.eq(a), unit.b.eq(b)]
-        return Staged(unit.o, at + 1)
+        return Staged(unit.o, at + stages)
 
     def wire(self, value):
         """`value` behind a name of its own, so that an expression used often is written once."""
