@@ -54,7 +54,9 @@ class System:
                 if value := int(handle.value):
                     self.pulses.append((name, value))
 
-    def settings(self):
+    async def settings(self):
+        """Values of all settings, once the write whose response has just been taken is there."""
+        await RisingEdge(self.dut.clk)
         return {r.name: int(port(self.dut, "set", r).value) for r in SETTINGS}
 
     async def write(self, address, value):
@@ -74,7 +76,7 @@ async def registers(dut, seed, stalls):
 
     # Reset values, and what the read-only registers show.
     expected = {r.name: 0 for r in SETTINGS}
-    assert system.settings() == expected
+    assert await system.settings() == expected
     for register in rng.sample(REGISTERS, len(REGISTERS)):
         assert await system.read(register.address) == expected.get(register.name, system.shown.get(register.name))
 
@@ -82,10 +84,10 @@ async def registers(dut, seed, stalls):
     for register in SETTINGS:
         for bit in range(32):
             await system.write(register.address, 1 << bit)
-            assert int(port(dut, "set", register).value) == 1 << bit
+            assert (await system.settings())[register.name] == 1 << bit
         expected[register.name] = rng.getrandbits(32)
         await system.write(register.address, expected[register.name])
-        assert system.settings() == expected
+        assert await system.settings() == expected
     for register in SETTINGS:
         assert await system.read(register.address) == expected[register.name]
 
@@ -98,7 +100,7 @@ async def registers(dut, seed, stalls):
         value = bytearray(expected[register.name].to_bytes(4, "little"))
         value[first:first + len(data)] = data
         expected[register.name] = int.from_bytes(value, "little")
-        assert system.settings() == expected
+        assert await system.settings() == expected
 
     # Writes to read-only registers and to holes change nothing; holes read as zero.
     for register in SHOWN:
@@ -107,7 +109,7 @@ async def registers(dut, seed, stalls):
     for address in [HOLES[0], HOLES[-1], *rng.sample(HOLES, 20)]:
         await system.write(address, rng.getrandbits(32))
         assert await system.read(address) == 0
-    assert system.settings() == expected
+    assert await system.settings() == expected
     assert not [pulse for pulse in system.pulses if pulse[0].startswith("write_")]
 
 
@@ -141,7 +143,7 @@ async def pulses(dut):
             await system.read(rng.choice([r.address for r in REGISTERS if r.access != "pop"]))
     await system.tb.wait(3)
     assert system.pulses == expected
-    assert set(system.settings().values()) == {0}
+    assert set((await system.settings()).values()) == {0}
 
 
 @cocotb.test()
@@ -157,7 +159,7 @@ async def at_once(dut):
         await task
     for register, task in reads:
         assert await task == system.shown[register.name]
-    assert system.settings() == expected
+    assert await system.settings() == expected
 
 
 @cocotb.test()
@@ -168,7 +170,7 @@ async def reset(dut):
     for register in SETTINGS:
         await system.write(register.address, MASK)
     await system.tb.reset()
-    assert set(system.settings().values()) == {0}
+    assert set((await system.settings()).values()) == {0}
     for register in reversed(SETTINGS):
         assert await system.read(register.address) == 0
 
@@ -200,8 +202,7 @@ async def full_speed(dut):
         if int(dut.bus__rvalid.value):
             seen.append(int(dut.bus__rdata.value))
         assert int(dut.bus__bvalid.value) == int(0 < step <= len(SETTINGS))
-    await RisingEdge(dut.clk)
-    assert system.settings() == expected
+    assert await system.settings() == expected
     assert seen == [system.shown[r.name] for r in order]
 
 

@@ -221,12 +221,20 @@ class Softmax(wiring.Component):
         config = self.config
         seats = config.seats
         header_beats = -(-BLOCK * config.max_head_blocks // config.bus_bytes)
-        m.submodules.exponents = exponents = fifo.SyncFIFOBuffered(
-            width=config.bus_bits, depth=(VALUES_BEHIND + 1) * header_beats)
+        room = (VALUES_BEHIND + 1) * header_beats
+        m.submodules.exponents = exponents = fifo.SyncFIFOBuffered(width=config.bus_bits, depth=room)
         m.submodules.shifts = shifts = fifo.SyncFIFOBuffered(width=8 * seats, depth=VALUES_BEHIND + 1)
+        # Whether there is room is a register: the decoder's walk moves on it. A FIFO of three words or more has room
+        # for a word wherever it counts fewer.
+        assert room > 2
+        left, left_next = Signal(range(room + 1), init=room), Signal(range(room + 1))
+        exponents_ready = Signal()
+        m.d.sync += [left.eq(left_next), exponents_ready.eq(left_next != 0)]
         m.d.comb += [
-            exponents.w_data.eq(self.exponents.payload), exponents.w_en.eq(self.exponents.valid),
-            self.exponents.ready.eq(exponents.w_rdy),
+            left_next.eq(left - exponents.w_en + (exponents.r_en & exponents.r_rdy)),
+            exponents.w_data.eq(self.exponents.payload),
+            exponents.w_en.eq(self.exponents.valid & exponents_ready),
+            self.exponents.ready.eq(exponents_ready),
             self.shift.payload.eq(shifts.r_data), self.shift.valid.eq(shifts.r_rdy), shifts.r_en.eq(self.shift.ready),
         ]
 

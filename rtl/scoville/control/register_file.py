@@ -13,7 +13,7 @@ __all__ = ["RegisterFile"]
 class RegisterFile(wiring.Component):
     """Registers on an AXI4-Lite bus, one read and one write at a time.
 
-    A write takes effect in the cycle before its response; strobes are honoured byte by byte. An address outside the
+    A write takes effect in the first cycle of its response; strobes are honoured byte by byte. An address outside the
     table reads as zero and ignores writes, with an OKAY response, as the AMBA specification allows for holes.
 
     ``rw`` registers are read from a copy in a small memory, as a multiplexer of them all is a knot of wires that
@@ -73,6 +73,11 @@ class RegisterFile(wiring.Component):
             m.d.sync += bus.bvalid.eq(0)
         with m.If(write):
             m.d.sync += bus.bvalid.eq(1)
+        # It is carried out from registers, as settings lie all over the chip.
+        written, index = Signal(), Signal(index_bits, reset_less=True)
+        value, strobes = Signal(32, reset_less=True), Signal(4, reset_less=True)
+        m.d.sync += [written.eq(write), index.eq(bus.awaddr[2:2 + index_bits]), value.eq(bus.wdata),
+                     strobes.eq(bus.wstrb)]
 
         # A read's address is registered, as the choice of its data takes long.
         asked, move, read, read_index = Signal(), Signal(), Signal(), Signal(index_bits, reset_less=True)
@@ -87,36 +92,35 @@ class RegisterFile(wiring.Component):
         with m.If(move):
             m.d.sync += bus.rvalid.eq(asked)
 
-        write_index = bus.awaddr[2:2 + index_bits]
         settings = [register.address >> 2 for register in REGISTERS if register.access == "rw"]
         copy_write = copy.write_port(granularity=8)
         copy_read = copy.read_port(transparent_for=(copy_write,))
         m.d.comb += [
-            copy_write.addr.eq(Mux(clear, write_index, cleared)),
-            copy_write.data.eq(Mux(clear, bus.wdata, 0)),
-            copy_write.en.eq(Mux(clear, Mux(write & (write_index < self.DEPTH), bus.wstrb, 0), 0b1111)),
+            copy_write.addr.eq(Mux(clear, index, cleared)),
+            copy_write.data.eq(Mux(clear, value, 0)),
+            copy_write.en.eq(Mux(clear, Mux(written & (index < self.DEPTH), strobes, 0), 0b1111)),
             copy_read.addr.eq(bus.araddr[2:]), copy_read.en.eq(bus.arready),
         ]
         with m.If(read):
-            m.d.sync += bus.rdata.eq(Mux(Cat(read_index == index for index in settings).any(), copy_read.data, 0))
+            m.d.sync += bus.rdata.eq(Mux(Cat(read_index == setting for setting in settings).any(), copy_read.data, 0))
 
         for register in REGISTERS:
             name = register.name.lower()
-            written = Signal(name=f"is_write_{name}")
-            m.d.comb += written.eq(write & (write_index == register.address >> 2))
+            meant = Signal(name=f"is_write_{name}")
+            m.d.comb += meant.eq(written & (index == register.address >> 2))
             if register.access == "rw":
-                value = getattr(self, f"set_{name}")
-                with m.If(written):
+                setting = getattr(self, f"set_{name}")
+                with m.If(meant):
                     for byte in range(4):
-                        with m.If(bus.wstrb[byte]):
-                            m.d.sync += value.word_select(byte, 8).eq(bus.wdata.word_select(byte, 8))
+                        with m.If(strobes[byte]):
+                            m.d.sync += setting.word_select(byte, 8).eq(value.word_select(byte, 8))
                 continue
             if register.access in ("w", "w1c"):
-                with m.If(written):
+                with m.If(meant):
                     for byte in range(4):
-                        with m.If(bus.wstrb[byte]):
+                        with m.If(strobes[byte]):
                             m.d.comb += getattr(self, f"write_{name}").word_select(byte, 8).eq(
-                                bus.wdata.word_select(byte, 8))
+                                value.word_select(byte, 8))
             with m.If(read & (read_index == register.address >> 2)):
                 m.d.sync += bus.rdata.eq(getattr(self, f"get_{name}"))
                 if register.access == "pop":
