@@ -27,8 +27,8 @@ class BlockRam(wiring.Component):
         W ─────────────► a register a slice ──┘
 
     Block RAMs lie all over the die, so no path has one of them and anything else in it: reading never waits inside the
-    memory (a beat is read only when the queue has room for it), and every `Bank` has its own output register. A slice is
-    a few bits of every word: its block RAMs have registers of their own for addresses, near them.
+    memory (a beat is read only when the queue has room for it), and every `Bank` has its own output register. A slice
+    is a few bits of every word: its block RAMs have registers of their own for addresses, near them.
 
     Throughput: a beat a cycle each way, across bursts. Latency: six cycles from a read address to its first beat
     (address, the slice's address, bank, its register, two in the queue), two from the last beat written to its
