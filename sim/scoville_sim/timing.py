@@ -40,7 +40,8 @@ def measure(config, unit, folder, flows, cells):
         if not kept.exists():
             name = f"{config.name}-{unit}"
             (folder / f"{name}.il").write_text(text)
-            found = timing_flows.ecp5(name, folder) if flow == "ecp5" else timing_flows.asap7(name, folder, cells)
+            found = (timing_flows.ecp5(name, folder, BARS["mhz"]) if flow == "ecp5" else
+                     timing_flows.asap7(name, folder, cells))
             clock = f"{found['mhz']} MHz" if flow == "ecp5" else f"{found['ghz']} GHz"
             print(f"{name}: {flow} {clock}, {' → '.join(found['path'])}", file=sys.stderr, flush=True)
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,8 @@ def show(results):
 
     def figure(entry, key):
         value = entry.get(key, "")
-        return f"[red]{value}[/]" if key in entry and value < BARS[key] else str(value)
+        seed = f" (seed {entry['seed']})" if key == "mhz" and entry.get("seed", 1) > 1 else ""
+        return f"[red]{value}[/]" if key in entry and value < BARS[key] else f"{value}{seed}"
 
     for unit, result in results.items():
         fpga, chip = result.get("ecp5", {}), result.get("asap7", {})

