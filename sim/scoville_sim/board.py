@@ -100,10 +100,12 @@ class VerilatedBoard:
         return self._call("cycles")
 
     def load(self, data):
-        """Put bytes into an SDRAM from its first word on, past the board."""
+        """Put bytes into an SDRAM from its first word on, past the board; SimError if they do not fit."""
         words = np.ctypeslib.as_array(self._call("memory"), (self._call("memory_words"),))
         word_bytes = self.word_bytes
         data = np.frombuffer(bytes(data) + bytes(-len(data) % word_bytes), f"<u{word_bytes}")
+        if len(data) > len(words):
+            raise SimError(f"{data.nbytes:,} bytes do not fit a memory of {len(words) * word_bytes:,} bytes")
         words[:len(data)] = data
 
     @property

@@ -1,5 +1,7 @@
 """rtl/scoville/array/array.py: random tasks against the model bit for bit, and an item every `block_cycles` cycles."""
 
+from dataclasses import replace
+
 import cocotb
 import harness
 import numpy as np
@@ -17,12 +19,14 @@ from scoville.numerics import block
 from scoville.weights.decoder import weight_block
 from test_dot_unit import random_scales, scale_fields
 
-# rows = 8 with whole blocks: the accumulator is forwarded; and slices of eight with wide activations, in
-# multipliers with all their registers
+# rows = 8 with whole blocks: the accumulator is forwarded; slices of eight with wide activations, also
+# in multipliers with all their registers
 TIGHT = ChipConfig(name="tight", bus_bytes=16, rows=8, lanes=1, operand_blocks=16, max_head_blocks=2)
 ODD = ChipConfig(name="odd", bus_bytes=16, rows=1, lanes=2, dot_width=8, act_bits=12, operand_blocks=16,
-                 max_head_blocks=1, product_stages=3)
-CONFIGS = {config.name: config for config in (get_config("nano"), get_config("duo"), get_config("kria"), TIGHT, ODD)}
+                 max_head_blocks=1)
+STAGED = replace(ODD, name="staged", product_stages=3)
+CONFIGS = {config.name: config for config in (
+    get_config("nano"), get_config("duo"), get_config("kria"), TIGHT, ODD, STAGED)}
 STATUS = ("issue", "no_task", "no_weights", "no_operands", "drain_full")
 
 

@@ -1,6 +1,7 @@
 """rtl/scoville/array/lane.py: a schedule of items at the ages that `Latencies` gives, against the model."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import cocotb
 import harness
@@ -15,8 +16,9 @@ from scoville.numerics.block import Scale, block_layout
 from test_dot_unit import random_items, scale_fields
 
 TIGHT = ChipConfig(name="tight", bus_bytes=16, rows=8, lanes=1, max_head_blocks=1)
-ODD = ChipConfig(name="odd", bus_bytes=16, rows=2, lanes=1, dot_width=8, act_bits=12, product_stages=3)
-CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), TIGHT, ODD)}
+ODD = ChipConfig(name="odd", bus_bytes=16, rows=2, lanes=1, dot_width=8, act_bits=12)
+STAGED = replace(ODD, name="staged", product_stages=3)
+CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), TIGHT, ODD, STAGED)}
 
 
 def pack_array(shape, values):
