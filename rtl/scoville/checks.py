@@ -1,0 +1,34 @@
+"""What an author relied on, as assertions: simulated in every run, proved, and left out of what is built."""
+
+from amaranth.hdl import Assert, Signal, Value
+
+__all__ = ["check", "check_fifo", "check_stream"]
+
+
+def check(m, condition, message):
+    """Assert that `condition` holds at every clock edge, inside the `m.If` where this is called if it is in one.
+
+    Parameters
+    ----------
+    m : Module
+    condition : 1-bit value; a registered one costs no path
+    message : "unit: what holds", printed when it does not
+    """
+    m.d.sync += Assert(condition, message)
+
+
+def check_fifo(m, fifo, name):
+    """No write into a full FIFO (it would be lost), no read from an empty one (it would be taken for data)."""
+    check(m, ~fifo.w_en | fifo.w_rdy, f"{name}: no write when full")
+    check(m, ~fifo.r_en | fifo.r_rdy, f"{name}: no read when empty")
+
+
+def check_stream(m, stream, name):
+    """An item that is offered stays, and does not change, until it is taken (`amaranth.lib.stream`, rules 1 and 2)."""
+    payload = Value.cast(stream.payload)
+    waits, shown = Signal(), Signal(len(payload), reset_less=True)
+    m.d.sync += waits.eq(stream.valid & ~stream.ready)
+    with m.If(stream.valid & ~stream.ready):
+        m.d.sync += shown.eq(payload)
+    check(m, ~waits | stream.valid, f"{name}: what is offered stays")
+    check(m, ~waits | (payload == shown), f"{name}: what is offered does not change")
