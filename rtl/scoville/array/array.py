@@ -9,6 +9,7 @@ from scoville.array.dot_unit import factor_age, linear
 from scoville.array.drain import Drain, drain_row
 from scoville.array.lane import Lane, Latencies, accumulator_tiles
 from scoville.array.operand import credit_bits, operand_depth, operand_place
+from scoville.checks import check
 from scoville.numerics import fp32
 from scoville.numerics.block import block_layout
 from scoville.numerics.pipe import Pipe
@@ -294,4 +295,15 @@ class DotArray(wiring.Component):
         m.d.comb += pending.eq(in_flight != 0)
         m.d.sync += in_flight.eq(in_flight + go - valids[latency.result])
         m.d.comb += self.busy.eq(follows | active | pending | drain.busy)
+
+        reasons = Cat(self.issue, self.no_task, self.no_weights, self.no_operands, self.drain_full)
+        check(m, (reasons & (reasons - 1) == 0) & reasons.any(), "array: useful work, or one thing that is missing")
+        check(m, ~accept | active & here & fresh, "array: an item is taken for a task whose operands are there")
+        check(m, ~again | active, "array: an item that is used again has a task")
+        check(m, ~(again & fresh), "array: an item is taken or used again")
+        check(m, ~valids[latency.result] | pending, "array: what leaves the pipeline has entered it")
+        with m.If(next_task & follows):
+            check(m, following.kblocks != 0, "array: a task has k-blocks")
+            check(m, following.address + following.kblocks <= operand_depth(config),
+                  "array: a task's operands are in the buffer")
         return m

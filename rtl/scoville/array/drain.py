@@ -5,6 +5,8 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from scoville.checks import check, check_stream
+
 __all__ = ["SLOTS", "Drain", "drain_row", "drain_write"]
 
 SLOTS = 2  # tiles: one may be read while the next is written
@@ -118,5 +120,12 @@ class Drain(wiring.Component):
 
         reserved = Signal(range(SLOTS + 1))
         m.d.comb += [self.available.eq(~reserved[exact_log2(SLOTS)]), self.busy.eq(reserved != 0)]
-        m.d.sync += reserved.eq(reserved + self.reserve - (self.o.valid & self.o.ready & last))
+        leaves = self.o.valid & self.o.ready & last
+        m.d.sync += reserved.eq(reserved + self.reserve - leaves)
+
+        check(m, ~self.reserve | self.available, "drain: only free room is reserved")
+        check(m, ~(self.write.valid | leaves) | self.busy, "drain: what comes and leaves has room reserved")
+        check(m, ~self.write.valid | (written[Cat(into.turn, into.slot)] == into.group),
+              "drain: row groups come in order, to a slot that has been emptied")
+        check_stream(m, self.o, "drain: o")
         return m

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check
 from scoville.config import VALUES_BEHIND
 from scoville.numerics.block import block_layout
 
@@ -78,4 +79,7 @@ class OperandBuffer(wiring.Component):
                 read.addr.eq(self.address.as_value()),
                 self.blocks[lane].eq(read.data),
             ]
+        with m.If(self.write.valid):
+            check(m, self.write.p.bank < self.config.lanes, "operand buffer: the bank is there")
+            check(m, self.write.p.address < operand_depth(self.config), "operand buffer: the address is in the bank")
         return m

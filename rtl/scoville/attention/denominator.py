@@ -5,6 +5,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check, check_fifo
 from scoville.config import VALUES_BEHIND
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import Pipe
@@ -121,6 +122,10 @@ class Denominator(wiring.Component):
             factors.w_en.eq(whole),
             self.factor.payload.eq(factors.r_data),
             self.factor.valid.eq(factors.r_rdy),
-            factors.r_en.eq(self.factor.ready),
+            factors.r_en.eq(self.factor.ready & factors.r_rdy),
         ]
+        check_fifo(m, factors, "denominator: factors")
+        check(m, ~taken | (to_feed == 0) & (to_come == 0), "denominator: a page begins when the one before is done")
+        check(m, ~fed | (to_come != 0), "denominator: a seat that comes has been fed")
+        check(m, pending <= self.PENDING, "denominator: factors under way have room")
         return m

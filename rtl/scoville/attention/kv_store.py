@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.attention.pages import page_address_layout, page_request_layout
+from scoville.checks import check, check_stream
 from scoville.config import BLOCK, PAGE_TOKENS
 from scoville.memory.writer import write_command_layout, write_data_layout
 from scoville.slices import StreamSlice
@@ -224,6 +225,13 @@ class KvStore(wiring.Component):
 
         with m.If(self.clear):
             m.d.sync += self.fault.eq(0)
+
+        with m.If(coming.valid & coming.ready):
+            check(m, left != 0, "kv store: a block has its command")
+            check(m, coming.p.part < command.head_blocks, "kv store: the head has the part")
+            check(m, coming.p.value == command.value, "kv store: keys for keys, values for values")
+        for name in ("lookup", "write_command", "write_data"):
+            check_stream(m, getattr(self, name), f"kv store: {name}")
         return m
 
     def _beats(self, shifter, slot, beat):

@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from scoville.array.drain import drain_row
 from scoville.attention.denominator import FRACTION_BITS, SUM_BITS, Denominator
+from scoville.checks import check, check_fifo, check_stream
 from scoville.config import BLOCK, PAGE_TOKENS, VALUES_BEHIND
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import Pipe
@@ -125,6 +126,11 @@ class Softmax(wiring.Component):
         m.d.sync += held.eq(held + start - leave)
         wiring.connect(m, wiring.flipped(self.factor), denominator.factor)
         m.d.comb += self.busy.eq(active | (held != 0) | denominator.busy | self.shift.valid | skid.full)
+
+        check_fifo(m, pages, "softmax: pages")
+        check(m, ~leave | (held != 0), "softmax: a page that leaves has come")
+        check(m, ~start | (held != 2 * SLOTS + 1), "softmax: pages inside are counted")
+        check_stream(m, self.o, "softmax: o")
         return m
 
     def _take_scores(self, m, scores, pages, start, release):
@@ -148,6 +154,8 @@ class Softmax(wiring.Component):
             start.eq(taken & first_row),
         ]
         m.d.sync += used.eq(used + start - release)
+        check(m, ~start | (used != SLOTS), "softmax: a page begins in a free slot")
+        check(m, ~release | (used != 0), "softmax: a slot that is read is in use")
         with m.If(taken):
             m.d.sync += count.eq(count + 1)
             with m.If(count == PAGE_TOKENS - 1):
@@ -235,8 +243,12 @@ class Softmax(wiring.Component):
             exponents.w_data.eq(self.exponents.payload),
             exponents.w_en.eq(self.exponents.valid & exponents_ready),
             self.exponents.ready.eq(exponents_ready),
-            self.shift.payload.eq(shifts.r_data), self.shift.valid.eq(shifts.r_rdy), shifts.r_en.eq(self.shift.ready),
+            self.shift.payload.eq(shifts.r_data), self.shift.valid.eq(shifts.r_rdy),
+            shifts.r_en.eq(self.shift.valid & self.shift.ready),
         ]
+        check_fifo(m, exponents, "softmax: exponents")
+        check_fifo(m, shifts, "softmax: shifts")
+        check(m, left + exponents.level == room, "softmax: room for exponents is counted")
 
         # Which block and token enters the pipe.
         page = Signal(self._page, reset_less=True)

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.array.drain import drain_row
+from scoville.checks import check, check_stream
 from scoville.config import BLOCK
 from scoville.gating import sleeper
 from scoville.isa import Mode
@@ -140,6 +141,10 @@ class Chain(wiring.Component):
         ]
         with m.If(start):
             m.d.sync += [command.eq(new), running.eq(1)]
+            check(m, (new.rows != 0) & ~new.rows[0], "chain: a command has rows, an even number")
+        check(m, ~self.factor.ready | self.factor.valid, "chain: a factor is taken when it is there")
+        check_stream(m, self.o, "chain: o")
+        check_stream(m, self.logits, "chain: logits")
         return m
 
     def _front(self, m, command, running, pairs, rms):
@@ -162,6 +167,9 @@ class Chain(wiring.Component):
             self.clipped.eq(self.i.valid & self.i.ready & (command.mask.word_select(phase, len(lanes))
                                                                   & fp32.clipped(self.i.payload.values)).any()),
         ]
+        with m.If(admit & ~from_embed):
+            check(m, (self.i.payload.row == row[:5]) & (self.i.payload.phase == phase),
+                  "chain: rows come in the order in which they are counted")
         with m.If(admit):
             m.d.sync += row.eq(row + 1)
             with m.If(row[0]):
@@ -271,6 +279,7 @@ class Chain(wiring.Component):
                 m.d.sync += gap.eq(gap - 1)
             with m.If(valids[done - 1] & finished & command.norm):
                 m.d.sync += pending.eq(1)
+                check(m, ~pending, "chain: sums of squares are handed over before others are complete")
         with m.If(rms.i.valid & rms.i.ready):
             m.d.sync += pending.eq(0)
         with m.If(self.command.valid & self.command.ready):
@@ -303,6 +312,8 @@ class Chain(wiring.Component):
             self.logits.payload.eq(skid.o.payload),
             skid.o.ready.eq(Mux(command.logits, self.logits.ready, self.o.ready)),
         ]
+        check(m, ~writer.en.any() | (pipe.delay(row, stored) < config.max_hidden),
+              "chain: the residual buffer has the row")
         for lane in lanes:
             m.d.comb += [
                 writer.data[lane].eq(values[lane].value),

@@ -1,10 +1,11 @@
 """The deferred RMSNorm factor: one scalar a token, computed in the shadow of the next matrix."""
 
 import numpy as np
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import Pipe
 
@@ -66,6 +67,7 @@ class RmsUnit(wiring.Component):
         with m.Elif(done[-1]):
             m.d.sync += self.busy.eq(0)
         m.d.comb += self.i.ready.eq(~self.busy)
+        check(m, self.busy | ~(issued.any() | Cat(done).any()), "rms: seats are in the pipeline while it is busy")
         return m
 
 

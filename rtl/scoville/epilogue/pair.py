@@ -6,6 +6,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check, check_stream
 from scoville.isa import Mode
 from scoville.numerics import fp32, sigmoid
 from scoville.numerics.pipe import Pipe
@@ -119,6 +120,9 @@ class PairStage(wiring.Component):
             self.i.ready.eq(enable & ~blocked),
             self.busy.eq(turn_busy | glu_busy | skid.full),
         ]
+        check(m, ~(turn_valid & glu_valid), "pair: rotations and gates do not meet at the output")
+        check(m, ~(rotates & accept & complete), "pair: a rotation's second result has its cycle")
+        check_stream(m, self.o, "pair: o")
         return m
 
     def _rotation(self, pipe, x, y, cos, sin, index, second, valid):
@@ -158,6 +162,8 @@ class PairStage(wiring.Component):
         ]
         with m.If(pipe.enable):
             m.d.sync += [writer.addr.eq(writer.addr + valid), reader.addr.eq(reader.addr + valids[at - 2])]
+        check(m, ~writer.en | ((writer.addr + 1)[:len(writer.addr)] != reader.addr),
+              "pair: a pair that waits is not written over")
         waited = data.View(data.StructLayout({"index": len(index), "x": self.values, "y": self.values}), reader.data)
         results = []
         for lane, gate in enumerate(gates):

@@ -7,6 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from scoville.checks import check, check_stream
 from scoville.config import BLOCK
 from scoville.numerics import block
 from scoville.numerics.pipe import Pipe, Staged
@@ -133,6 +134,8 @@ class Quantiser(wiring.Component):
                         with m.If((row == 0) | (field > largest)):
                             m.d.sync += largest.eq(field)
                     with m.If(complete):
+                        check(m, ~waiting[this].any(), "quantiser: a block is complete where none waits")
+                        check(m, mask.any(), "quantiser: of every phase some lane counts")
                         m.d.sync += [
                             waiting[this].eq(mask),
                             notes[this].kv8.eq(command.kv8),
@@ -240,6 +243,7 @@ class Quantiser(wiring.Component):
             m.d.sync += item.block.sum.eq(Mux(begin, 0, item.block.sum) + total.value)
             m.d.sync += [tag.eq(value) for tag, value in tags]
         m.d.comb += enable.eq(self.o.ready | ~self.o.valid)
+        check_stream(m, self.o, "quantiser: o")
         return lanes.any() | valids.any() | self.o.valid
 
 

@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from scoville.array.operand import credit_bits, operand_depth, operand_write
 from scoville.attention.kv_store import kv_block_layout
+from scoville.checks import check, check_stream
 from scoville.config import BLOCK
 from scoville.numerics import fp32
 from scoville.numerics.block import block_layout
@@ -125,6 +126,7 @@ class Router(wiring.Component):
         full, to_kv, announce = Signal(), Signal(), Signal()
         credit = Signal.like(self.credit)
         operand, kv = self.operand.payload, self.kv.payload
+        address = near + fp32.small_product(heads, blocks)  # legal programs have none past the buffer
         m.d.comb += [
             self.i.ready.eq(~full | Mux(to_kv, self.kv.ready, self.operand.ready)),
             self.operand.valid.eq(full & ~to_kv),
@@ -134,9 +136,12 @@ class Router(wiring.Component):
             self.busy.eq(full | self.i.valid),
             kv.seat.eq(Cat(operand.bank[:lane_bits], operand.phase)),
             kv.e8.eq(operand.block.e8),
-            # an address past the buffer cannot come from a program that the compiler checked
-            operand.address.eq((near + fp32.small_product(heads, blocks))[:(operand_depth(config) - 1).bit_length()]),
+            operand.address.eq(address[:len(operand.address)]),
         ]
+        check(m, ~self.operand.valid | (address < operand_depth(config)), "router: the buffer has the address")
+        check(m, ~self.kv.valid | (kv.part < blocks), "router: the head has the part")
+        check_stream(m, self.operand, "router: operand")
+        check_stream(m, self.kv, "router: kv")
         for code in range(BLOCK):
             m.d.comb += kv.q[code].eq(operand.block.q[code][:8].as_signed())
         with m.If(self.i.ready):

@@ -9,6 +9,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from scoville.checks import check, check_stream
 from scoville.config import BLOCK
 from scoville.isa import Element
 
@@ -189,6 +190,8 @@ class VectorUnit(wiring.Component):
         with m.If(~running):
             words = self.command.payload.words
             m.d.sync += [left.eq(words), words_left.eq(words != 0), position.eq(0)]
+        check(m, ~(spare_valid & come), "vectors: a word that waits is not written over")
+        check_stream(m, self.embed, "vectors: embed")
         return ~words_left | (last & move)
 
     @staticmethod

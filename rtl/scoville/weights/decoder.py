@@ -6,6 +6,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from scoville.checks import check, check_stream
 from scoville.config import BLOCK, TILE_ROWS
 from scoville.control.queue import Queue
 from scoville.isa import ScaleFormat
@@ -177,6 +178,7 @@ class WeightDecoder(wiring.Component):
                     item.p.scale[row].as_value().eq(value),
                     item.p.minimum[row].eq(block.from_fp16(select(minimum, Const(row, 3), 16))),
                 ]
+        check_stream(m, item, "decoder: item")
         return m
 
     def _collect(self, m, phase, slot, index, command, first):
@@ -232,6 +234,7 @@ class WeightDecoder(wiring.Component):
             with m.Case(Phase.SCALES, Phase.MINIMUMS):
                 # The other slot's codes are all in `hold` by now, and this slot's have left it.
                 m.d.comb += self.i.ready.eq(1)
+                check(m, ~full | (hold_slot != slot), "decoder: a header is not written over while its codes wait")
             with m.Case(Phase.CODES):
                 m.d.comb += self.i.ready.eq(room)
         number = Signal(range(config.interleave * max(config.group, config.max_head_blocks)), reset_less=True)

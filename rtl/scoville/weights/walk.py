@@ -4,6 +4,7 @@ from amaranth.hdl import Const, Mux, Signal, signed
 from amaranth.lib import data, enum
 from amaranth.utils import exact_log2
 
+from scoville.checks import check
 from scoville.config import BLOCK, TILE_ROWS
 from scoville.isa import ScaleFormat
 
@@ -173,4 +174,9 @@ def walk(m, unit):
         m.d.sync += [phase.eq(plan.phase), left.eq(plan.left), codes.eq(plan.codes), other.eq(plan.other),
                      rest.eq(plan.rest), whole.eq(plan.rest == 0), index.eq(0), first.eq(1),
                      slot.eq(slot ^ (plan.phase != Phase.VECTOR))]
+    began = Signal()
+    m.d.sync += began.eq(begin)
+    check(m, ~(began & begin), "walk: a plan is made from the cycle after the group's beginning on")
+    check(m, ~(accept & planned) | held, "walk: what begins is a command that waits")
+    check(m, ~take | (phase != Phase.IDLE), "walk: a beat is of a command")
     return phase, slot, index, command, first
