@@ -1,4 +1,7 @@
-"""The whole chip's Verilog under cocotb, with bus models from another author: cocotbext-axi."""
+"""The whole chip's Verilog under cocotb, with bus models from another author: cocotbext-axi.
+
+Its memory takes every address by itself, so there is also one of our own, which may wait for the data first.
+"""
 
 import random
 
@@ -12,6 +15,7 @@ from scoville.config import get_config
 from scoville.registers import Status, address_of
 from scoville.top import Top
 from scoville_host.driver import DONE, ERROR, INTERRUPTS, NO_TOKEN
+from subordinate import ORDERS, Subordinate
 
 CONFIG = get_config("slim")  # the smallest one, so the fastest under Icarus
 SHAPE = {"hidden": 32, "layers": 1, "heads": 1, "ffn": 32, "vocab": 40, "context": 32}
@@ -25,23 +29,49 @@ def pauses(seed, chance):
         yield rng.random() < chance
 
 
+class Ram:
+    """cocotbext-axi's memory."""
+
+    def __init__(self, bench, size, stalls):
+        dut = bench.dut
+        self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi_"), dut.clk, dut.rst, size=size)
+        read, write = self.ram.read_if, self.ram.write_if
+        for model in (read, write):
+            model.log.setLevel("WARNING")
+        channels = (read.ar_channel, read.r_channel, write.aw_channel, write.w_channel, write.b_channel)
+        for number, channel in enumerate(channels):
+            channel.set_pause_generator(pauses(f"{bench.seed} {number}", stalls))
+        self.read, self.write = self.ram.read, self.ram.write
+
+
+class OrderedRam:
+    """A memory that takes addresses and data in one of the `ORDERS`."""
+
+    def __init__(self, bench, size, stalls, order):
+        self.memory = bytearray(size)
+        Subordinate(bench, "m_axi_", self.memory, bus_bytes=CONFIG.bus_bytes, stalls=stalls, order=order)
+
+    def read(self, address, size):
+        return bytes(self.memory[address:address + size])
+
+    def write(self, address, content):
+        self.memory[address:address + len(content)] = content
+
+
 class Host:
     """The chip on its buses: memory, registers and the interrupt."""
 
-    def __init__(self, dut, image, stalls):
+    def __init__(self, dut, image, stalls, order=None):
         self.dut, self.image = dut, image
         self.bench = harness.Bench(dut)
-        self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi_"), dut.clk, dut.rst, size=image.size)
+        self.ram = OrderedRam(self.bench, image.size, stalls, order) if order else Ram(self.bench, image.size, stalls)
         self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil_"), dut.clk, dut.rst)
-        read, write = self.ram.read_if, self.ram.write_if
-        own_read, own_write = self.registers.read_if, self.registers.write_if
-        channels = (read.ar_channel, read.r_channel, write.aw_channel, write.w_channel, write.b_channel,
-                    own_read.ar_channel, own_read.r_channel, own_write.aw_channel, own_write.w_channel,
-                    own_write.b_channel)
-        for model in (read, write, own_read, own_write):
+        read, write = self.registers.read_if, self.registers.write_if
+        for number, channel in enumerate((read.ar_channel, read.r_channel, write.aw_channel, write.w_channel,
+                                          write.b_channel)):
+            channel.set_pause_generator(pauses(f"{self.bench.seed} registers {number}", stalls))
+        for model in (read, write):
             model.log.setLevel("WARNING")
-        for number, channel in enumerate(channels):
-            channel.set_pause_generator(pauses(f"{self.bench.seed} {number}", stalls))
         self.ram.write(0, image.allocate().tobytes())
 
     async def read(self, name):
@@ -90,10 +120,10 @@ class Host:
         return np.ascontiguousarray(rows).view(np.uint32)[:, :self.image.vocab]
 
 
-async def generates(dut, stalls):
+async def generates(dut, stalls, order=None):
     image = compiled(CONFIG, **SHAPE)
     wanted = golden(image, PROMPT, NEW)
-    host = Host(dut, image, stalls)
+    host = Host(dut, image, stalls, order)
     await host.bench.reset()
     assert await host.read("ID") == 0x53434F56
     await host.start()
@@ -110,6 +140,12 @@ async def without_stalls(dut):
 @cocotb.test()
 async def under_stalls(dut):
     await generates(dut, 0.4)
+
+
+@cocotb.test()
+@cocotb.parametrize(order=list(ORDERS))
+async def in_order(dut, order):
+    await generates(dut, 0.2, order)
 
 
 def test_chip_on_its_buses(sim):

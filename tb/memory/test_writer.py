@@ -14,8 +14,8 @@ from scoville.memory import axi
 from scoville.memory.arbiter import WriteArbiter
 from scoville.memory.dump import LogitsDump
 from scoville.memory.writer import StreamWriter, write_command_layout, write_data_layout
+from writes import MEMORY, Writes
 
-MEMORY = 1 << 17
 BROKEN = 1 << 20  # from here writes fail
 
 
@@ -26,16 +26,13 @@ class Broken(Region):
         raise RuntimeError("broken memory")
 
 
-class System:
-    """A component with a write bus, its memory, and what the memory should hold."""
+class System(Writes):
+    """With cocotbext-axi's memory."""
 
     def __init__(self, dut, seed, stalls):
-        self.config = get_config(harness.parameters()["config"])
-        self.tb = tb = harness.Bench(dut, seed)
-        self.dut = dut
+        super().__init__(dut, seed)
         self.memory = MemoryRegion(MEMORY)
-        self.memory.mem[:] = tb.np_rng.bytes(MEMORY)
-        self.wanted = bytearray(self.memory.mem)
+        self.memory.mem[:] = self.wanted
         space = AddressSpace(1 << self.config.addr_bits)
         space.register_region(self.memory, 0)
         space.register_region(Broken(MEMORY), BROKEN)
@@ -43,30 +40,7 @@ class System:
         self.slave.log.setLevel("ERROR")
         if stalls:
             for channel in (self.slave.aw_channel, self.slave.w_channel, self.slave.b_channel):
-                channel.set_pause_generator(tb.rng.random() < stalls for _ in iter(int, 1))
-
-    def burst(self, address, beats):
-        """A random write: (packed command, packed beats), entered into what the memory should hold."""
-        size = self.config.bus_bytes
-        packed = []
-        for k in range(beats):
-            content = self.tb.rng.randbytes(size)
-            strobe = self.tb.rng.choice([(1 << size) - 1, 0, self.tb.rng.getrandbits(size)])
-            for byte in range(size):
-                if strobe >> byte & 1 and address < MEMORY:
-                    self.wanted[address + k * size + byte] = content[byte]
-            packed.append(harness.pack(write_data_layout(self.config), {
-                "data": int.from_bytes(content, "little"), "strobe": strobe}))
-        return harness.pack(write_command_layout(self.config), {"address": address, "beats": beats}), packed
-
-    def random_burst(self, base, size, longest=300):
-        step = self.config.bus_bytes
-        beats = min(self.tb.rng.choice([1, 1, 2, 8, longest]), size // step)
-        return self.burst(base + step * self.tb.rng.randrange(size // step - beats + 1), beats)
-
-    async def settle(self):
-        while not int(self.dut.idle.value):
-            await self.tb.wait(1)
+                channel.set_pause_generator(self.tb.rng.random() < stalls for _ in iter(int, 1))
 
     def check(self):
         assert bytes(self.memory.mem) == bytes(self.wanted)

@@ -20,8 +20,9 @@ class MemoryArbiter(wiring.Component):
 
     Every channel has a `StreamSlice` between the chip and the memory, so no path crosses from one into the other. Of
     read addresses the link's go first, as the chip might never pause. The link writes between the chip's bursts: its
-    address goes out when the chip offers none and the data of every chip burst has passed, and then the chip waits for
-    its beat. A link as slow as a serial line costs the chip a few cycles now and then.
+    address goes out when the chip offers none and the chip's addresses and data that have passed are of whole bursts,
+    the same ones; then the chip waits for its beat. Data and addresses of the chip may come in any order. A link as
+    slow as a serial line costs the chip a few cycles now and then.
 
     Throughput: a beat a cycle each way. Latency: one cycle each way.
 
@@ -35,7 +36,7 @@ class MemoryArbiter(wiring.Component):
     memory : Out(axi.signature(config))
     """
 
-    OUTSTANDING = 15  # write bursts of the chip whose data has not passed
+    OUTSTANDING = 15  # write bursts of the chip whose data has not passed, or whose address has not
 
     def __init__(self, config):
         bus = axi.signature(config)
@@ -76,33 +77,37 @@ class MemoryArbiter(wiring.Component):
         aw, w = slices["aw"].o, slices["w"].o
         mine = Signal()  # the link has the write channels
         pending = Signal(range(-self.OUTSTANDING - 1, self.OUTSTANDING + 1))
-        room = Signal()
+        room, ahead = Signal(), Signal()  # for one more address, and for data ahead of one
+        within = Signal()  # some of a burst's data has passed
         begun, ended = Signal(), Signal()
         address_done, data_done, address_passed, data_passed = Signal(), Signal(), Signal(), Signal()  # the link's
         m.d.comb += [
             address_passed.eq(address_done | link.awvalid & link.awready),
             data_passed.eq(data_done | link.wvalid & link.wready & link.wlast),
             room.eq(pending < self.OUTSTANDING),
+            ahead.eq(pending > -self.OUTSTANDING),
             slices["aw"].i.valid.eq(chip.awvalid & room), chip.awready.eq(slices["aw"].i.ready & room),
             begun.eq(chip.awvalid & chip.awready),
             ended.eq(w.valid & w.ready & w.p.last),
         ]
         m.d.sync += pending.eq(pending + begun - ended)
+        with m.If(w.valid & w.ready):
+            m.d.sync += within.eq(~w.p.last)
         for channel, ours in (("aw", aw), ("w", w)):
             for field in CHANNELS[channel]:
                 name = channel + field
                 m.d.comb += getattr(memory, name).eq(Mux(mine, getattr(link, name), ours.p[field]))
         m.d.comb += [
             memory.awvalid.eq(Mux(mine, link.awvalid & ~address_done, aw.valid)),
-            memory.wvalid.eq(Mux(mine, link.wvalid & ~data_done, w.valid)),
+            memory.wvalid.eq(Mux(mine, link.wvalid & ~data_done, w.valid & ahead)),
             aw.ready.eq(memory.awready & ~mine),
-            w.ready.eq(memory.wready & ~mine),
+            w.ready.eq(memory.wready & ahead & ~mine),
             link.awready.eq(memory.awready & mine & ~address_done),
             link.wready.eq(memory.wready & mine & ~data_done),
         ]
         with m.If(~mine):
             # Chip data that overtakes its address would be lost in the link's burst, so it has to be quiet as well.
-            m.d.sync += mine.eq(link.awvalid & ~aw.valid & ~w.valid & (pending == 0))
+            m.d.sync += mine.eq(link.awvalid & ~aw.valid & ~w.valid & (pending == 0) & ~within)
             m.d.sync += [address_done.eq(0), data_done.eq(0)]
         with m.Else():
             m.d.sync += [

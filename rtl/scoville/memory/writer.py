@@ -24,12 +24,12 @@ def write_data_layout(config):
 class StreamWriter(wiring.Component):
     """Writes runs of beats to memory as INCR bursts of at most 256 beats that do not cross 4 KB.
 
-    Bursts are issued as soon as `OUTSTANDING` allows, before their data is there; the data of a burst follows its
-    address.
+    Bursts are issued as soon as `OUTSTANDING` allows, before their data is there. From then on address and data are
+    offered side by side, and neither waits for the other to be taken, as the memory may take them in any order.
     All bursts have ID 0, so responses come in order.
 
     Throughput: a beat a cycle, an address in two cycles. Latency: three cycles from `command` to its address;
-    data passes in one, from two cycles after its burst's address was taken.
+    data passes in one, from two cycles after its burst's address was offered.
 
     Parameters
     ----------
@@ -83,6 +83,7 @@ class StreamWriter(wiring.Component):
         allowed = Signal(range(axi.MAX_BURST + 1))
         length = Signal(range(axi.MAX_BURST + 1), reset_less=True)
         rest = Signal(16)
+        announce, announced = Signal(), Signal()  # its data may come; in the first cycle of its address, and after it
         burst_taken = Signal()
         last_burst = Signal(reset_less=True)
         next_address = Signal(self.config.addr_bits + 1)
@@ -95,14 +96,16 @@ class StreamWriter(wiring.Component):
             bus.awlen.eq((length - 1)[:8]),
             bus.awsize.eq(beat_bits),
             bus.awburst.eq(axi.Burst.INCR),
-            bus.awvalid.eq(measured & (outstanding != self.OUTSTANDING) & lengths.w_rdy & addresses.w_rdy),
+            announce.eq(measured & ~announced & (outstanding != self.OUTSTANDING) & lengths.w_rdy & addresses.w_rdy),
+            bus.awvalid.eq(announce | announced),
             burst_taken.eq(bus.awvalid & bus.awready),
             lengths.w_data.eq(bus.awlen),
-            lengths.w_en.eq(burst_taken),
+            lengths.w_en.eq(announce),
             addresses.w_data.eq(address),
-            addresses.w_en.eq(burst_taken),
+            addresses.w_en.eq(announce),
             command.ready.eq(~active | burst_taken & last_burst),
         ]
+        m.d.sync += announced.eq(bus.awvalid & ~bus.awready)
         with m.If(~measured):
             m.d.sync += [measured.eq(active), length.eq(Mux(remaining > allowed, allowed, remaining)),
                          last_burst.eq(remaining <= allowed)]
@@ -136,7 +139,7 @@ class StreamWriter(wiring.Component):
             addresses.r_en.eq(response),
             self.idle.eq(~command.valid & ~active & (outstanding == 0)),
         ]
-        m.d.sync += outstanding.eq(outstanding + burst_taken - response)
+        m.d.sync += outstanding.eq(outstanding + announce - response)
         with m.If(response & (bus.bresp != axi.Resp.OKAY.value) & ~self.error):
             m.d.sync += [self.error.eq(1), self.error_address.eq(addresses.r_data), self.error_resp.eq(bus.bresp)]
         with m.If(self.clear):
