@@ -54,8 +54,8 @@ class System:
         [packed] = await self.responses[port].receive(1)
         got = harness.unpack(page_address_layout(self.config), packed)
         where = TABLE + STRIDE * row
-        address, fault = PageWalker.model(self.memory, where, page, kv_base=self.kv_base, kv_pages=KV_PAGES,
-                                          page_bytes=self.page_bytes)
+        address, fault = PageWalker.model(self.config, self.memory, where, page, kv_base=self.kv_base,
+                                          kv_pages=KV_PAGES, page_bytes=self.page_bytes)
         fault = fault or (where + 4 * page) // self.config.bus_bytes * self.config.bus_bytes in self.broken
         assert got["fault"] == fault, (row, page)
         if not fault:
@@ -151,15 +151,17 @@ async def a_full_port_does_not_block(dut):
 
 @cocotb.test()
 async def address_that_does_not_fit(dut):
-    system = System(dut, 6, 0.0, kv_base=(1 << 40) - 4096)
+    """The last page below the last 16 MiB is there; the next ones are not, nor those past the address space's end."""
+    page_bytes = 1 << 22
+    system = System(dut, 6, 0.0, kv_base=(1 << 40) - (1 << 24) - page_bytes, page_bytes=page_bytes)
     system.memory = bytes(TABLE) + b"".join(k.to_bytes(4, "little") for k in range(256))
     await system.start()
     faults = []
-    for page in (0, 1, 2):
+    for page in range(8):
         system.ask(0, 0, page)
         [packed] = await system.responses[0].receive(1)
         faults.append(harness.unpack(page_address_layout(system.config), packed)["fault"])
-    assert faults == [0, 1, 1]
+    assert faults == [0] + 7 * [1]
 
 
 @pytest.mark.parametrize("config", ["nano", "slim", "kria"])

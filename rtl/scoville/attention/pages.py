@@ -5,14 +5,17 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from scoville.checks import check_stream
+
 __all__ = ["PageWalker", "page_address_layout", "page_request_layout"]
 
 ENTRY_BITS = 32
+COUNT_BITS = 24  # of a page's number, in its row and in the pool, and of its size
 
 
 def page_request_layout(config):
     """Which page: address of the KV head's row of the page table, and the page's number in that row."""
-    return data.StructLayout({"row": config.addr_bits, "page": 24})
+    return data.StructLayout({"row": config.addr_bits, "page": COUNT_BITS})
 
 
 def page_address_layout(config):
@@ -24,7 +27,8 @@ class PageWalker(wiring.Component):
     """Translates page numbers to byte addresses for several users.
 
     ``address = kv_base + entry * page_bytes`` with ``entry`` the u32 at ``row + 4 * page``. It is a fault if the entry
-    is not below `kv_pages` (so 0xFFFFFFFF, unmapped, is one), if the address does not fit, or if the read fails.
+    is not below `kv_pages` (so 0xFFFFFFFF, unmapped, is one), if the read fails, or if the page does not begin below
+    the last 16 MiB of the address space: a page is smaller, so no address in one that is given wraps.
 
     Each port keeps the last beat of the table that it read, so the next pages of a row cost no read.
 
@@ -57,8 +61,8 @@ class PageWalker(wiring.Component):
             "read_request": Out(stream.Signature(data.StructLayout({"address": config.addr_bits}))),
             "read_response": In(stream.Signature(data.StructLayout({"data": config.bus_bits, "error": 1}))),
             "kv_base": In(config.addr_bits),
-            "kv_pages": In(24),
-            "page_bytes": In(24),
+            "kv_pages": In(COUNT_BITS),
+            "page_bytes": In(COUNT_BITS),
             "invalidate": In(1),
         })
 
@@ -84,11 +88,11 @@ class PageWalker(wiring.Component):
         entry = Signal(ENTRY_BITS, reset_less=True)
         bad = Signal(reset_less=True)
         stale = Signal()  # `invalidate` came during the read: use the beat, do not keep it
-        # The product's halves, by the entry's: an entry below `kv_pages` has 24 bits.
-        half = 12
-        low, high = (Signal(24 + half, name=name, reset_less=True) for name in ("low", "high"))
-        sum_bits = max(48, config.addr_bits) + 1
-        physical = Signal(sum_bits)
+        # The product's halves, by the entry's: one below `kv_pages` has no more bits.
+        half = COUNT_BITS // 2
+        low, high = (Signal(COUNT_BITS + half, name=name, reset_less=True) for name in ("low", "high"))
+        physical = Signal(max(2 * COUNT_BITS, config.addr_bits) + 1)
+        top = physical[min(COUNT_BITS, config.addr_bits - 1):config.addr_bits]  # all ones in the last 16 MiB
         m.d.comb += [
             physical.eq(self.kv_base + low + (high << half)),
             self.read_request.payload.address.eq(Cat(Const(0, beat_bits), tag)),
@@ -145,16 +149,19 @@ class PageWalker(wiring.Component):
                         m.d.sync += [
                             response.valid.eq(1),
                             response.payload.address.eq(physical[:config.addr_bits]),
-                            response.payload.fault.eq(bad | physical[config.addr_bits:].any()),
+                            response.payload.fault.eq(bad | physical[config.addr_bits:].any() | top.all()),
                         ]
                 m.next = "IDLE"
 
+        for waiting in (self.read_request, *responses):
+            check_stream(m, waiting, "page walker: requests and responses")
         with m.If(self.invalidate):
             m.d.sync += [stale.eq(1)] + [valid.eq(0) for valid in kept_valid]
         return m
 
     @staticmethod
-    def model(memory, row, page, *, kv_base, kv_pages, page_bytes):
+    def model(config, memory, row, page, *, kv_base, kv_pages, page_bytes):
         """(address, fault) of a page; `memory` maps byte ranges: ``memory[a:b]`` is bytes."""
         entry = int.from_bytes(memory[row + 4 * page:row + 4 * page + 4], "little")
-        return kv_base + entry * page_bytes, entry >= kv_pages
+        address = kv_base + entry * page_bytes
+        return address, entry >= kv_pages or address >= (1 << config.addr_bits) - (1 << COUNT_BITS)
