@@ -1,7 +1,10 @@
 """Options of the testbenches: `pytest --sim icarus` or ``SIM=icarus`` picks one simulator, both by default."""
 
 import os
+import time
 
+import processes
+import pytest
 from simulators import SIMULATORS, run_seed
 
 
@@ -10,6 +13,23 @@ def pytest_addoption(parser):
                      help="run under this simulator only")
     parser.addoption("--smoke", action="store_true",
                      help="one configuration a testbench, nano where it has it, and no slow test")
+
+
+def pytest_configure(config):
+    processes.adopt()
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_process():
+    """A test that ends, however it ends, leaves nothing running; what it leaves is killed, and fails it."""
+    before = processes.children()
+    yield
+    left, patience = processes.children() - before, time.monotonic() + 5  # for one that is about to end
+    while left and time.monotonic() < patience:
+        time.sleep(0.05)
+        left = processes.children() - before
+    processes.end(left)
+    assert not left, "the test left processes running"
 
 
 def pytest_report_header(config):

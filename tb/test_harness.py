@@ -1,5 +1,9 @@
 """The harness itself: a FIFO keeps order at full throughput and under stalls, and broken streams are caught."""
 
+import re
+import time
+from pathlib import Path
+
 import cocotb
 import harness
 import pytest
@@ -36,17 +40,34 @@ class Restless(wiring.Component):
         return m
 
 
-class Counted(wiring.Component):
-    """Its assertion fails at the fifth transfer."""
+class Hung(wiring.Component):
+    """Takes five items, gives four, and does nothing any more."""
 
+    i: In(stream.Signature(8))
     o: Out(stream.Signature(8))
+    done: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        taken, given = Signal(3), Signal(3)
+        m.d.comb += [self.i.ready.eq(taken != 5), self.o.valid.eq(given != 4), self.o.payload.eq(given)]
+        m.d.sync += [taken.eq(taken + (self.i.valid & self.i.ready)), given.eq(given + (self.o.valid & self.o.ready))]
+        return m
+
+
+class Counted(wiring.Component):
+    """Its assertion fails at the sixth transfer."""
+
+    def __init__(self, message):
+        self.message = message
+        super().__init__({"o": Out(stream.Signature(8))})
 
     def elaborate(self, platform):
         m = Module()
         m.d.comb += self.o.valid.eq(1)
         with m.If(self.o.ready):
             m.d.sync += self.o.payload.eq(self.o.payload + 1)
-        m.d.sync += Assert(self.o.payload < 5)
+        m.d.sync += Assert(self.o.payload < 5, self.message)
         return m
 
 
@@ -98,11 +119,57 @@ async def doubles(dut):
 
 
 @cocotb.test()
-async def counts(dut):
+async def ends_before_it_fails(dut):
+    """The fourth item comes when the payload is 3: the assertion would fail two transfers later."""
     tb = harness.Bench(dut)
     sink = tb.sink("o")
     await tb.reset()
-    assert await sink.receive(10) == list(range(10))
+    assert await sink.receive(3) == list(range(3))
+
+
+@cocotb.test()
+async def looks_away(dut):
+    """Nobody looks at the values, and the test goes on for long after the assertion."""
+    tb = harness.Bench(dut)
+    tb.sink("o")
+    await tb.reset()
+    await tb.wait(1000)
+
+
+@cocotb.test()
+async def waits_for_an_item(dut):
+    tb = harness.Bench(dut)
+    tb.source("i")
+    sink = tb.sink("o", stalls=0.3)
+    await tb.reset()
+    sink.timeout = 1000
+    await sink.receive(5)
+
+
+@cocotb.test()
+async def waits_to_be_taken(dut):
+    tb = harness.Bench(dut)
+    source, _ = tb.source("i"), tb.sink("o")
+    await tb.reset()
+    source.timeout = 1000
+    source.send(range(9))
+    await source.drain()
+
+
+@cocotb.test()
+async def waits_for_a_signal(dut):
+    tb = harness.Bench(dut)
+    await tb.reset()
+    await tb.until(dut.done, timeout=1000)
+
+
+@cocotb.test()
+async def waits_in_its_own_way(dut):
+    tb = harness.Bench(dut, cpu_limit=2)
+    tb.sink("o")
+    await tb.reset()
+    while not int(dut.done.value):
+        await tb.wait(1)
 
 
 @cocotb.test()
@@ -126,9 +193,31 @@ def test_broken_stream_is_caught(sim):
         harness.run(Restless, __name__, sim=sim, testcase="restless")
 
 
-def test_failed_assertion_is_caught(sim):
-    with pytest.raises(pytest.fail.Exception, match="(?i)assertion failed"):
-        harness.run(Counted, __name__, sim=sim, testcase="counts")
+@pytest.mark.parametrize("message", ["counted: at most 100 % of (five) \"items\"", ""])
+def test_failed_assertion_is_caught(sim, message):
+    """In the middle of a run that would pass, with a message and without one."""
+    with pytest.raises(pytest.fail.Exception, match="(?is)" + re.escape(message) + ".*assertion failed"):
+        harness.run(Counted(message), __name__, sim=sim, testcase="looks_away")
+
+
+def test_assertion_that_holds(sim):
+    harness.run(Counted(""), __name__, sim=sim, testcase="ends_before_it_fails")
+
+
+def test_hung_component(sim):
+    """It fails its tests within a minute, whatever they wait for, and the state of every stream is shown."""
+    start = time.monotonic()
+    with pytest.raises(pytest.fail.Exception) as failure:
+        harness.run(Hung, __name__, sim=sim, testcase=["waits_for_an_item", "waits_to_be_taken", "waits_for_a_signal",
+                                                       "waits_in_its_own_way"])
+    assert time.monotonic() - start < 60
+    log = Path(re.search("log (.*)", str(failure.value))[1]).read_text()
+    assert "PASS=0 FAIL=4" in log
+    for text in (r"4 of 5 payloads came, then none for 1000 cycles.*\n.* i: valid=0 ready=1, 0 taken.*\n.* o: valid=0",
+                 r"i: none of 4 payloads taken.*\n.* i: valid=1 ready=0, 5 taken.*; 4 more to send.*\n.* o: .*, 4 came",
+                 r"no output changed for 1000 cycles .* done.*\n.* i: valid=0 ready=1.*\n.* o: valid=1 ready=0",
+                 r"not done after 2 seconds of processor time.*\n.* i: .*\n.* o: valid=0 ready=1, 4 came"):
+        assert re.search(text, log), text
 
 
 def test_pack():
