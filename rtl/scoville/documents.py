@@ -1,10 +1,13 @@
-"""Writes the generated pages of docs/, or checks that they are fresh: ``python -m scoville.documents [--check]``."""
+"""Writes the generated pages of docs/, or checks that they are fresh: ``python -m scoville.documents [--check]``.
+
+Either way the links of the test plan are checked.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
-from scoville import isa, registers
+from scoville import isa, registers, testplan
 from scoville.config import CONFIGS
 
 __all__ = ["main", "pages"]
@@ -37,16 +40,27 @@ def configurations():
     return "\n".join([*lines, ""])
 
 
+def verification():
+    """The chapter with its table of the test plan."""
+    text = (DOCS / "verification.md").read_text()
+    before, rest = text.split(testplan.BEGIN)
+    _, after = rest.split(testplan.END)
+    return before + testplan.BEGIN + "\n" + testplan.markdown() + "\n" + testplan.END + after
+
+
 def pages():
     """File name to text, for every generated page."""
     return {"registers.md": registers.markdown(), "instructions.md": instructions(),
-            "configurations.md": configurations()}
+            "configurations.md": configurations(), "verification.md": verification()}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is stale")
     check = parser.parse_args().check
+    if wrong := testplan.check():
+        print("\n".join(wrong), file=sys.stderr)
+        return 1
     stale = [name for name, text in pages().items()
              if not (DOCS / name).exists() or (DOCS / name).read_text() != text]
     if check and stale:
