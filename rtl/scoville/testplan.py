@@ -116,6 +116,7 @@ def markdown(root=ROOT):
     """The table of docs/verification.md."""
     lines = ["| block | what is tested | tests, in `tb/` | proofs, in `formal/` | cover points |",
              "|---|---|---|---|---|"]
-    lines += [f"| {point.block} | {point.what} | " + " | ".join(map(_shown, (point.tests, point.proofs, point.cover))) + " |"
-              for point in read(root)]
+    for point in read(root):
+        links = (_shown(getattr(point, kind)) for kind in ("tests", "proofs", "cover"))
+        lines.append(f"| {point.block} | {point.what} | {' | '.join(links)} |")
     return "\n".join([*lines, ""])
