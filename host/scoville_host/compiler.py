@@ -105,14 +105,15 @@ class Compiler:
         stride = align(4 * table.shape[1], config.bus_bytes)
         address = self._place_rows("rope", table, stride)
         self.program.emit("cosines and sines of each lane's position", Opcode.ROPE, address=address, bytes=stride,
-                          stride=stride)
+                          stride=stride, limit=self.context)
         self._load_norm("0.attention_norm")
         element = Element.BF16 if model.tensors["embedding"].dtype == "BF16" else Element.FP32
         values = self._embedding(element)
         stride = align(values.itemsize * self.hidden, config.bus_bytes)
         address = self._place_rows("embedding", values, stride)
         self.program.emit("token embeddings", Opcode.EMBED, address=address, bytes=stride, stride=stride,
-                          rows=self.hidden, dst=self.x, element=element, inv_n=self.inv_n, epsilon=self.epsilon)
+                          rows=self.hidden, dst=self.x, element=element, limit=model.vocab, inv_n=self.inv_n,
+                          epsilon=self.epsilon)
         self.token_bytes = values.itemsize * model.hidden + 4 * model.head_dim
 
     def _embedding(self, element):
@@ -132,7 +133,8 @@ class Compiler:
     def _layer(self, n):
         model, group = self.model, self.model.group
         table = self.tables + n * model.kv_heads * self.page_stride
-        pages = {"table": table, "table_stride": self.page_stride, "group": group, "head_blocks": self.blocks}
+        heads = {"kv_heads": model.kv_heads, "head_blocks": self.blocks}
+        pages = {"table": table, "table_stride": self.page_stride} | heads
         norm = {"residual": 1, "norm": 1, "inv_n": self.inv_n, "epsilon": self.epsilon,
                 "dst": self.x, "dest": Dest.OPERAND}
         after = f"{n + 1}.attention_norm" if n + 1 < model.layers else "norm"
@@ -140,9 +142,9 @@ class Compiler:
         self._layer_linear(n, "k", wait=1, src=self.x, dest=Dest.KEY, mode=Mode.ROPE, lane_scale=1, **pages)
         self._layer_linear(n, "v", src=self.x, dest=Dest.VALUE, lane_scale=1, **pages)
         self._layer_linear(n, "q", src=self.x, dst=self.query, dest=Dest.QUERY, mode=Mode.ROPE, lane_scale=1,
-                           group=group, head_blocks=self.blocks)
+                           group=group, **heads)
         self.program.emit(f"layer {n} attention", Opcode.ATTEND, wait=1, src=self.query, dst=self.attended,
-                          kv_heads=model.kv_heads, **pages,
+                          group=group, **pages,
                           softmax_scale=_bits(math.log2(math.e) / math.sqrt(model.head_dim)))
         self._load_norm(f"{n}.ffn_norm")
         self._layer_linear(n, "o", wait=1, src=self.attended, **norm)

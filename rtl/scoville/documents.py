@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scoville import isa, registers, testplan
 from scoville.config import CONFIGS
+from scoville.control import legality
 
 __all__ = ["main", "pages"]
 
@@ -18,11 +19,13 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def instructions():
     """The instruction set as a Markdown page."""
     lines = ["# Instructions", "", "Made from `rtl/scoville/isa.py`; do not edit.", "",
-             f"An instruction is {isa.INSTRUCTION_BYTES} bytes, little-endian."]
+             f"An instruction is {isa.INSTRUCTION_BYTES} bytes, little-endian. One of which a rule does not hold ends "
+             "the sequence, before it has any effect, with ILLEGAL_INSTRUCTION or the status that the rule names."]
     for opcode, fields in isa.FIELDS.items():
         lines += ["", f"## {opcode.value} {opcode.name}", "", "| bits | field |", "|---|---|"]
         lines += [f"| {lsb + width - 1}:{lsb} | {name} |"
                   for name, (lsb, width) in sorted(fields.items(), key=lambda item: item[1])]
+        lines += ["", "Carried out if:", "", *legality.markdown(opcode)]
     for kind in (isa.LoadDest, isa.Element, isa.ScaleFormat, isa.Mode, isa.Dest):
         lines += ["", f"## Values of {kind.__name__}", "", "| value | name |", "|---|---|"]
         lines += [f"| {member.value} | {member.name} |" for member in kind]

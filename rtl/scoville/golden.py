@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .golden_memory import GoldenMemory, PageFault
+from .control.legality import Legality
+from .golden_memory import GoldenMemory, OutsideMemory, PageFault
 from .golden_pass import Pass
 from .isa import INSTRUCTION_BYTES, Dest, Opcode, decode
 from .registers import Status
 from .sampler import sampler
 
-__all__ = ["ContextOverrun", "GoldenChip", "GoldenResult", "PageFault"]
+__all__ = ["ContextOverrun", "GoldenChip", "GoldenResult", "PageFault", "Refused"]
 
 LANES = 16  # tokens a pass, unless told otherwise
 
@@ -45,7 +46,7 @@ class GoldenChip:
 
     Members
     -------
-    program : the instructions, as dicts of fields
+    program : the instructions, as dicts of fields; the last is END, or None where there is no such opcode
     vocab : logits of a token
     status : `Status`, why the last `run` ended
     """
@@ -56,13 +57,15 @@ class GoldenChip:
         self.memory = GoldenMemory(config, memory, base=base, kv_base=registers["KV_BASE"],
                                    kv_pages=registers["KV_PAGES"], kv_page_bytes=registers["KV_PAGE_BYTES"])
         self.program = self._fetch(registers["PROGRAM"])
-        self.vocab = next(i["limit"] for i in self.program if i.get("dest") == Dest.LOGITS)
+        self.vocab = next((i["limit"] for i in self.program if i and i.get("dest") == Dest.LOGITS), 0)
+        self.page_bytes = registers["KV_PAGE_BYTES"]
         self.status = Status.OK
 
     def _fetch(self, address):
         program = []
-        while not program or program[-1]["opcode"] != Opcode.END:
-            program.append(decode(self.memory.view(address, INSTRUCTION_BYTES).tobytes()))
+        while not program or (program[-1] and program[-1]["opcode"] is not Opcode.END):
+            word = self.memory.view(address, INSTRUCTION_BYTES).tobytes()
+            program.append(decode(word) if word[0] & 15 in list(Opcode) else None)
             address += INSTRUCTION_BYTES
         return program
 
@@ -106,6 +109,10 @@ class GoldenChip:
             self.status = Status.PAGE_FAULT
         except ContextOverrun:
             self.status = Status.CONTEXT
+        except OutsideMemory:
+            self.status = Status.WINDOW
+        except Refused as refused:
+            self.status = refused.status
         return GoldenResult(tokens, np.array(logits, np.float32).reshape(len(tokens), self.vocab))
 
     def logits(self, ids, *, lanes=2 * LANES, progress=None):
@@ -129,14 +136,31 @@ class GoldenChip:
         return result
 
     def forward(self, ids, position, *, last):
-        """One pass: tokens `ids` at `position` and on. Returns logits ``[len(ids), vocab]``, or None if not `last`."""
+        """One pass: tokens `ids` at `position` and on. Returns logits ``[len(ids), vocab]``, or None if not `last`.
+
+        Raises
+        ------
+        ContextOverrun, Refused, PageFault, OutsideMemory
+        """
         if position + len(ids) > self.context:
             raise ContextOverrun(f"{position + len(ids)} positions; the page table has room for {self.context}")
         state = Pass(self.config, self.memory, ids, position)
+        legality, seen = Legality(self.config), {"ids": ids, "tokens": len(ids), "position": position, "last": last}
         for instruction in self.program:
+            status = legality.check(instruction, seen, self.page_bytes)
+            if status is not Status.OK:
+                raise Refused(status)
             if last or not instruction["only_last"]:
                 state.execute(instruction)
         return state.logits
+
+
+class Refused(Exception):
+    """An instruction that the chip does not carry out; `status` says why."""
+
+    def __init__(self, status):
+        super().__init__(status.name)
+        self.status = status
 
 
 class ContextOverrun(Exception):

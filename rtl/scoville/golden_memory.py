@@ -9,7 +9,7 @@ from .golden_linear import Weights
 from .isa import ScaleFormat
 from .numerics import block
 
-__all__ = ["GoldenMemory", "KvPages", "PageFault", "unpack_weights"]
+__all__ = ["GoldenMemory", "KvPages", "OutsideMemory", "PageFault", "unpack_weights"]
 
 
 def _align(value, step):
@@ -108,12 +108,12 @@ class GoldenMemory:
 
         Raises
         ------
-        ValueError
+        OutsideMemory
             If they are not all in the memory.
         """
         start = address - self.base
         if start < 0 or start + size > len(self.data):
-            raise ValueError(f"{size} bytes at {address:#x} are outside the memory")
+            raise OutsideMemory(f"{size} bytes at {address:#x} are outside the memory")
         return self.data[start:start + size]
 
     def floats(self, address, count):
@@ -183,6 +183,10 @@ class GoldenMemory:
             exponents.reshape(blocks, PAGE_TOKENS)[:, token] = e8[head]
             values = values.reshape(blocks, PAGE_TOKENS, BLOCK)
             (values[:, :, token] if value else values[:, token])[...] = codes[head].view(np.uint8)
+
+
+class OutsideMemory(ValueError):
+    """An address outside the memory."""
 
 
 class PageFault(Exception):

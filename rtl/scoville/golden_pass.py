@@ -38,6 +38,7 @@ class Pass:
         self.e8 = np.zeros(depth, np.uint8)
         self.sums = np.zeros(depth, np.int32)
         self.table = np.zeros(16, np.int8)
+        self.cos = self.sin = np.zeros((0, self.lanes), np.float32)
         self.logits = None
 
     def execute(self, instruction):
@@ -62,8 +63,8 @@ class Pass:
 
     def _embed(self, i):
         size = 2 if i["element"] == Element.BF16 else 4
-        starts = i["address"] + i["stride"] * self.ids
-        rows = np.stack([self.memory.view(int(start), size * i["rows"]) for start in starts])
+        rows = np.stack([self.memory.view(i["address"] + i["stride"] * int(row), size * i["rows"])
+                         for row in self.ids])
         bits = rows.view(np.uint16).astype(np.uint32) << 16 if size == 2 else rows.view(np.uint32)
         self._to_operands(self._chain(bits.view(np.float32).T, i, norm=True, store=True), i["dst"])
 
@@ -88,7 +89,8 @@ class Pass:
         """The epilogue; keeps the new residual, and the lane scale that a norm leaves for the next matrix."""
         norm = i["norm"] if norm is None else norm
         weight = self.norm_weights if norm else None
-        v, kept, total = chain.model_rows(v, cos=self.cos, sin=self.sin, weight=weight, **stages)
+        pairs = slice(i.get("head_blocks", 0) * BLOCK // 2)
+        v, kept, total = chain.model_rows(v, cos=self.cos[pairs], sin=self.sin[pairs], weight=weight, **stages)
         if kept is not None:
             self.residual = kept
         if norm:

@@ -6,10 +6,12 @@ aligned to the bus.
 
 import enum
 
-__all__ = ["FIELDS", "INSTRUCTION_BYTES", "Dest", "Element", "LoadDest", "Mode", "Opcode", "ScaleFormat",
-           "decode", "encode", "field"]
+__all__ = ["FIELDS", "INSTRUCTION_BYTES", "PAGE_BITS", "POSITION_BITS", "Dest", "Element", "LoadDest", "Mode", "Opcode",
+           "ScaleFormat", "decode", "encode", "field"]
 
 INSTRUCTION_BYTES = 32
+POSITION_BITS = 24  # of a token's position in its sequence
+PAGE_BITS = 24  # of a KV page's number, in a row of the page table and in the pool
 
 
 class Opcode(enum.IntEnum):
@@ -61,9 +63,10 @@ _NORM = {"inv_n": (168, 32), "epsilon": (200, 32)}
 FIELDS = {
     Opcode.END: _COMMON,
     Opcode.LOAD: _COMMON | _ADDRESS | {"bytes": (48, 24), "load_dest": (72, 2), "count": (80, 20)},
-    Opcode.ROPE: _COMMON | _ADDRESS | {"bytes": (48, 24), "stride": (72, 24)},
+    Opcode.ROPE: _COMMON | _ADDRESS | {"bytes": (48, 24), "stride": (72, 24), "limit": (128, POSITION_BITS)},
     Opcode.EMBED: _COMMON | _ADDRESS | {
-        "bytes": (48, 24), "stride": (72, 24), "rows": (96, 16), "dst": (112, 12), "element": (124, 1)} | _NORM,
+        "bytes": (48, 24), "stride": (72, 24), "rows": (96, 16), "dst": (112, 12), "element": (124, 1),
+        "limit": (128, 24)} | _NORM,  # rows of the table: a token id is below it
     Opcode.LINEAR: _COMMON | _ADDRESS | {
         "tiles": (48, 20), "kblocks": (68, 12),
         "code_bits8": (80, 1), "scale_format": (81, 2), "minimum": (83, 1),
@@ -73,7 +76,8 @@ FIELDS = {
         "norm": (116, 1),  # sum of squares, and multiply by the norm weights before quantising
         "limit": (120, 24),  # LOGITS: rows that are real vocabulary entries
         "beats": (144, 24),  # the whole matrix in the weight stream
-    } | _NORM | {"group": (232, 8), "head_blocks": (240, 4), "table": (168, 40), "table_stride": (208, 24)},
+        "kv_heads": (244, 8),  # QUERY, KEY, VALUE
+    } | _NORM | _PAGES,
     Opcode.ATTEND: _COMMON | {
         "src": (84, 12), "dst": (96, 12), "kv_heads": (120, 8), "softmax_scale": (128, 32)} | _PAGES,
 }

@@ -18,8 +18,9 @@ class Status(enum.IntEnum):
     ILLEGAL_INSTRUCTION = 3  # ERROR_ADDRESS is the instruction's
     WINDOW = 4  # a read, or a write of logits, outside WINDOW_BASE .. WINDOW_LIMIT; ERROR_ADDRESS is the burst's
     PAGE_FAULT = 5  # a KV page that is not mapped, or whose entry cannot be read; ERROR_ADDRESS is the page-table row's
-    CONTEXT = 6  # the sequence reached CONTEXT positions
+    CONTEXT = 6  # CONTEXT positions are reached, or those of an instruction's table: ERROR_ADDRESS is 0, or its address
     WATCHDOG = 7  # no progress for WATCHDOG cycles
+    TOKEN = 8  # a token id that the embedding table has no row for; ERROR_ADDRESS is the EMBED's
 
 
 STALLS = {

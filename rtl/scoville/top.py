@@ -31,6 +31,7 @@ from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import ErrorKind, StreamReader
 from scoville.memory.writer import StreamWriter
 from scoville.numerics import fp32
+from scoville.registers import Status
 from scoville.sampler.sampler import Sampler
 from scoville.weights.decoder import WeightDecoder
 
@@ -216,6 +217,7 @@ class Top(wiring.Component):
             instruction_fetch.stop.eq(front.end),
             front.start.eq(sequence.begin),
             front.state.eq(sequence.state),
+            front.page_bytes.eq(registers.set_kv_page_bytes),
             back.state.eq(sequence.state),
             sequence.pass_done.eq(back.done),
             sequence.halt.eq(fault),
@@ -356,14 +358,18 @@ class Top(wiring.Component):
             faults.address_read_error.eq(Mux(reader.error & ~window, reader.error_address, fetch_address)),
             faults.raise_write_error.eq(writer.error),
             faults.address_write_error.eq(writer.error_address),
-            faults.raise_illegal_instruction.eq(front.illegal),
+            faults.raise_illegal_instruction.eq(front.status == Status.ILLEGAL_INSTRUCTION),
             faults.address_illegal_instruction.eq(front.fault_address),
+            faults.raise_token.eq(front.status == Status.TOKEN),
+            faults.address_token.eq(front.fault_address),
             faults.raise_window.eq(window | (fetch_error & fetch_outside) | self._dump_refused),
             faults.address_window.eq(Mux(window, reader.error_address,
                                          Mux(fetch_error, fetch_address, self._dump_address))),
-            faults.raise_page_fault.eq(front.fault | kv_store.fault),
-            faults.address_page_fault.eq(Mux(front.fault, front.fault_address, kv_store.fault_row)),
-            faults.raise_context.eq(sequence.overrun),
+            faults.raise_page_fault.eq((front.status == Status.PAGE_FAULT) | kv_store.fault),
+            faults.address_page_fault.eq(Mux(front.status == Status.PAGE_FAULT, front.fault_address,
+                                             kv_store.fault_row)),
+            faults.raise_context.eq(sequence.overrun | (front.status == Status.CONTEXT)),
+            faults.address_context.eq(Mux(front.status == Status.CONTEXT, front.fault_address, 0)),
             faults.run.eq(sequence.running),
             self._error_seen.eq(faults.fault & ~was_fault),
         ]

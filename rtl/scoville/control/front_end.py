@@ -5,24 +5,18 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check, check_fifo, check_stream
 from scoville.config import BLOCK, PAGE_TOKENS, VALUES_BEHIND
+from scoville.control.checker import Checker
 from scoville.control.instruction_fetch import instruction_layout
-from scoville.control.legality import is_legal, legal_signal
-from scoville.isa import INSTRUCTION_BYTES, Dest, Opcode, decode, field
+from scoville.control.legality import Legality
+from scoville.control.state import PAGE_SHIFT, PassState
+from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_BITS, Dest, Opcode, decode, field
+from scoville.registers import Status
 
-__all__ = ["FrontEnd", "PassState", "page_beats"]
+__all__ = ["PAGE_SHIFT", "FrontEnd", "PassState", "page_beats"]
 
-PAGE_SHIFT = PAGE_TOKENS.bit_length() - 1
-
-
-def PassState(config):
-    """What a pass works on: `tokens` seats from `position` on; `last` = it produces a token."""
-    return data.StructLayout({
-        "tokens": range(config.seats + 1),
-        "position": 24,
-        "last": 1,
-        "ids": data.ArrayLayout(32, config.seats),
-    })
+APPENDS = 32  # LINEARs to the KV cache between the front end and the KV store: more than the queues between them hold
 
 
 def page_beats(config, head_blocks):
@@ -36,10 +30,11 @@ class FrontEnd(wiring.Component):
     """Turns instructions into read descriptors, in the order in which the back end will want the data.
 
     It runs ahead of the array as far as the stream FIFO and the instruction queue allow. It waits at one place: before
-    it reads KV pages, the KV store must have written all that earlier instructions append to them. An illegal
-    instruction or an unmapped page halts it until reset; neither is passed on.
+    it reads KV pages, the KV store must have written all that earlier instructions append to them. Every instruction
+    passes the `Checker` first; one that it refuses, a row of a table behind the end of the address space, or an
+    unmapped page halts the front end until reset, and is not passed on.
 
-    Throughput: 4 cycles an instruction, 2 more a token's row, 6 and the walk more a page.
+    Throughput: 3 cycles an instruction, 3 more a token's row, 6 and the walk more a page.
 
     Parameters
     ----------
@@ -54,7 +49,8 @@ class FrontEnd(wiring.Component):
     lookup, found : page-table requests {row, page} and responses {address, fault}
     kv_taken, kv_busy : In(1), the KV store has taken one LINEAR's command; it has writes to do
     end : Out(1), END has been passed on
-    illegal, fault : Out(1), sticky; `fault_address` : Out, the instruction's or the page-table row's address
+    page_bytes : In(24), the register KV_PAGE_BYTES
+    status : Out(8), `Status`, sticky; `fault_address` : Out, the instruction's or, of a PAGE_FAULT, the row's address
     waiting_kv : Out(1), held back by KV writes
     """
 
@@ -67,19 +63,19 @@ class FrontEnd(wiring.Component):
             "i": In(stream.Signature(instruction_layout(config))),
             "o": Out(stream.Signature(8 * INSTRUCTION_BYTES)),
             "descriptor": Out(stream.Signature(data.StructLayout({"address": address, "beats": 24}))),
-            "lookup": Out(stream.Signature(data.StructLayout({"row": address, "page": 24}))),
+            "lookup": Out(stream.Signature(data.StructLayout({"row": address, "page": PAGE_BITS}))),
             "found": In(stream.Signature(data.StructLayout({"address": address, "fault": 1}))),
             "kv_taken": In(1),
             "kv_busy": In(1),
             "end": Out(1),
-            "illegal": Out(1),
-            "fault": Out(1),
+            "page_bytes": In(PAGE_BITS),
+            "status": Out(8),
             "fault_address": Out(address),
             "waiting_kv": Out(1),
         })
 
     @staticmethod
-    def model(config, program, state, found):
+    def model(config, program, state, found, page_bytes):
         """What the front end passes on and asks for.
 
         Parameters
@@ -87,22 +83,23 @@ class FrontEnd(wiring.Component):
         program : list of (word, address), to the END or further
         state : dict of `PassState`
         found : function (row, page) -> (address, fault)
+        page_bytes : the register KV_PAGE_BYTES
 
         Returns
         -------
         forwarded : list of words
         descriptors : list of (address, beats)
         lookups : list of (row, page)
-        stop : ("end", None), ("illegal", address of the instruction) or ("fault", address of the page-table row)
+        stop : (`Status`, address): OK and None behind the END; of a PAGE_FAULT, the page-table row's address, else the
+            instruction's
         """
         forwarded, descriptors, lookups = [], [], []
+        legality = Legality(config)
         for word, origin in program:
-            try:
-                f = decode(word.to_bytes(INSTRUCTION_BYTES, "little"))
-            except ValueError:
-                return forwarded, descriptors, lookups, ("illegal", origin)
-            if not is_legal(config, f):
-                return forwarded, descriptors, lookups, ("illegal", origin)
+            f = decode(word.to_bytes(INSTRUCTION_BYTES, "little")) if word & 15 in list(Opcode) else None
+            status = legality.check(f, state, page_bytes)
+            if status is not Status.OK:
+                return forwarded, descriptors, lookups, (status, origin)
             if f["only_last"] and not state["last"]:
                 continue
             forwarded.append(word)
@@ -116,7 +113,9 @@ class FrontEnd(wiring.Component):
             elif opcode in (Opcode.ROPE, Opcode.EMBED):
                 for lane in range(state["tokens"]):
                     row = state["position"] + lane if opcode is Opcode.ROPE else state["ids"][lane]
-                    address = (f["address"] + row * f["stride"]) % (1 << config.addr_bits)
+                    address = f["address"] + row * f["stride"]
+                    if address >> config.addr_bits:
+                        return forwarded, descriptors, lookups, (Status.ILLEGAL_INSTRUCTION, origin)
                     descriptors.append((address, f["bytes"] // config.bus_bytes))
             else:
                 key_beats, value_beats = page_beats(config, f["head_blocks"])
@@ -129,14 +128,14 @@ class FrontEnd(wiring.Component):
                             lookups.append((row, page))
                             address, fault = found(row, page)
                             if fault:
-                                return forwarded, descriptors, lookups, ("fault", row)
+                                return forwarded, descriptors, lookups, (Status.PAGE_FAULT, row)
                             descriptors.append((address, key_beats))
                             values.append(((address + key_beats * config.bus_bytes) % (1 << config.addr_bits),
                                            value_beats))
                             if len(values) > VALUES_BEHIND:
                                 descriptors.append(values.pop(0))
                 descriptors += values
-        return forwarded, descriptors, lookups, ("end", None)
+        return forwarded, descriptors, lookups, (Status.OK, None)
 
     def elaborate(self, platform):
         m = Module()
@@ -148,12 +147,16 @@ class FrontEnd(wiring.Component):
         origin = Signal(config.addr_bits, reset_less=True)
         opcode = field(word, Opcode.END, "opcode")
         address = field(word, Opcode.LOAD, "address")
-        legal = Signal(reset_less=True)
-        m.d.sync += legal.eq(legal_signal(m, config, self.i.p.word))  # looked at in the cycle after `take`
+        m.submodules.checker = checker = Checker(config)
+        wiring.connect(m, wiring.flipped(self.i), checker.i)
+        m.d.comb += [checker.start.eq(self.start), checker.state.eq(state), checker.page_bytes.eq(self.page_bytes)]
+        judged = checker.o
 
         # KV appends on their way to the KV store: ATTEND waits until it has taken and done them.
-        appends = Signal(8)
+        appends = Signal(range(APPENDS))
         append = Signal()
+        check(m, ~(append & ~self.kv_taken) | ~appends.all(), "front end: appends are counted")
+        check(m, ~self.kv_taken | append | (appends != 0), "front end: what the KV store takes was passed on before")
         with m.If(append & ~self.kv_taken):
             m.d.sync += appends.eq(appends + 1)
         with m.If(~append & self.kv_taken):
@@ -163,8 +166,9 @@ class FrontEnd(wiring.Component):
         seat = Signal(range(config.seats + 1))
         row = Signal(32, reset_less=True)  # of the seat, a cycle later
         stride = field(word, Opcode.ROPE, "stride")
-        half = 16  # products of half a row's number each are registered, and added where the address is
-        low, high = (Signal(config.addr_bits, name=name, reset_less=True) for name in ("low", "high"))
+        half = len(row) // 2  # products of half a row's number each are registered, then added
+        low, high = (Signal(half + len(stride), name=name, reset_less=True) for name in ("low", "high"))
+        place = Signal(config.addr_bits + half + len(stride), reset_less=True)  # of the row; it must not wrap
         row_bytes = field(word, Opcode.ROPE, "bytes")
         m.d.sync += row.eq(Mux(opcode == Opcode.ROPE, state.position + seat,
                              state.ids[seat[:max(1, (config.seats - 1).bit_length())]]))
@@ -173,11 +177,11 @@ class FrontEnd(wiring.Component):
         group = field(word, Opcode.ATTEND, "group")
         pairs = Signal(16)
         served = Signal(16)
-        head = Signal(8)
-        page = Signal(24)
+        head = Signal(FIELDS[Opcode.ATTEND]["kv_heads"][1])
+        page = Signal(PAGE_BITS)
         table_row = Signal(config.addr_bits, reset_less=True)
         found = Signal(config.addr_bits, reset_less=True)
-        pages = Signal(24, reset_less=True)  # the pass state stands still, long before it is wanted here
+        pages = Signal(PAGE_BITS, reset_less=True)  # the pass state stands still, long before it is wanted here
         key_beats, value_beats = Signal(16), Signal(16)
         # The pages whose values are still to be read.
         m.submodules.values = values = SyncFIFO(width=config.addr_bits, depth=VALUES_BEHIND + 1)
@@ -196,18 +200,13 @@ class FrontEnd(wiring.Component):
             with m.State("idle"), m.If(self.start):
                 m.next = "take"
             with m.State("take"):
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [word.eq(self.i.p.word), origin.eq(self.i.p.address), seat.eq(0)]
-                with m.If(self.i.valid):
-                    m.next = "check"
-            with m.State("check"):
-                with m.If(~legal):
-                    m.d.sync += [self.illegal.eq(1), self.fault_address.eq(origin)]
-                    m.next = "halted"
-                with m.Elif(field(word, Opcode.END, "only_last") & ~state.last):
-                    m.next = "take"
-                with m.Else():
+                m.d.comb += judged.ready.eq(1)
+                m.d.sync += [word.eq(judged.p.word), origin.eq(judged.p.address), seat.eq(0)]
+                with m.If(judged.valid):
                     m.next = "forward"
+                    with m.If(judged.p.status != Status.OK):
+                        m.d.sync += [self.status.eq(judged.p.status), self.fault_address.eq(judged.p.address)]
+                        m.next = "halted"
             with m.State("forward"):
                 m.d.comb += self.o.valid.eq(1)
                 m.d.sync += [head.eq(0), table_row.eq(field(word, Opcode.ATTEND, "table")),
@@ -244,14 +243,21 @@ class FrontEnd(wiring.Component):
                     m.next = "take"
             with m.State("lane"):
                 m.d.sync += [low.eq(row[:half] * stride), high.eq(row[half:] * stride), seat.eq(seat + 1)]
+                m.next = "lane_sum"
+            with m.State("lane_sum"):
+                m.d.sync += place.eq(address + low + (high << half))
                 m.next = "lane_row"
             with m.State("lane_row"):
+                outside = place[config.addr_bits:].any()
                 m.d.comb += [
-                    self.descriptor.valid.eq(1),
-                    self.descriptor.p.address.eq(address + low + (high << half)),
+                    self.descriptor.valid.eq(~outside),
+                    self.descriptor.p.address.eq(place),
                     self.descriptor.p.beats.eq(row_bytes >> bus_shift),
                 ]
-                with m.If(self.descriptor.ready):
+                with m.If(outside):
+                    m.d.sync += [self.status.eq(Status.ILLEGAL_INSTRUCTION), self.fault_address.eq(origin)]
+                    m.next = "halted"
+                with m.Elif(self.descriptor.ready):
                     with m.If(seat == state.tokens):
                         m.next = "take"
                     with m.Else():
@@ -270,7 +276,7 @@ class FrontEnd(wiring.Component):
                 with m.If(self.found.valid):
                     m.d.sync += found.eq(self.found.p.address)
                     with m.If(self.found.p.fault):
-                        m.d.sync += [self.fault.eq(1), self.fault_address.eq(table_row)]
+                        m.d.sync += [self.status.eq(Status.PAGE_FAULT), self.fault_address.eq(table_row)]
                         m.next = "halted"
                     with m.Else():
                         m.next = "keys"
@@ -312,4 +318,7 @@ class FrontEnd(wiring.Component):
             with m.State("halted"):
                 pass
         assert len(self.descriptor.p.beats) >= len(key_beats)
+        check_fifo(m, values, "front end: values")
+        check_stream(m, self.o, "front end: instructions")
+        check_stream(m, self.descriptor, "front end: descriptors")
         return m

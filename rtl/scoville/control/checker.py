@@ -1,0 +1,245 @@
+"""The checker: every instruction is judged here, before anything acts on it."""
+
+from types import SimpleNamespace
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from scoville.checks import check, check_stream
+from scoville.control.instruction_fetch import instruction_layout
+from scoville.control.legality import CONTEXT, PRODUCTS, RULES, TERMS, Tag, after, reads, writes
+from scoville.control.state import PAGE_SHIFT, PassState
+from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_BITS, Opcode, field
+from scoville.registers import Status
+
+__all__ = ["Checker", "checked_layout"]
+
+VERDICTS = (Status.OK, Status.ILLEGAL_INSTRUCTION, Status.CONTEXT, Status.TOKEN)
+
+
+def checked_layout(config):
+    """An instruction, where it came from, and `Status`: OK if it may be carried out."""
+    return data.StructLayout({"word": 8 * INSTRUCTION_BYTES, "address": config.addr_bits, "status": 8})
+
+
+class Checker(wiring.Component):
+    """Judges instructions by the rules of `legality`, and drops those that the pass skips.
+
+    Sums are registers, products are made a bit of their first factor a cycle, and what lies in the operand blocks is
+    in a memory, which is read and written a block a cycle, and wiped behind an END, while the pass goes on elsewhere.
+    So an instruction takes 3 cycles, a LINEAR, an ATTEND or an EMBED some more; all the while the front end is at work
+    on the one before. An instruction that is refused is the last.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    start : In(1), begin a pass; `state` : In(PassState), stable during the pass
+    page_bytes : In(24), the register KV_PAGE_BYTES
+    i : In(stream(instruction_layout))
+    o : Out(stream(checked_layout))
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "start": In(1),
+            "state": In(PassState(config)),
+            "page_bytes": In(PAGE_BITS),
+            "i": In(stream.Signature(instruction_layout(config))),
+            "o": Out(stream.Signature(checked_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, state = self.config, self.state
+
+        word = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
+        origin = Signal(config.addr_bits, reset_less=True)
+        opcode = field(word, Opcode.END, "opcode")
+        context = {name: Signal(width, name=name) for name, width in CONTEXT.items()}
+        x = SimpleNamespace(**context)
+
+        # What follows from the fields and the pass, all of it registers.
+        pages, last = (Signal(width, name=name, reset_less=True) for name, width in (
+            ("pages", PAGE_BITS), ("last", 1)))
+        ids_inside, sources_written = Signal(), Signal()
+        m.d.sync += [
+            pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1),
+            last.eq(state.last),
+        ]
+        names = {kind: {name: Signal(width, name=name, reset_less=True) for name, (width, _) in terms.items()}
+                 for kind, terms in TERMS.items()}
+        products = {}
+        for each in PRODUCTS.values():
+            for name, _, _, width in each:
+                products.setdefault(name, Signal(width, name=name, reset_less=True))
+        facts = {}
+        for kind, fields in FIELDS.items():
+            facts[kind] = f = SimpleNamespace(
+                **{name: field(word, kind, name) for name in fields}, page_bytes=self.page_bytes,
+                position=state.position, tokens=state.tokens, last=last, pages=pages, ids_inside=ids_inside,
+                sources_written=sources_written, **names.get(kind, {}), **products)
+            m.d.sync += [names[kind][name].eq(term(config, f)) for name, (_, term) in TERMS.get(kind, {}).items()]
+
+        # The rules: what is broken is a register, and so is the verdict.
+        skipped = Signal()
+        broken = {status: Signal(name=f"broken_{status.name.lower()}") for status in VERDICTS[1:]}
+        with m.Switch(opcode):
+            for kind in Opcode:
+                with m.Case(kind):
+                    for status, signal in broken.items():
+                        wrong = 0
+                        for rule in RULES:
+                            if kind in rule.opcodes and rule.status is status:
+                                holds = Signal(name=f"rule{RULES.index(rule)}_{kind.name.lower()}")
+                                m.d.comb += holds.eq(rule.holds(config, facts[kind], x))
+                                wrong = wrong | (~holds if rule.always else ~holds & ~skipped)
+                        m.d.sync += signal.eq(wrong)
+            with m.Default():
+                m.d.sync += broken[Status.ILLEGAL_INSTRUCTION].eq(1)
+        m.d.comb += skipped.eq(field(word, Opcode.END, "only_last") & ~last)
+
+        # A product: the first factor's bits one by one, the other doubled.
+        factor, doubled, total = Signal(24), Signal(44, reset_less=True), Signal(44, reset_less=True)
+        step = Signal(range(max(len(each) for each in PRODUCTS.values())))
+
+        # What is in the operand blocks.
+        m.submodules.tags = tags = Memory(shape=2, depth=config.operand_blocks, init=[],
+                                          attrs={"ram_style": "distributed"})
+        tag_write, tag_read = tags.write_port(), tags.read_port(domain="comb")
+        block, tag = Signal(range(config.operand_blocks + 1)), Signal(2)
+        left = Signal(len(products["head_rows"]))
+        more = Signal()
+        m.d.comb += [
+            tag_read.addr.eq(block), tag_write.addr.eq(block), tag_write.data.eq(tag),
+            more.eq((left != 0) & (block < config.operand_blocks)),
+        ]
+
+        def walk(place):
+            first, count, tagged = place
+            return [block.eq(first), left.eq(count), tag.eq(tagged)]
+
+        seat = Signal(range(config.seats + 1))
+        token = Signal(32, reset_less=True)
+        begun = Signal()  # a pass, before the wiping was over
+        with m.If(self.start):
+            m.d.sync += begun.eq(1)
+
+        refused = Signal()
+        m.d.comb += [
+            self.o.p.word.eq(word), self.o.p.address.eq(origin), self.o.p.status.eq(Status.OK),
+            refused.eq(self.o.p.status != Status.OK),
+        ]
+        for status in reversed(VERDICTS[1:]):
+            with m.If(broken[status]):
+                m.d.comb += self.o.p.status.eq(status)
+
+        with m.FSM(init="wipe") as fsm:
+            with m.State("wipe"):  # nothing of a pass is seen in the next
+                m.d.comb += tag_write.en.eq(1)
+                m.d.sync += block.eq(block + 1)
+                with m.If(block == config.operand_blocks - 1):
+                    m.next = "idle"
+            with m.State("idle"):
+                m.d.sync += [signal.eq(0) for signal in context.values()]
+                with m.If(self.start | begun):
+                    m.d.sync += begun.eq(0)
+                    m.next = "take"
+            with m.State("take"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [word.eq(self.i.p.word), origin.eq(self.i.p.address), seat.eq(0), step.eq(0),
+                             ids_inside.eq(1), sources_written.eq(1)]
+                with m.If(self.i.valid):
+                    m.next = "sort"
+            with m.State("sort"):
+                m.next = "offer"
+                with m.Switch(opcode):
+                    with m.Case(*PRODUCTS):
+                        m.next = "factors"
+                    with m.Case(Opcode.EMBED):
+                        m.next = "ids"
+            with m.State("ids"):
+                m.d.sync += [token.eq(state.ids[seat[:max(1, (config.seats - 1).bit_length())]]), seat.eq(seat + 1)]
+                with m.If((seat != 0) & (token >= facts[Opcode.EMBED].limit)):
+                    m.d.sync += ids_inside.eq(0)
+                with m.If(seat == state.tokens):
+                    m.next = "settle"
+            with m.State("factors"):
+                with m.Switch(opcode):
+                    for kind, each in PRODUCTS.items():
+                        with m.Case(kind), m.Switch(step):
+                            for number, (_, one, other, _) in enumerate(each):
+                                with m.Case(number):
+                                    m.d.sync += [factor.eq(getattr(facts[kind], one)),
+                                                 doubled.eq(getattr(facts[kind], other))]
+                m.d.sync += total.eq(0)
+                m.next = "multiply"
+            with m.State("multiply"):
+                m.d.sync += [factor.eq(factor >> 1), doubled.eq(doubled << 1)]
+                with m.If(factor[0]):
+                    m.d.sync += total.eq(total + doubled)
+                with m.If(factor == 0):
+                    m.d.sync += step.eq(step + 1)
+                    m.next = "factors"
+                    with m.Switch(opcode):
+                        for kind, each in PRODUCTS.items():
+                            with m.Case(kind), m.Switch(step):
+                                for number, (name, *_) in enumerate(each):
+                                    with m.Case(number):
+                                        m.d.sync += products[name].eq(total)
+                                        if number == len(each) - 1:
+                                            m.next = "sources"
+            with m.State("sources"):
+                with m.Switch(opcode):
+                    for kind in PRODUCTS:
+                        with m.Case(kind):
+                            m.d.sync += walk(reads(kind, facts[kind]))
+                m.next = "read"
+            with m.State("read"):
+                m.d.sync += [block.eq(block + 1), left.eq(left - 1)]
+                with m.If(~more):
+                    m.next = "settle"
+                with m.Elif(tag_read.data != tag):
+                    m.d.sync += sources_written.eq(0)
+            with m.State("settle"):  # `broken` follows all that it is made of by a cycle
+                m.next = "offer"
+            with m.State("offer"):
+                m.d.comb += self.o.valid.eq(~skipped | refused)
+                with m.If(skipped & ~refused):
+                    m.next = "take"
+                with m.Elif(self.o.ready):
+                    with m.If(refused):
+                        m.next = "halted"
+                    with m.Else():
+                        m.next = "take"
+                        with m.Switch(opcode):
+                            for kind in Opcode:
+                                with m.Case(kind):
+                                    m.d.sync += [context[name].eq(value) for name, value in
+                                                 after(kind, facts[kind], x).items()]
+                                    if (place := writes(kind, facts[kind])) is not None:
+                                        m.d.sync += walk(place)
+                                        with m.If(place[2] != Tag.NONE):
+                                            m.next = "write"
+                                    if kind is Opcode.END:
+                                        m.d.sync += [block.eq(0), tag.eq(Tag.NONE)]
+                                        m.next = "wipe"
+            with m.State("write"):
+                m.d.comb += tag_write.en.eq(more)
+                m.d.sync += [block.eq(block + 1), left.eq(left - 1)]
+                with m.If(left == 1):
+                    m.next = "take"
+            with m.State("halted"):
+                pass
+
+        assert all(len(factor) >= len(getattr(facts[kind], one)) and len(total) >= width
+                   for kind, each in PRODUCTS.items() for _, one, _, width in each)
+        check(m, ~self.start | fsm.ongoing("wipe") | fsm.ongoing("idle"), "checker: a pass begins behind an END")
+        check(m, ~fsm.ongoing("write") | more, "checker: blocks are written inside the operand buffer")
+        check_stream(m, self.o, "checker.o")
+        return m
