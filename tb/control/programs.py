@@ -1,9 +1,27 @@
 """Random instructions and pass states for the tests of the control blocks."""
 
-from scoville.config import BLOCK
-from scoville.isa import FIELDS, Dest, Element, LoadDest, Mode, Opcode, ScaleFormat, encode
+from types import SimpleNamespace
 
-__all__ = ["encoded", "random_instruction", "random_state"]
+from scoville.attention.kv_store import page_offsets
+from scoville.config import BLOCK
+from scoville.control.legality import Legality, Tag, tile_beats
+from scoville.isa import FIELDS, Dest, Element, LoadDest, Mode, Opcode, ScaleFormat, decode, encode
+from scoville.registers import Status
+
+__all__ = ["LegalProgram", "encoded", "largest_page", "matrix_beats", "random_instruction", "random_state"]
+
+
+def largest_page(config):
+    """Bytes of a KV page of the largest head."""
+    return page_offsets(config, config.max_head_blocks)[1]
+
+
+def matrix_beats(config, fields):
+    """Beats of the matrix of a LINEAR."""
+    return fields["tiles"] * int(tile_beats(config, SimpleNamespace(**fields)))
+
+IDS = 1 << 16  # token ids are below
+FINITE = 255 << 23  # floats below it are finite and not negative
 
 
 def encoded(opcode, fields):
@@ -15,7 +33,7 @@ def random_state(config, rng, *, last_position=150):
     """A pass state; `position` leaves room for a few pages of context."""
     tokens = rng.randint(1, config.seats)
     return {"tokens": tokens, "position": rng.choice([0, rng.randrange(32), rng.randrange(last_position)]),
-            "last": rng.randrange(2), "ids": [rng.getrandbits(32) for _ in range(tokens)]}
+            "last": rng.randrange(2), "ids": [rng.randrange(IDS) for _ in range(tokens)]}
 
 
 def random_instruction(config, rng, opcode, **given):
@@ -52,11 +70,13 @@ def random_instruction(config, rng, opcode, **given):
         fields |= {"tiles": rng.randint(1, min(9, config.max_hidden // BLOCK)),
                    "kblocks": kblocks, "src": rng.randint(0, config.operand_blocks - kblocks),
                    "scale_format": rng.choice(list(ScaleFormat)), "mode": rng.choice(list(Mode)),
-                   "dest": rng.choice([dest for dest in Dest if dest is not Dest.NONE]), "beats": rng.randint(1, 500)}
+                   "dest": given.get("dest", rng.choice([dest for dest in Dest if dest is not Dest.NONE])),
+                   "beats": rng.randint(1, 500)}
         fields["limit"] = rng.randint(1, fields["tiles"] * BLOCK)
         if fields["dest"] in (Dest.KEY, Dest.VALUE):
             fields["norm"] = 0
             fields |= {"table": table, "table_stride": bus * rng.randint(1, 30)}
+            del fields["inv_n"], fields["epsilon"]  # they are in the same bits
         else:
             del fields["table"], fields["table_stride"]
     elif opcode is Opcode.ATTEND:
@@ -69,3 +89,125 @@ def random_instruction(config, rng, opcode, **given):
     if opcode is Opcode.LINEAR and "tiles" in given and "limit" not in given:
         fields["limit"] = max(1, fields["tiles"] * BLOCK - rng.randrange(BLOCK))
     return fields
+
+
+class LegalProgram:
+    """Random instructions that a pass can carry out, one after the other; `words` and `fields` keep them.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    rng : random.Random
+    state : dict of `PassState`
+    """
+
+    def __init__(self, config, rng, state):
+        self.config, self.rng, self.state = config, rng, state
+        self.page_bytes = largest_page(config)
+        self.legality = Legality(config)
+        self.words, self.fields = [], []
+
+    def add(self, opcode, **given):
+        """An instruction with these fields, the others random; returns its fields.
+
+        Raises
+        ------
+        ValueError
+            If none was found that the rules allow.
+        """
+        for _ in range(400):
+            fields = self._draw(opcode, given)
+            if fields is not None and self.try_add(opcode, fields):
+                return fields
+        raise ValueError(f"no legal {opcode.name} with {given}")
+
+    def try_add(self, opcode, fields):
+        """Whether these fields are legal now; then the instruction is added."""
+        data = encode(opcode, **fields)
+        if self.legality.check(decode(data), self.state, self.page_bytes) is not Status.OK:
+            return False
+        self.fields.append(fields)
+        self.words.append(int.from_bytes(data, "little"))
+        return True
+
+    def begin(self):
+        """What the other instructions stand on: table, norm weights, bias, rotations and embeddings."""
+        config = self.config
+        self.add(Opcode.ROPE, bytes=max(128 * config.max_head_blocks, config.bus_bytes), only_last=0)
+        for dest, count in ((LoadDest.TABLE, 16), (LoadDest.NORM, config.max_hidden), (LoadDest.BIAS, BLOCK * 32)):
+            self.add(Opcode.LOAD, load_dest=dest, count=count, only_last=0)
+        self.add(Opcode.EMBED, rows=BLOCK * (min(config.max_hidden // BLOCK, config.operand_blocks) // 2), dst=0,
+                 only_last=0)
+
+    def layer(self, *, waits=True):
+        """An attention with its appends."""
+        config, rng = self.config, self.rng
+        group, head_blocks = rng.choice([1, 3, 4]), rng.randint(1, min(2, config.max_head_blocks))
+        most = max(1, min(3, config.operand_blocks // (4 * group * head_blocks)))
+        heads = {"kv_heads": rng.randint(1, most), "head_blocks": head_blocks, "only_last": 0}
+        key = self.add(Opcode.LINEAR, dest=Dest.KEY, tiles=heads["kv_heads"] * head_blocks, wait=1, **heads)
+        pages = {name: key[name] for name in ("table", "table_stride")}
+        self.add(Opcode.LINEAR, dest=Dest.VALUE, tiles=key["tiles"], **heads, **pages)
+        query = self.add(Opcode.LINEAR, dest=Dest.QUERY, tiles=key["tiles"] * group, group=group, **heads)
+        self.add(Opcode.ATTEND, src=query["dst"], group=group, wait=1, **heads, **pages)
+
+    def end(self):
+        if self.state["last"] and not self.legality.context.logits:
+            self.add(Opcode.LINEAR, dest=Dest.LOGITS, only_last=1, wait=1)
+        self.add(Opcode.END)
+
+    def _draw(self, opcode, given):
+        """Fields that may be legal, or None."""
+        config, rng, bus = self.config, self.rng, self.config.bus_bytes
+        fields = random_instruction(config, rng, opcode, **given)
+
+        def beats(size):
+            return -(-size // bus) * bus
+
+        def put(**values):
+            fields.update({name: value for name, value in values.items() if name not in given})
+
+        finite = {"inv_n": rng.randrange(FINITE), "epsilon": rng.randrange(FINITE)}
+        if opcode is Opcode.LOAD:
+            kind = fields["load_dest"]
+            count = {LoadDest.NORM: config.max_hidden, LoadDest.BIAS: config.max_rows}.get(kind, 0) // BLOCK
+            put(count=BLOCK * rng.randint(1, count) if count else 16)
+            put(bytes=beats(4 * fields["count"]) if count else max(16, bus), wait=1)
+        elif opcode is Opcode.ROPE:
+            put(bytes=beats(128 * rng.randint(1, config.max_head_blocks)), wait=1,
+                limit=self.state["position"] + self.state["tokens"] + rng.randrange(1000))
+        elif opcode is Opcode.EMBED:
+            put(bytes=beats(fields["rows"] * (2 if fields["element"] else 4)), **finite)
+            put(limit=IDS + rng.randrange(1000))
+        elif opcode is Opcode.LINEAR:
+            own = [block for block, tag in enumerate(self.legality.tags) if tag == Tag.OWN]
+            if not own:
+                return None
+            src = rng.choice(own)
+            run = next((n for n in range(config.operand_blocks - src) if self.legality.tags[src + n] != Tag.OWN),
+                       config.operand_blocks - src)
+            put(src=src, kblocks=rng.randint(1, run), only_last=int(fields["dest"] == Dest.LOGITS))
+            put(dst=rng.randrange(config.operand_blocks), mode=rng.choice([Mode.PLAIN, Mode.ROPE]))
+            if fields["dest"] == Dest.OPERAND:
+                put(mode=rng.choice(list(Mode)))
+            plain = fields["mode"] != Mode.GLU and fields["dest"] == Dest.OPERAND
+            put(norm=int(plain and rng.random() < 0.3), residual=int(plain and rng.random() < 0.3))
+            if fields["norm"]:
+                put(**finite)
+            if fields["dest"] in (Dest.QUERY, Dest.KEY, Dest.VALUE):
+                group = fields["group"] if fields["dest"] == Dest.QUERY else 1
+                put(kv_heads=rng.randint(1, 3))
+                put(tiles=fields["kv_heads"] * group * fields["head_blocks"])
+            if fields["dest"] == Dest.LOGITS:
+                put(mode=Mode.PLAIN, norm=0, residual=0)
+                fields["limit"] = min(fields["limit"], fields["tiles"] * BLOCK)
+            put(beats=matrix_beats(config, fields))
+        elif opcode is Opcode.ATTEND:
+            x = self.legality.context
+            if not x.values:
+                return None
+            blocks = x.query_heads * x.query_group * x.query_blocks
+            put(src=x.query, kv_heads=x.query_heads, group=x.query_group, head_blocks=x.query_blocks, table=x.table,
+                table_stride=x.table_stride, softmax_scale=rng.randrange(FINITE),
+                dst=rng.randint(0, config.operand_blocks - blocks))
+        return fields

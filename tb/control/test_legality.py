@@ -1,139 +1,264 @@
-"""The legality check of several chips at once: each fault alone is refused, its limits are not; RTL = `is_legal`."""
+"""The checker against the model of the rules; each fault alone is refused, and its limits are not."""
 
 import cocotb
 import harness
-from amaranth.hdl import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
-from programs import encoded, random_instruction
-from scoville.config import BLOCK, get_config
-from scoville.control.legality import is_legal, legal_signal
+import pytest
+from cocotb.triggers import RisingEdge
+from programs import IDS, LegalProgram, largest_page, matrix_beats, random_state
+from scoville.config import BLOCK, CONFIGS, get_config
+from scoville.control.checker import Checker, checked_layout
+from scoville.control.instruction_fetch import instruction_layout
+from scoville.control.legality import Legality
+from scoville.control.state import PassState
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, Dest, LoadDest, Mode, Opcode, ScaleFormat, decode
+from scoville.registers import Status
+from scoville_host.formats import FORMATS
+from scoville_host.layout import matrix_bytes
 
-CHIPS = ("nano", "slim", "kria", "tangnano20k")  # they differ in every limit
-BY_HEAD = ({"dest": Dest.QUERY}, {"dest": Dest.KEY}, {"dest": Dest.VALUE}, {"mode": Mode.ROPE})
-PLAIN = {"dest": Dest.OPERAND, "mode": Mode.PLAIN, "bias": 0, "residual": 0, "norm": 0, "src": 0, "limit": 1}
+PLAIN = {"dest": Dest.OPERAND, "mode": Mode.PLAIN, "bias": 0, "residual": 0, "norm": 0, "lane_scale": 0}
+ILLEGAL = Status.ILLEGAL_INSTRUCTION
 
 
-class Checks(wiring.Component):
-    """The check of each chip on the same word."""
+def patched(word, opcode, name, value):
+    """A word with one field changed."""
+    lsb, width = FIELDS[opcode][name]
+    return word & ~((1 << width) - 1 << lsb) | value << lsb
 
-    def __init__(self):
-        super().__init__({"word": In(8 * INSTRUCTION_BYTES)} | {f"legal_{name}": Out(1) for name in CHIPS})
 
-    def elaborate(self, platform):
-        m = Module()
-        for name in CHIPS:
-            m.d.comb += getattr(self, f"legal_{name}").eq(legal_signal(m, get_config(name), self.word))
-        return m
+def extremes(rng, width, value):
+    """Values of a field round its own and at its ends."""
+    top = (1 << width) - 1
+    near = [value + step for step in (-1, 1, -2, 2, 8, -8, 16, -16, 32, -32)]
+    return [0, 1, top, top - 1, top // 2, top // 2 + 1, 1 << rng.randrange(width), rng.getrandbits(width),
+            value ^ 1 << rng.randrange(width), *(each for each in near if 0 <= each <= top)]
 
 
 def faults(config):
-    """(opcode, fields, field, values that are faults, values that are legal) of every fault there is.
-
-    `fields` are those beside it; the rest of the instruction is legal, whatever it is.
-    """
+    """(opcode, fields beside, field, values that are faults, values that are legal, what they end with)."""
     bus, blocks, heads = config.bus_bytes, config.operand_blocks, config.max_head_blocks
-    hidden, rows = config.max_hidden // BLOCK, config.max_rows // BLOCK
+    half = min(config.max_hidden // BLOCK, blocks) // 2  # blocks that `begin` writes
+    memory = 1 << config.addr_bits
 
     def top(opcode, field):
         return (1 << FIELDS[opcode][field][1]) - 1
 
-    yield Opcode.END, {}, "only_last", [1], [0]
+    yield Opcode.END, {}, "only_last", [1], [0], ILLEGAL
+    for opcode in (Opcode.LOAD, Opcode.ROPE, Opcode.EMBED, Opcode.LINEAR):
+        yield opcode, {}, "address", [1, bus - 1, bus + 1, memory - bus // 2], [0, bus], ILLEGAL
+    yield Opcode.LOAD, {"load_dest": LoadDest.NORM, "count": BLOCK * 8}, "address", [memory - BLOCK * 32 + bus], [
+        memory - BLOCK * 32], ILLEGAL
     for opcode in (Opcode.LOAD, Opcode.ROPE, Opcode.EMBED):
-        yield opcode, {}, "bytes", [0, 1, bus - 1], [bus, bus + 1, top(opcode, "bytes")]
-    yield Opcode.LOAD, {}, "load_dest", range(len(LoadDest), 4), LoadDest
-    yield (Opcode.EMBED, {"dst": 0}, "rows",
-           [0, 1, 31, 33, 63, 32 * hidden - 1, 32 * hidden + 1, 32 * hidden + 32, top(Opcode.EMBED, "rows")],
-           [32, 64, 32 * min(hidden, blocks)])
-    for count in (1, 2, min(hidden, blocks)):
-        yield (Opcode.EMBED, {"rows": BLOCK * count}, "dst", [blocks - count + 1, top(Opcode.EMBED, "dst")],
-               [0, blocks - count])
-    for count in (1, 2, blocks):
-        yield Opcode.LINEAR, {"kblocks": count}, "src", [blocks - count + 1, blocks, 4095], [0, blocks - count]
-    for field in ("tiles", "kblocks", "beats"):
-        yield Opcode.LINEAR, PLAIN, field, [0], [1]
-    yield Opcode.LINEAR, PLAIN, "kblocks", [blocks + 1, 4095], [blocks]
-    yield Opcode.LINEAR, PLAIN, "beats", [], [1 << 23, (1 << 24) - 1]
-    yield Opcode.LINEAR, PLAIN, "tiles", [], [rows + 1, hidden + 1, top(Opcode.LINEAR, "tiles")]
-    yield Opcode.LINEAR, PLAIN, "scale_format", [3], ScaleFormat
-    yield Opcode.LINEAR, PLAIN | {"head_blocks": 1}, "mode", [3], Mode
-    yield Opcode.LINEAR, PLAIN | {"head_blocks": 1, "group": 1}, "dest", [0, 6, 7], [1, 2, 3, 4, 5]
-    yield Opcode.LINEAR, PLAIN | {"bias": 1}, "tiles", [rows + 1, 1 << 19, (1 << 20) - 1], [1, rows]
-    yield Opcode.LINEAR, PLAIN | {"tiles": rows + 1}, "bias", [1], [0]
-    for field in ("residual", "norm"):
-        yield Opcode.LINEAR, PLAIN | {field: 1}, "tiles", [hidden + 1, 1 << 19, (1 << 20) - 1], [1, hidden]
-        yield Opcode.LINEAR, PLAIN | {"tiles": hidden + 1}, field, [1], [0]
-    for tiles in (1, 2, 1024, 1 << 18):
-        yield (Opcode.LINEAR, PLAIN | {"dest": Dest.LOGITS, "tiles": tiles}, "limit",
-               [0, tiles * BLOCK + 1, (1 << 24) - 1], [1, tiles * BLOCK - 1, tiles * BLOCK])
-        yield Opcode.LINEAR, PLAIN | {"tiles": tiles}, "limit", [], [0, tiles * BLOCK + 1, (1 << 24) - 1]
-    yield Opcode.LINEAR, PLAIN | {"dest": Dest.LOGITS, "tiles": 1 << 19}, "limit", [0], [1, (1 << 24) - 1]
-    for fields in BY_HEAD:
-        yield (Opcode.LINEAR, PLAIN | {"group": 1} | fields, "head_blocks", [0, heads + 1, 8, 15], range(1, heads + 1))
-    yield Opcode.LINEAR, PLAIN | {"dest": Dest.QUERY, "head_blocks": 1}, "group", [0], [1, 128, 255]
-    for fields in BY_HEAD[1:]:
-        yield Opcode.LINEAR, PLAIN | {"head_blocks": 1} | fields, "group", [], [0]
-    for dest in (Dest.OPERAND, Dest.LOGITS):
-        for field, values in (("head_blocks", [0, heads + 1, 15]), ("group", [0])):
-            yield Opcode.LINEAR, PLAIN | {"dest": dest, "tiles": 1}, field, [], values
-    yield Opcode.ATTEND, {}, "head_blocks", [0, heads + 1, 8, 15], range(1, heads + 1)
-    for field in ("kv_heads", "group"):
-        yield Opcode.ATTEND, {}, field, [0], [1, 128, 255]
+        yield opcode, {}, "bytes", [0, 1, bus - 1, top(opcode, "bytes")], [], ILLEGAL
+    for opcode in (Opcode.ROPE, Opcode.EMBED):
+        yield opcode, {}, "stride", [1, bus - 1, bus + 1], [0, bus, (1 << 24) - bus], ILLEGAL
+    yield Opcode.LOAD, {}, "load_dest", [3], LoadDest, ILLEGAL
+    for dest, depth in ((LoadDest.NORM, config.max_hidden), (LoadDest.BIAS, config.max_rows)):
+        beats = {"load_dest": dest, "wait": 1}
+        yield Opcode.LOAD, beats, "count", [0, 1, 31, depth + BLOCK, depth - 1, top(Opcode.LOAD, "count")], [
+            BLOCK, depth], ILLEGAL
+        yield Opcode.LOAD, beats | {"count": 64}, "bytes", [256 - bus, 256 + bus], [], ILLEGAL
+    yield Opcode.LOAD, {"load_dest": LoadDest.NORM}, "wait", [0], [1], ILLEGAL
+    yield Opcode.LOAD, {"load_dest": LoadDest.TABLE}, "count", [0, 8, 15, 17, 32], [16], ILLEGAL
+    yield Opcode.LOAD, {"load_dest": LoadDest.TABLE}, "bytes", [max(16, bus) + bus], [max(16, bus)], ILLEGAL
+    yield Opcode.ROPE, {}, "bytes", [128 - bus, max(128 * heads, bus) + bus], [max(128, bus)], ILLEGAL
+    yield Opcode.EMBED, {"dst": 0}, "rows", [0, 1, 31, 33, 63, 32 * half + 1, config.max_hidden + 32], [32], ILLEGAL
+    for count in (1, 2, half):
+        yield Opcode.EMBED, {"rows": BLOCK * count}, "dst", [blocks - count + 1, top(Opcode.EMBED, "dst")], [
+            0, blocks - count], ILLEGAL
+    for name in ("inv_n", "epsilon"):
+        finite = [0, 1, (255 << 23) - 1], [255 << 23, (1 << 31), (1 << 32) - 1]
+        yield Opcode.EMBED, {}, name, finite[1], finite[0], ILLEGAL
+        yield Opcode.LINEAR, PLAIN | {"norm": 1, "tiles": 2}, name, finite[1], finite[0], ILLEGAL
+    yield Opcode.EMBED, {}, "limit", [0, 1], [IDS], Status.TOKEN
+    yield Opcode.ROPE, {}, "limit", [0, 1, 39, 40], [41, 1000], Status.CONTEXT
+
+    for count in (1, 2, half):
+        yield Opcode.LINEAR, {"kblocks": count}, "src", [half - count + 1, blocks - count + 1, blocks, 4095], [
+            0, half - count], ILLEGAL
+    yield Opcode.LINEAR, PLAIN | {"tiles": 4, "kblocks": 2, "src": 1}, "dst", [
+        0, 1, 2, blocks - 3, blocks, 4095], [3, blocks - 4], ILLEGAL
+    yield Opcode.LINEAR, PLAIN | {"tiles": 2, "kblocks": 2, "src": 2}, "dst", [1, 2, 3], [0, 4], ILLEGAL
+    for field in ("tiles", "kblocks"):
+        yield Opcode.LINEAR, PLAIN, field, [0, 4095], [1], ILLEGAL
+    for shape in ({"code_bits8": 1, "scale_format": ScaleFormat.E8M0, "minimum": 0, "kblocks": 3, "tiles": 3},
+                  {"code_bits8": 0, "scale_format": ScaleFormat.FP16, "minimum": 1, "tiles": 1,
+                   "kblocks": min(5, half)},
+                  {"code_bits8": 0, "scale_format": ScaleFormat.NONE, "minimum": 0, "kblocks": 1, "tiles": 2}):
+        right = matrix_beats(config, shape)
+        yield Opcode.LINEAR, PLAIN | shape, "beats", [
+            0, 1, right - 1, right + 1, right + (1 << 20), (1 << 24) - 1], [right], ILLEGAL
+    yield Opcode.LINEAR, PLAIN, "tiles", [config.max_rows // BLOCK + 1, 1 << 19, (1 << 20) - 1], [], ILLEGAL
+    yield Opcode.LINEAR, PLAIN, "scale_format", [3], ScaleFormat, ILLEGAL
+    yield Opcode.LINEAR, PLAIN | {"head_blocks": 1, "tiles": 2}, "mode", [3], Mode, ILLEGAL
+    yield Opcode.LINEAR, {}, "dest", [0, 6, 7], [1, 2, 3], ILLEGAL
+    for name, loaded in (("bias", 32), ("residual", half), ("norm", half)):
+        rows = PLAIN | {name: 1, "wait": 1, "kblocks": 1, "src": 0}
+        if loaded + 1 < blocks:
+            yield Opcode.LINEAR, rows | {"tiles": 1}, "tiles", [loaded + 1], [min(loaded, blocks - 1)], ILLEGAL
+    glu = PLAIN | {"mode": Mode.GLU, "tiles": 4}
+    yield Opcode.LINEAR, glu, "tiles", [1, 3], [2, 4], ILLEGAL
+    yield Opcode.LINEAR, glu, "dest", [2, 3, 4, 5], [1], ILLEGAL
+    for name in ("norm", "residual"):
+        yield Opcode.LINEAR, glu, name, [1], [0], ILLEGAL
+    logits = {"dest": Dest.LOGITS, "tiles": 3, "only_last": 1}
+    yield Opcode.LINEAR, logits, "limit", [0, 97, (1 << 24) - 1], [1, 95, 96], ILLEGAL
+    yield Opcode.LINEAR, logits, "only_last", [0], [1], ILLEGAL
+    yield Opcode.LINEAR, logits, "mode", [1, 2], [0], ILLEGAL
+    for name in ("norm", "residual"):
+        yield Opcode.LINEAR, logits, name, [1], [0], ILLEGAL
+    for dest in (Dest.QUERY, Dest.KEY):
+        yield Opcode.LINEAR, {"dest": dest}, "head_blocks", [0, heads + 1, 15], range(1, heads + 1), ILLEGAL
+        yield Opcode.LINEAR, {"dest": dest, "head_blocks": 1}, "kv_heads", [0, 4, 255], [1, 2, 3], ILLEGAL
+        yield Opcode.LINEAR, {"dest": dest}, "norm", [1], [0], ILLEGAL
+    yield Opcode.LINEAR, PLAIN | {"mode": Mode.ROPE}, "head_blocks", [0, heads + 1], range(1, heads + 1), ILLEGAL
+    yield Opcode.LINEAR, {"dest": Dest.QUERY}, "group", [0, 2, 5, 255], [1, 3], ILLEGAL
+    key = {"dest": Dest.KEY, "table": bus, "kv_heads": 3}
+    yield Opcode.LINEAR, key, "table_stride", [8 * bus + 1, 8 * bus + bus // 2], [8 * bus], ILLEGAL
+    yield Opcode.LINEAR, key, "table_stride", [0], [], Status.CONTEXT
+    yield Opcode.LINEAR, key | {"table_stride": 8 * bus}, "table", [
+        1, memory - 1, memory - 24 * bus + bus], [memory - 24 * bus], ILLEGAL
+
+
+def by_the_model(config, words, state, page_bytes):
+    """(word, status) that leave the checker."""
+    legality, out = Legality(config), []
+    for word in words:
+        fields = decode(word.to_bytes(INSTRUCTION_BYTES, "little")) if word & 15 in list(Opcode) else None
+        status = legality.check(fields, state, page_bytes)
+        if status is not Status.OK or not fields["only_last"] or state["last"]:
+            out.append((word, int(status)))
+        if status is not Status.OK:
+            break
+    return out
 
 
 class System:
-    """The checks, a word at a time."""
+    """The checker, a pass at a time."""
 
-    def __init__(self, dut, seed):
-        self.tb, self.dut = harness.Bench(dut, seed), dut
-        self.outputs = {name: getattr(dut, f"legal_{name}") for name in CHIPS}
+    def __init__(self, dut, seed, stalls):
+        self.dut, self.config = dut, get_config(harness.parameters())
+        self.tb = harness.Bench(dut, seed)
+        self.rng = self.tb.rng
+        self.source, self.sink = self.tb.source("i", stalls), self.tb.sink("o", stalls)
+        self.page_bytes = largest_page(self.config)
+        self.refused = True
 
-    async def ask(self, word):
-        """What each chip says, which is what `is_legal` says."""
-        self.dut.word.value = word
-        await self.tb.wait(1)
-        said = {name: int(output.value) for name, output in self.outputs.items()}
-        for name, legal in said.items():
-            assert legal == by_the_model(get_config(name), word), f"{name}: {legal} for {word:#066x} ({self.tb.seed})"
-        return said
+    async def run(self, words, state, page_bytes=None):
+        """One pass; what comes is what the model says. Returns how it ended."""
+        dut, page_bytes = self.dut, page_bytes or self.page_bytes
+        if self.refused:
+            await self.tb.reset()
+        dut.state.value = harness.pack(PassState(self.config), state)
+        dut.page_bytes.value = page_bytes
+        await RisingEdge(dut.clk)
+        dut.start.value = 1
+        await RisingEdge(dut.clk)
+        dut.start.value = 0
+        expected = by_the_model(self.config, words, state, page_bytes)
+        sent = [{"word": word, "address": self.rng.getrandbits(self.config.addr_bits)} for word in words]
+        mark = len(self.source.accepted)
+        self.source.send(harness.pack(instruction_layout(self.config), each) for each in sent)
+        shown = [harness.unpack(checked_layout(self.config), item) for item in await self.sink.receive(len(expected))]
+        assert [(item["word"], item["status"]) for item in shown] == expected, f"seed {self.tb.seed}"
+        origins = {each["word"]: each["address"] for each in sent}
+        assert all(item["address"] == origins[item["word"]] for item in shown if words.count(item["word"]) == 1)
+        self.refused = expected[-1][1] != Status.OK
+        await self.tb.wait(3)
+        assert len(self.source.accepted) - mark == words.index(expected[-1][0]) + 1 or len(set(words)) < len(words)
+        return Status(expected[-1][1])
 
 
-def by_the_model(config, word):
-    if word & 15 not in list(Opcode):
-        return False
-    return is_legal(config, decode(word.to_bytes(INSTRUCTION_BYTES, "little")))
+def program_for(config, rng, state):
+    program = LegalProgram(config, rng, state)
+    program.begin()
+    return program
 
 
 @cocotb.test()
 async def each_fault(dut):
     """A legal instruction with one field changed: at its limits, past them, far past them."""
-    system = System(dut, 1)
-    rng = system.tb.rng
-    for name in CHIPS:
-        config = get_config(name)
-        for opcode, fields, field, wrong, right in faults(config):
-            for legal, values in enumerate((wrong, right)):
-                for value in values:
-                    word = encoded(opcode, random_instruction(config, rng, opcode, **fields | {field: value}))
-                    said = (await system.ask(word))[name]
-                    assert said == legal, f"{name}, {opcode.name} {fields}: {field} = {value} ({system.tb.seed})"
+    system = System(dut, 1, 0.0)
+    config, rng = system.config, system.rng
+    state = {"tokens": 1, "position": 40, "last": 1, "ids": [1]}
+    for opcode, fields, field, wrong, right, status in faults(config):
+        if opcode is not Opcode.END:
+            fields = {"only_last": 0} | fields
+        for value in right:
+            program = program_for(config, rng, state)
+            if opcode is not Opcode.END:
+                program.add(opcode, **fields | {field: value})
+            program.end()
+            assert await system.run(program.words, state) is Status.OK
+        for value in wrong:
+            program = program_for(config, rng, state)
+            if opcode is Opcode.END:
+                program.end()
+            else:
+                program.add(opcode, **{name: each for name, each in fields.items() if name != field})
+            program.words[-1] = patched(program.words[-1], opcode, field, value)
+            found = await system.run(program.words, state)
+            assert found is status, f"{opcode.name} {fields}: {field} = {value} is {found.name} ({system.tb.seed})"
     for opcode in range(len(Opcode), 16):
-        for _ in range(20):
-            assert not any((await system.ask(rng.getrandbits(252) << 4 | opcode)).values())
+        assert await system.run([rng.getrandbits(252) << 4 | opcode], state) is ILLEGAL
+
+
+async def random_passes(dut, seed, stalls, count):
+    """Legal passes, and passes with one field of one instruction changed."""
+    system = System(dut, seed, stalls)
+    config, rng = system.config, system.rng
+    ends = set()
+    for number in range(count):
+        state = random_state(config, rng)
+        program = program_for(config, rng, state)
+        for _ in range(rng.randrange(6)):
+            opcode = rng.choice([Opcode.LOAD, Opcode.ROPE, Opcode.EMBED, Opcode.LINEAR, Opcode.LINEAR, None])
+            program.layer() if opcode is None else program.add(opcode)
+        program.end()
+        words = list(program.words)
+        if number % 3:
+            place = rng.randrange(len(words))
+            opcode = Opcode(words[place] & 15)
+            name = rng.choice([name for name in FIELDS[opcode] if number % 7 == 0 or name != "opcode"])
+            lsb, width = FIELDS[opcode][name]
+            words[place] = patched(words[place], opcode, name,
+                                   rng.choice(extremes(rng, width, words[place] >> lsb & (1 << width) - 1)))
+        page_bytes = rng.randrange(largest_page(config)) if number % 5 == 0 else None
+        end = await system.run(words, state, page_bytes)
+        assert number % 3 or page_bytes or end is Status.OK
+        ends.add(end)
+    assert {Status.OK, ILLEGAL} <= ends
+    return system
 
 
 @cocotb.test()
-async def legal_instructions(dut):
-    """Of all opcodes, for the chip that they are made for; and with one bit of them turned over, as the model says."""
-    system = System(dut, 2)
-    rng = system.tb.rng
-    for number in range(1500):
-        opcode, name = rng.choice([*Opcode, *[Opcode.LINEAR] * 4]), CHIPS[number % len(CHIPS)]
-        word = encoded(opcode, random_instruction(get_config(name), rng, opcode))
-        assert (await system.ask(word))[name], f"{name} refuses {word:#066x}"
-        await system.ask(word ^ 1 << rng.randrange(8 * INSTRUCTION_BYTES))
+async def random_stalls(dut):
+    await random_passes(dut, 2, 0.3, 150)
 
 
-def test_legality(sim):
-    harness.run(Checks(), __name__, sim=sim)
+@cocotb.test()
+async def full_speed(dut):
+    """The same without stalls; three cycles an instruction that has no products."""
+    system = await random_passes(dut, 3, 0.0, 150)
+    state = {"tokens": 1, "position": 40, "last": 0, "ids": [1]}
+    program = LegalProgram(system.config, system.rng, state)
+    for _ in range(10):
+        program.add(Opcode.LOAD, wait=1, only_last=0)
+    program.end()
+    assert await system.run(program.words, state) is Status.OK
+    assert system.sink.cycles[-1] - system.sink.cycles[-11] == 3 * 10
+
+
+@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+def test_checker(sim, config):
+    harness.run(Checker(get_config(config)), __name__, sim=sim, parameters=config)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_beats_are_those_of_the_layout(name):
+    """The beats that a LINEAR must have are those that the compiler's layout makes."""
+    config = get_config(name)
+    for fmt in FORMATS.values():
+        for kblocks in range(1, 2 * config.group + 3):
+            shape = {"kblocks": kblocks, "tiles": 3, "code_bits8": int(fmt.code_bits == 8),
+                     "scale_format": fmt.scale_format, "minimum": int(fmt.minimum)}
+            assert matrix_beats(config, shape) * config.bus_bytes == matrix_bytes(fmt, 3, kblocks, config)
