@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scoville import isa, registers, testplan
 from scoville.config import CONFIGS
-from scoville.control import legality
+from scoville.control import rules
 
 __all__ = ["main", "pages"]
 
@@ -25,7 +25,7 @@ def instructions():
         lines += ["", f"## {opcode.value} {opcode.name}", "", "| bits | field |", "|---|---|"]
         lines += [f"| {lsb + width - 1}:{lsb} | {name} |"
                   for name, (lsb, width) in sorted(fields.items(), key=lambda item: item[1])]
-        lines += ["", "Carried out if:", "", *legality.markdown(opcode)]
+        lines += ["", "Carried out if:", "", *rules.markdown(opcode)]
     for kind in (isa.LoadDest, isa.Element, isa.ScaleFormat, isa.Mode, isa.Dest):
         lines += ["", f"## Values of {kind.__name__}", "", "| value | name |", "|---|---|"]
         lines += [f"| {member.value} | {member.name} |" for member in kind]

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 from scoville.attention.kv_store import page_offsets
 from scoville.config import BLOCK
-from scoville.control.legality import Legality, Tag, tile_beats
+from scoville.control.legality import Legality, Tag
+from scoville.control.rules import tile_beats
 from scoville.isa import FIELDS, Dest, Element, LoadDest, Mode, Opcode, ScaleFormat, decode, encode
 from scoville.registers import Status
 

@@ -9,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from scoville.checks import check, check_stream
 from scoville.control.instruction_fetch import instruction_layout
-from scoville.control.legality import CONTEXT, PRODUCTS, RULES, TERMS, Tag, after, reads, writes
+from scoville.control.legality import CONTEXT, Tag, after, reads, writes
+from scoville.control.rules import PRODUCTS, RULES, TERMS
 from scoville.control.state import PAGE_SHIFT, PassState
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_BITS, Opcode, field
 from scoville.registers import Status
