@@ -7,7 +7,7 @@ import harness
 import numpy as np
 import pytest
 import scoville_sim
-from amaranth.lib import data
+from axi_channels import Channels, layouts
 from cocotbext.axi import AxiBus, AxiMaster, AxiResp
 from scoville.board import block_ram
 from scoville.board.block_ram import BlockRam
@@ -19,39 +19,6 @@ ECP5_CELLS = Path(scoville_sim.__file__).parent / "trellis_cells.v"
 BANK = 64  # words of a bank here, so that bursts cross them
 BEYOND = 256  # words, the last of them past the end: as far as a burst may go from address 0
 READ_LATENCY, WRITE_LATENCY = 5, 1  # cycles between; the docstring's six and two count the first as well
-FIELDS = {"ar": ("addr", "len", "size", "burst", "id"), "r": ("data", "id", "resp", "last"),
-          "aw": ("addr", "len", "size", "burst", "id"), "w": ("data", "strb", "last"), "b": ("id", "resp")}
-
-
-class Payload:
-    """The signals of a channel as the harness's one payload; a field with unknown bits is all ones."""
-
-    def __init__(self, handles):
-        self._handles = handles
-
-    @property
-    def value(self):
-        packed = 0
-        for handle in reversed(self._handles):
-            known = handle.value.is_resolvable
-            packed = packed << len(handle) | (int(handle.value) if known else (1 << len(handle)) - 1)
-        return packed
-
-    @value.setter
-    def value(self, packed):
-        for handle in self._handles:
-            handle.value = packed & (1 << len(handle)) - 1
-            packed >>= len(handle)
-
-
-class Channels:
-    """The five channels under the names that the harness's streams have."""
-
-    def __init__(self, dut):
-        for name, fields in FIELDS.items():
-            setattr(self, f"{name}__payload", Payload([getattr(dut, f"axi__{name}{field}") for field in fields]))
-            for signal in ("valid", "ready"):
-                setattr(self, f"{name}__{signal}", getattr(dut, f"axi__{name}{signal}"))
 
 
 class System:
@@ -66,9 +33,7 @@ class System:
         self.ar, self.aw, self.w = (tb.source(name, stalls) for name in ("ar", "aw", "w"))
         self.r, self.b = (tb.sink(name, stalls) for name in ("r", "b"))
         self.r.timeout = self.b.timeout = 2000
-        members = axi.signature(config).members
-        self.layouts = {name: data.StructLayout({field: members[name + field].shape for field in fields})
-                        for name, fields in FIELDS.items()}
+        self.layouts = layouts(config)
         self.content = np.zeros((self.words, self.size), np.uint8)
         self.wanted = {"r": [], "b": []}
 

@@ -10,10 +10,11 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from cobs import cobs
+from link_requests import refused_requests
 from scoville.board.arbiter import MemoryArbiter
 from scoville.board.block_ram import BlockRam
 from scoville.board.link import Link
-from scoville.board.protocol import BUFFER, HEADER, LIMIT_REGISTERS, NAK, Op, Reason, frame
+from scoville.board.protocol import BUFFER, HEADER, NAK, Op, Reason, frame
 from scoville.config import get_config
 from small_board import BROKEN, CLOCK, MEMORY, TIMEOUT, Registers, SmallChip
 
@@ -128,21 +129,9 @@ async def refusals(dut):
     await host.exchange(cobs.encode(frame(1, Op.READ_REGISTERS, 4, 0)))  # no session
     await host.ask(Op.IDENTIFY, 0, 5)
     await host.ask(Op.WRITE_MEMORY, BUFFER, 0, bytes(BUFFER))
-    await host.refused(Reason.OP, 8, 0, 0)
-    await host.refused(Reason.OP, 0, 0, 0)
-    for op in (Op.READ_REGISTERS, Op.READ_MEMORY, Op.WRITE_MEMORY, Op.WRITE_REGISTERS):
-        await host.refused(Reason.SIZE, op, 0, 0)
-    await host.refused(Reason.SIZE, Op.READ_MEMORY, BUFFER + word, 0)
-    await host.refused(Reason.SIZE, Op.WRITE_MEMORY, 2 * word, 0, bytes(word))
-    await host.refused(Reason.SIZE, Op.CRC_MEMORY, 4, 0, bytes(8))
-    await host.refused(Reason.SIZE, Op.CRC_MEMORY, 4, 0, bytes(4))
-    await host.refused(Reason.ALIGNMENT, Op.WRITE_MEMORY, word, 4, b"x" * word)
-    await host.refused(Reason.ALIGNMENT, Op.READ_MEMORY, word + 1, 0)
-    await host.refused(Reason.ALIGNMENT, Op.READ_REGISTERS, 4, 2)
-    await host.refused(Reason.RANGE, Op.WRITE_MEMORY, 2 * word, MEMORY - word, b"x" * 2 * word)
-    await host.refused(Reason.RANGE, Op.READ_MEMORY, word, 0xFFFFFF00)
-    await host.refused(Reason.RANGE, Op.CRC_MEMORY, 4, word, struct.pack("<I", 1 << 31))
-    await host.refused(Reason.RANGE, Op.READ_REGISTERS, 8, LIMIT_REGISTERS - 4)
+    for reason, requests in refused_requests(word, MEMORY).items():
+        for request in requests:
+            await host.refused(reason, *request)
     request = cobs.encode(frame(host.sequence, Op.WRITE_MEMORY, word, 0, b"x" * word))
     await host.exchange(request[:-1])
     await host.exchange(request[:8])
@@ -201,6 +190,51 @@ async def busy(dut):
     assert await host.answer() == host.model.refuse(Reason.BUSY)
     host.model.faults += 2
     await host.ask(Op.IDENTIFY, 0, 1)
+
+
+async def after_a_dropped_frame(dut, seed, disturb):
+    """What a frame that comes while a dropped one is being refused meets: it is refused too, or carried out.
+
+    `disturb(host, request)`, at any of the clocks about the end of an answer; then the request must be carried out.
+    """
+    host = Host(dut, seed)
+    await host.start()
+    for later in range(20, 90):
+        first = cobs.encode(frame(host.sequence, Op.WRITE_REGISTERS, 4, 8, struct.pack("<I", later)))
+        second = cobs.encode(frame(host.sequence + 1, Op.READ_REGISTERS, 4, 8))
+        host.sequence = (host.sequence + 2) % 256
+        host.source.send(first + b"\0" + b"\3ab\0")
+        await host.source.drain()
+        await host.tb.wait(later)
+        await disturb(host, second + b"\0")
+        await host.tb.wait(400)  # the answers have gone
+        line = bytes(await host.sink.receive(len(host.sink.received) - host.sink._taken))
+        answers = [cobs.decode(part) for part in line.split(b"\0")[:-1]]
+        assert answers.pop(0) == host.model.answer(first)
+        busy = host.model.refuse(Reason.BUSY)
+        retried = await host.exchange(second)  # the model's answer
+        assert answers.count(busy) >= 1 and set(answers) <= {busy, retried}, (later, answers)
+
+
+@cocotb.test()
+async def a_frame_at_any_time(dut):
+    async def disturb(host, request):
+        host.source.send(request)
+
+    await after_a_dropped_frame(dut, 7, disturb)
+
+
+@cocotb.test()
+async def a_lost_byte_in_a_dropped_frame(dut):
+    async def disturb(host, request):
+        host.source.send(request[:5])
+        await host.source.drain()
+        host.dut.line_error.value = 1
+        await host.tb.wait(1)
+        host.dut.line_error.value = 0
+        host.source.send(request[5:])
+
+    await after_a_dropped_frame(dut, 8, disturb)
 
 
 @cocotb.test()

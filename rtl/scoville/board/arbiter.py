@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.board.bus_access import LINK_ID
+from scoville.checks import check, check_channel
 from scoville.memory import axi
 from scoville.slices import StreamSlice
 
@@ -20,9 +21,9 @@ class MemoryArbiter(wiring.Component):
 
     Every channel has a `StreamSlice` between the chip and the memory, so no path crosses from one into the other. Of
     read addresses the link's go first, as the chip might never pause. The link writes between the chip's bursts: its
-    address goes out when the chip offers none and the chip's addresses and data that have passed are of whole bursts,
-    the same ones; then the chip waits for its beat. Data and addresses of the chip may come in any order. A link as
-    slow as a serial line costs the chip a few cycles now and then.
+    address goes out when the chip offers none and the data of every chip burst has passed, and then the chip waits for
+    its beat. A link as slow as a serial line costs the chip a few cycles now and then. Chip data ahead of its address
+    waits for it here; the memory may take data ahead of an address that it holds up.
 
     Throughput: a beat a cycle each way. Latency: one cycle each way.
 
@@ -36,7 +37,7 @@ class MemoryArbiter(wiring.Component):
     memory : Out(axi.signature(config))
     """
 
-    OUTSTANDING = 15  # write bursts of the chip whose data has not passed, or whose address has not
+    OUTSTANDING = 15  # write bursts of the chip whose data has not passed; a power of two, less one
 
     def __init__(self, config):
         bus = axi.signature(config)
@@ -71,43 +72,38 @@ class MemoryArbiter(wiring.Component):
                          getattr(memory, name).eq(ar.o.p[field])]
 
         # Writes. A burst is pending from its address into the slice to its last beat out of it, as the memory may hold
-        # up addresses and take data ahead of them.
+        # up addresses and take data ahead of them. While none is, data waits: the memory would take it for the link's.
         offer("aw", chip)
         offer("w", chip)
         aw, w = slices["aw"].o, slices["w"].o
         mine = Signal()  # the link has the write channels
-        pending = Signal(range(-self.OUTSTANDING - 1, self.OUTSTANDING + 1))
-        room, ahead = Signal(), Signal()  # for one more address, and for data ahead of one
-        within = Signal()  # some of a burst's data has passed
+        pending = Signal(range(self.OUTSTANDING + 1))
+        room, due = Signal(), Signal()
         begun, ended = Signal(), Signal()
         address_done, data_done, address_passed, data_passed = Signal(), Signal(), Signal(), Signal()  # the link's
         m.d.comb += [
             address_passed.eq(address_done | link.awvalid & link.awready),
             data_passed.eq(data_done | link.wvalid & link.wready & link.wlast),
-            room.eq(pending < self.OUTSTANDING),
-            ahead.eq(pending > -self.OUTSTANDING),
+            room.eq(~pending.all()), due.eq(pending.any() & ~mine),
             slices["aw"].i.valid.eq(chip.awvalid & room), chip.awready.eq(slices["aw"].i.ready & room),
             begun.eq(chip.awvalid & chip.awready),
             ended.eq(w.valid & w.ready & w.p.last),
         ]
         m.d.sync += pending.eq(pending + begun - ended)
-        with m.If(w.valid & w.ready):
-            m.d.sync += within.eq(~w.p.last)
         for channel, ours in (("aw", aw), ("w", w)):
             for field in CHANNELS[channel]:
                 name = channel + field
                 m.d.comb += getattr(memory, name).eq(Mux(mine, getattr(link, name), ours.p[field]))
         m.d.comb += [
             memory.awvalid.eq(Mux(mine, link.awvalid & ~address_done, aw.valid)),
-            memory.wvalid.eq(Mux(mine, link.wvalid & ~data_done, w.valid & ahead)),
+            memory.wvalid.eq(Mux(mine, link.wvalid & ~data_done, w.valid & due)),
             aw.ready.eq(memory.awready & ~mine),
-            w.ready.eq(memory.wready & ahead & ~mine),
+            w.ready.eq(memory.wready & due),
             link.awready.eq(memory.awready & mine & ~address_done),
             link.wready.eq(memory.wready & mine & ~data_done),
         ]
         with m.If(~mine):
-            # Chip data that overtakes its address would be lost in the link's burst, so it has to be quiet as well.
-            m.d.sync += mine.eq(link.awvalid & ~aw.valid & ~w.valid & (pending == 0) & ~within)
+            m.d.sync += mine.eq(link.awvalid & ~aw.valid & ~pending.any())
             m.d.sync += [address_done.eq(0), data_done.eq(0)]
         with m.Else():
             m.d.sync += [
@@ -125,4 +121,14 @@ class MemoryArbiter(wiring.Component):
                     m.d.comb += getattr(manager, channel + name).eq(o.p[name])
                 m.d.comb += getattr(manager, f"{channel}valid").eq(o.valid & here)
             m.d.comb += o.ready.eq(Mux(links, getattr(link, f"{channel}ready"), getattr(chip, f"{channel}ready")))
+
+        check(m, ~(chip.arvalid & (chip.arid == LINK_ID)), "arbiter: no read of the chip has the link's ID")
+        check(m, ~(chip.awvalid & (chip.awid == LINK_ID)), "arbiter: no write of the chip has the link's ID")
+        check(m, ~(link.arvalid & (link.arid != LINK_ID)), "arbiter: the link's reads have its ID")
+        check(m, ~(link.awvalid & (link.awid != LINK_ID)), "arbiter: the link's writes have its ID")
+        check(m, ~ended | pending.any(), "arbiter: a burst ends only after it has begun")
+        check(m, ~begun | ~pending.all(), "arbiter: no more bursts than are counted")
+        check(m, ~(link.wvalid & ~link.wlast), "arbiter: the link writes one beat")
+        for channel in ("ar", "aw", "w"):
+            check_channel(m, memory, channel, "arbiter: memory")
         return m

@@ -4,6 +4,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check
+
 __all__ = ["Bank"]
 
 
@@ -45,6 +47,7 @@ class Bank(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        check(m, ~self.enables.any() | (self.to < self.depth), "bank: what is written is inside")
         if hasattr(platform, "bank"):
             m.submodules.block = block = platform.bank(self.width, self.depth)
             m.d.comb += [block.at.eq(self.at), self.word.eq(block.word),

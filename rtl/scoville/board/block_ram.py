@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
 from scoville.board.bank import Bank
+from scoville.checks import check, check_channel, check_fifo
 from scoville.memory import axi
 
 __all__ = ["BlockRam"]
@@ -84,7 +85,7 @@ class BlockRam(wiring.Component):
                      arrived.id.eq(arrived_id)]
         head = data.View(beat, queue.r_data)
         m.d.comb += [
-            bus.rvalid.eq(queue.r_rdy), queue.r_en.eq(bus.rready), bus.rdata.eq(head.data), bus.rid.eq(head.id),
+            bus.rvalid.eq(queue.r_rdy), queue.r_en.eq(taken), bus.rdata.eq(head.data), bus.rid.eq(head.id),
             bus.rlast.eq(head.last), bus.rresp.eq(Mux(head.wrong, axi.Resp.DECERR, axi.Resp.OKAY)),
         ]
 
@@ -114,6 +115,21 @@ class BlockRam(wiring.Component):
             self.slice(m, number, at[:bits], at < depth, to[:bits],
                        bus.wdata.word_select(number, 8 * SLICE_BYTES), strobes.word_select(number, SLICE_BYTES))
             for number in range(config.bus_bytes // SLICE_BYTES)))
+
+        beats = Signal(9)  # of the write burst, to come
+        with m.If(taken_in):
+            m.d.sync += beats.eq(beats - 1)
+        with m.If(bus.awvalid & bus.awready):
+            m.d.sync += beats.eq(bus.awlen + 1)
+        check(m, ~taken_in | (bus.wlast == (beats == 1)), "block RAM: a write burst has as many beats as it says")
+        for channel in ("ar", "aw"):
+            size, burst = getattr(bus, f"{channel}size"), getattr(bus, f"{channel}burst")
+            check(m, ~getattr(bus, f"{channel}valid") | (size == shift) & (burst == axi.Burst.INCR),
+                  f"block RAM: {channel} asks for an INCR burst of whole words")
+        check_fifo(m, queue, "block RAM: queue")
+        check(m, room + queue.level <= QUEUE, "block RAM: no more room than there is")
+        for channel in ("r", "b"):
+            check_channel(m, bus, channel, "block RAM:")
         return m
 
     def slice(self, m, number, at, inside, to, wdata, strobes):

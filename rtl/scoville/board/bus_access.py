@@ -5,11 +5,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from scoville.checks import check, check_channel, check_stream
 from scoville.memory import axi
 
 __all__ = ["LINK_ID", "BusAccess", "access_layout", "outcome_layout"]
 
 LINK_ID = 3  # the chip uses 0 and 1
+LITE_BYTES = 1 << axi.LITE_ADDR_BITS
 
 
 def access_layout(config):
@@ -25,7 +27,7 @@ def outcome_layout(config):
 class BusAccess(wiring.Component):
     """Accesses registers over AXI4-Lite, and memory over AXI4 in bursts of one beat.
 
-    Throughput: one access at a time. Latency: the bus's, and two cycles.
+    Throughput: one access at a time, in four cycles at least. Latency: the bus's, and two cycles.
 
     Parameters
     ----------
@@ -34,7 +36,7 @@ class BusAccess(wiring.Component):
     Members
     -------
     i : In(stream(access_layout))
-    o : Out(stream(outcome_layout)), one for each access, a write as well
+    o : Out(stream(outcome_layout)), one for each access; after a write `data` is what was read last
     registers : Out(axi.lite_signature())
     memory : Out(axi.signature(config)), with ID `LINK_ID`
     """
@@ -47,6 +49,23 @@ class BusAccess(wiring.Component):
             "registers": Out(axi.lite_signature()),
             "memory": Out(axi.signature(config)),
         })
+
+    @staticmethod
+    def model(accesses, registers, memory):
+        """Outcomes, (data, error), of accesses, which are dicts of `access_layout`'s fields.
+
+        `registers` and `memory` are objects with ``read(address)``, which gives (data, error), and
+        ``write(address, data)``, which gives error.
+        """
+        data = 0
+        for access in accesses:
+            target, address = (registers, access["address"] % LITE_BYTES) if access["registers"] else (
+                memory, access["address"])
+            if access["write"]:
+                error = target.write(address, access["data"] & 0xFFFFFFFF if access["registers"] else access["data"])
+            else:
+                data, error = target.read(address)
+            yield data, error
 
     def elaborate(self, platform):
         m = Module()
@@ -103,4 +122,11 @@ class BusAccess(wiring.Component):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
                     m.next = "IDLE"
+
+        for channel in ("ar", "aw", "w"):
+            check_channel(m, lite, channel, "bus access: registers")
+            check_channel(m, full, channel, "bus access: memory")
+        check_stream(m, self.o, "bus access")
+        check(m, ~full.rvalid | (full.rid == LINK_ID) & full.rlast, "bus access: what is read is the link's, one beat")
+        check(m, ~full.bvalid | (full.bid == LINK_ID), "bus access: what was written is the link's")
         return m

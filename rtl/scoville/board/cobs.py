@@ -4,6 +4,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check, check_stream
+
 __all__ = ["CobsDecoder", "CobsEncoder", "decoded_layout", "encoded_bytes"]
 
 LONGEST = 254  # data bytes of a block
@@ -64,6 +66,8 @@ class CobsDecoder(wiring.Component):
                 m.d.sync += left.eq(left - 1)
         with m.If(self.clear):
             m.d.sync += [left.eq(0), zero.eq(0), is_open.eq(0)]
+        check_stream(m, self.o, "COBS decoder")
+        check(m, is_open | ~(left.any() | zero), "COBS decoder: a block is inside a frame")
         return m
 
 
@@ -142,4 +146,6 @@ class CobsEncoder(wiring.Component):
                 m.d.comb += [self.en.eq(1), self.address.eq(at)]
                 m.d.sync += at.eq(at + 1)
                 m.next = "DONE"
+
+        check(m, self.done | code.any(), "COBS encoder: a code is no delimiter")
         return m

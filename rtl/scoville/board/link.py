@@ -19,6 +19,7 @@ from scoville.board.protocol import (
     Reason,
     identity,
 )
+from scoville.checks import check, check_stream
 from scoville.memory import axi
 from scoville.slices import StreamSlice
 
@@ -88,7 +89,7 @@ class Link(wiring.Component):
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.encoder = encoder = CobsEncoder(DEPTH)
         m.submodules.bus = bus = BusAccess(self.config)
-        m.submodules.crc = check = crc.catalog.CRC32_ISO_HDLC(data_width=8).create()
+        m.submodules.crc = digest = crc.catalog.CRC32_ISO_HDLC(data_width=8).create()
         m.submodules.request = request = memory.Memory(shape=8, depth=DEPTH, init=[])
         m.submodules.replies = replies = memory.Memory(shape=8, depth=DEPTH, init=[])
         request_write, request_read = request.write_port(), request.read_port()
@@ -100,8 +101,8 @@ class Link(wiring.Component):
         # The CRC is a cycle behind: what is fed to it comes from everywhere.
         matched = Signal()
         feed = Signal(data.StructLayout({"start": 1, "valid": 1, "data": 8}))
-        m.d.sync += [matched.eq(check.match_detected),
-                     check.start.eq(feed.start), check.valid.eq(feed.valid), check.data.eq(feed.data)]
+        m.d.sync += [matched.eq(digest.match_detected),
+                     digest.start.eq(feed.start), digest.valid.eq(feed.valid), digest.data.eq(feed.data)]
 
         # The line is slow: registers behind what takes it apart and before what puts it together.
         item, line_error = Signal(data.StructLayout({"valid": 1, "p": decoded_layout})), Signal()
@@ -111,7 +112,7 @@ class Link(wiring.Component):
         connect(m, answers.o, encoder.i)
 
         # The request as it comes.
-        receiving = Signal()
+        quiet, receiving = Signal(), Signal()  # no answer is on its way; and the frame that comes will have one
         count = Signal(range(LONGEST + 2))  # bytes so far; one more than the longest frame's means too many
         head = Signal(8 * (HEADER.size + 4))  # the header, and the length that CRC_MEMORY carries
         sequence, op, length, address = head[0:8], head[8:16], head[16:32], head[32:64]
@@ -153,15 +154,15 @@ class Link(wiring.Component):
             encoder.base.eq(Mux(keep, 0, ASIDE)),
         ]
 
-        # What comes before the last answer has gone is dropped, and refused once it has.
+        # What comes before the last answer has gone is dropped to its end, and refused before anything else is heard.
         dropped = Signal()
-        m.d.comb += [dropped.eq(item.valid & (~receiving | missed)),
+        m.d.comb += [receiving.eq(quiet & ~missed & ~missed_end), dropped.eq(item.valid & ~receiving),
                      self.fault.eq(bad_frame | dropped & item.p.end)]
         m.d.sync += [faults.eq(faults + self.fault), silence.eq(silence + 1)]
-        with m.If(~receiving | item.valid | ~(decoder.open | broken | missed)):
+        with m.If(~quiet | item.valid | ~(decoder.open | broken | missed)):
             m.d.sync += silence.eq(0)
         with m.If(line_error):
-            m.d.sync += [broken.eq(receiving), missed.eq(~receiving | missed)]
+            m.d.sync += [broken.eq(broken | receiving), missed.eq(missed | ~receiving)]
         with m.If(dropped):
             m.d.sync += [missed.eq(~item.p.end), missed_end.eq(missed_end | item.p.end)]
 
@@ -185,9 +186,9 @@ class Link(wiring.Component):
 
         with m.FSM():
             with m.State("RECEIVE"):
-                m.d.comb += receiving.eq(1)
+                m.d.comb += quiet.eq(1)
                 m.d.sync += keep.eq(0)
-                with m.If(item.valid & ~missed):
+                with m.If(item.valid & receiving):
                     with m.If(item.p.end):
                         m.d.sync += broken.eq(broken | item.p.broken | line_error)
                         m.next = "MATCH"
@@ -201,7 +202,7 @@ class Link(wiring.Component):
                 with m.Elif(missed_end):
                     m.d.sync += [reason.eq(Reason.BUSY), missed_end.eq(0)]
                     m.next = "REFUSE"
-                with m.Elif(silence == self.timeout):
+                with m.Elif((silence == self.timeout) & ~item.valid):
                     m.d.comb += [decoder.clear.eq(1), bad_frame.eq(1)]
                     m.d.sync += [reason.eq(Reason.TIMEOUT), missed.eq(0), broken.eq(0), count.eq(0)]
                     m.next = "REFUSE"
@@ -300,7 +301,7 @@ class Link(wiring.Component):
             with m.State("LAST SUM"):
                 m.next = "SUMMED"
             with m.State("SUMMED"):
-                m.d.sync += [word.eq(check.crc), left.eq(4), body.eq(Body.SUM)]
+                m.d.sync += [word.eq(digest.crc), left.eq(4), body.eq(Body.SUM)]
                 m.next = "ANSWER"
 
             # The answer.
@@ -346,7 +347,7 @@ class Link(wiring.Component):
                 m.next = "TRAILER"
             with m.State("TRAILER"):
                 final = index == TRAILER.size - 1
-                with m.If(emit(check.crc.word_select(index[:2], 8), final=final, checked=False) & final):
+                with m.If(emit(digest.crc.word_select(index[:2], 8), final=final, checked=False) & final):
                     m.next = "FINISH"
             with m.State("FINISH"):
                 m.d.sync += [here.eq(encoder.base), until.eq(encoder.end)]
@@ -364,6 +365,16 @@ class Link(wiring.Component):
                     m.next = "SEND"
                     with m.If(here == until):
                         m.next = "RECEIVE"
+
+        check(m, count <= LONGEST + 1, "link: no more bytes of a request than its memory is for")
+        check(m, ~encoder.en | ((encoder.address < ASIDE) == keep), "link: an answer stays in its half of the memory")
+        check(m, ~(encoder.start & answers.o.valid), "link: nothing is left of an answer when the next begins")
+        with m.If(bus.i.valid):
+            check(m, (at & unit) == 0, "link: an access is aligned")
+            check(m, at + unit < Mux(to_registers, LIMIT_REGISTERS, self.memory_bytes), "link: an access is inside")
+            check(m, left.any() | writes, "link: no more is read than was asked for")
+        check_stream(m, self.o, "link")
+        check_stream(m, bus.i, "link: access")
         return m
 
     def _identity(self, faults):

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.board.sdram_timing import BANK_BITS
+from scoville.checks import check, check_channel, check_fifo, check_stream
 from scoville.memory import axi
 
 __all__ = ["RUN_WORDS", "SdramBursts", "beat_layout", "run_beats", "run_layout"]
@@ -45,6 +46,8 @@ class SdramBursts(wiring.Component):
     So a manager that is slow with its data, or in taking it, holds up nobody else. One direction keeps its turn while
     it has runs, for at most `TURNS` runs if the other waits. Runs of one direction stay in order.
 
+    Throughput: a beat a cycle each way; a burst every second cycle. Latency: three cycles from an address to its run.
+
     Parameters
     ----------
     config : ChipConfig
@@ -74,6 +77,26 @@ class SdramBursts(wiring.Component):
             "read_data": In(config.bus_bits),
             "read_beat": In(beat_layout(config)),
         })
+
+    def model(self, channel, bursts):
+        """Runs of the bursts of ``"ar"`` or ``"aw"``, in their order.
+
+        Bursts are dicts of the channel's fields, runs of `run_layout`'s.
+        """
+        per_beat = self.config.bus_bytes // self.timing.word_bytes
+        columns = 1 << self.timing.column_bits
+        for burst in bursts:
+            whole = 1 << burst["size"] == self.config.bus_bytes
+            legal = whole and (burst["burst"] == axi.Burst.INCR.value or burst["len"] == 0)
+            resp = axi.Resp.DECERR if burst["addr"] >= self.timing.size_bytes else (
+                axi.Resp.OKAY if legal else axi.Resp.SLVERR)
+            at, left = burst["addr"] % self.timing.size_bytes // self.config.bus_bytes, burst["len"] + 1
+            while left:
+                beats = min(left, self.beats - at % self.beats)
+                row, column = divmod(at * per_beat, columns)
+                left, at = left - beats, at + beats
+                yield {"write": int(channel == "aw"), "resp": resp.value, "id": burst["id"], "last": int(left == 0),
+                       "beats": beats, "column": column, "bank": row % (1 << BANK_BITS), "row": row >> BANK_BITS}
 
     def _split(self, m, channel, hold, go):
         """Runs of the bursts of an address channel; the one that waits leaves with `go`. Returns (run, valid)."""
@@ -112,6 +135,9 @@ class SdramBursts(wiring.Component):
                 resp.eq(Mux(ports["addr"][size_bits:].any(), axi.Resp.DECERR,
                             Mux(legal, axi.Resp.OKAY, axi.Resp.SLVERR))),
             ]
+            page = exact_log2(axi.BOUNDARY)
+            check(m, ~legal | ((ports["addr"][shift:page] + ports["len"]) >> (page - shift) == 0),
+                  f"SDRAM bursts: {channel} stays within {axi.BOUNDARY} bytes, so within the memory")
         return run, valid
 
     def elaborate(self, platform):
@@ -159,14 +185,27 @@ class SdramBursts(wiring.Component):
                 m.d.sync += turns.eq(turns + 1)
 
         m.d.comb += [
-            writes.w_en.eq(bus.wvalid), bus.wready.eq(writes.w_rdy), writes.w_data.eq(Cat(bus.wdata, bus.wstrb)),
+            writes.w_en.eq(w_given), bus.wready.eq(writes.w_rdy), writes.w_data.eq(Cat(bus.wdata, bus.wstrb)),
             Cat(self.write_data, self.write_strobe).eq(writes.r_data), writes.r_en.eq(self.write_take),
             reads.w_en.eq(self.read_done),
             reads.w_data.eq(Cat(self.read_beat, Mux(self.read_beat.resp == axi.Resp.OKAY, self.read_data, 0))),
-            bus.rvalid.eq(reads.r_rdy), reads.r_en.eq(bus.rready),
+            bus.rvalid.eq(reads.r_rdy), reads.r_en.eq(r_taken),
             Cat(bus.rresp, bus.rid, bus.rlast, bus.rdata).eq(reads.r_data),
             responses.w_en.eq(self.written), responses.w_data.eq(self.written_beat),
-            bus.bvalid.eq(responses.r_rdy), responses.r_en.eq(bus.bready),
+            bus.bvalid.eq(responses.r_rdy), responses.r_en.eq(bus.bvalid & bus.bready),
             Cat(bus.bresp, bus.bid).eq(responses.r_data),
         ]
+
+        for name, queue in (("reads", reads), ("writes", writes), ("responses", responses)):
+            check_fifo(m, queue, f"SDRAM bursts: {name}")
+        check(m, room + reads.level <= depth, "SDRAM bursts: no more room than there is")
+        check(m, here <= writes.level, "SDRAM bursts: the beats that are counted are here")
+        check(m, owed >= responses.level, "SDRAM bursts: a response is owed until it is taken")
+        check_stream(m, self.runs, "SDRAM bursts: runs")
+        run, words = self.runs.p, config.bus_bytes // self.timing.word_bytes
+        with m.If(self.runs.valid):
+            check(m, (run.beats != 0) & (run.beats <= self.beats), "SDRAM bursts: a run has as many beats as it may")
+            check(m, run.column + run.beats * words <= 1 << self.timing.column_bits, "SDRAM bursts: a run is in a row")
+        for channel in ("r", "b"):
+            check_channel(m, bus, channel, "SDRAM bursts:")
         return m

@@ -71,6 +71,40 @@ class SdramCommands(wiring.Component):
             "pins": Out(sdram_pins(timing)),
         })
 
+    def model(self, runs, writes, words):
+        """What runs do, in their order: beats read and bursts written.
+
+        Parameters
+        ----------
+        runs : dicts of `run_layout`'s fields
+        writes : iterator of (data, strobe), the beats of the write runs
+        words : dict, word by address (row, bank, column from the top); written in place
+
+        Returns
+        -------
+        list of (data, resp, id, last) of every beat read, data None where nothing was; list of (resp, id) of bursts
+        """
+        width, mask = self.timing.width, self.timing.word_bytes
+        reads, responses = [], []
+        for run in runs:
+            at = (run["row"] << BANK_BITS | run["bank"]) << self.timing.column_bits | run["column"]
+            legal = run["resp"] == axi.Resp.OKAY.value
+            for beat in range(run["beats"]):
+                last = run["last"] and beat == run["beats"] - 1
+                places = range(at, at + self.burst * self.parts)
+                at = places.stop
+                if not run["write"]:
+                    data = sum(words.get(place, 0) << n * width for n, place in enumerate(places)) if legal else None
+                    reads.append((data, run["resp"], run["id"], int(last)))
+                    continue
+                data, strobe = next(writes)
+                for n, place in enumerate(places if legal else ()):
+                    bits = sum(0xFF << 8 * byte for byte in range(mask) if strobe >> n * mask + byte & 1)
+                    words[place] = words.get(place, 0) & ~bits | data >> n * width & bits
+                if last:
+                    responses.append((run["resp"], run["id"]))
+        return reads, responses
+
     @property
     def mode(self):
         """The mode register: sequential bursts, reads and writes alike."""

@@ -5,6 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check, check_stream
+
 __all__ = ["MIN_DIVISOR", "UartReceiver", "UartTransmitter"]
 
 MIN_DIVISOR = 4  # clocks a bit: three samples have to fit
@@ -84,6 +86,8 @@ class UartReceiver(wiring.Component):
                     m.next = "BREAK"
             with m.State("BREAK"), m.If(line):
                 m.next = "IDLE"
+        check(m, (clocks < self.divisor) & (index < BITS), "UART receiver: a byte has so many bits")
+        check_stream(m, self.o, "UART receiver")
         return m
 
 
@@ -126,4 +130,6 @@ class UartTransmitter(wiring.Component):
                 m.d.sync += [clocks.eq(0), left.eq(left - 1), self.tx.eq(bits[0]), bits.eq(Cat(bits[1:], 1))]
         with m.If(full & ((left == 0) | end & (left == 1))):
             m.d.sync += [full.eq(0), self.tx.eq(0), bits.eq(Cat(waiting, 1)), left.eq(BITS), clocks.eq(0)]
+        check(m, left.any() | self.tx, "UART transmitter: an idle line is high")
+        check(m, ~(self.i.valid & self.i.ready & full), "UART transmitter: a byte that waits is not lost")
         return m

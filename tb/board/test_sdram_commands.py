@@ -1,0 +1,144 @@
+"""The SDRAM controller's side of the part against its model, at a part that asserts its data sheet: runs, speed."""
+
+import cocotb
+import harness
+import pytest
+from cocotb.triggers import RisingEdge
+from scoville.board.sdram_bursts import beat_layout, run_layout
+from scoville.board.sdram_commands import SdramCommands
+from scoville.board.sdram_timing import BANK_BITS
+from scoville.config import get_config
+from scoville.memory import axi
+from test_sdram import CASES, System, timing_of
+
+TEST = cocotb.test(timeout_time=1, timeout_unit="ms")
+
+
+def commands(case):
+    return SdramCommands(get_config(CASES[case][0]), timing_of(case), CASES[case][3])
+
+
+class Half(System):
+    """The other half of the controller: runs, the beats they write, and what comes back."""
+
+    def __init__(self, dut, seed, stalls=0.0):
+        super().__init__(dut, seed)
+        self.unit = commands(self.case)
+        self.layout, self.rng = run_layout(self.config, self.part.timing), self.tb.rng
+        self.longest = self.layout["beats"].shape.stop - 1
+        self.source = self.tb.source("runs", stalls)
+        self.written, self.read, self.responses, self.cycles = [], [], [], []
+
+    async def start(self):
+        await super().start()
+        cocotb.start_soon(self._watch())
+
+    async def _watch(self):
+        """A beat to write is always there; answers are what they are."""
+        dut, config = self.dut, self.config
+        while True:
+            beat = self.rng.getrandbits(config.bus_bits), self.rng.getrandbits(config.bus_bytes)
+            dut.write_data.value, dut.write_strobe.value = beat
+            while True:
+                await RisingEdge(dut.clk)
+                if int(dut.read_done.value):
+                    found = harness.unpack(beat_layout(config), int(dut.read_beat.value))
+                    self.read.append((int(dut.read_data.value), found["resp"], found["id"], found["last"]))
+                    self.cycles.append(self.tb.cycle - 1)  # the bench has counted this edge
+                if int(dut.written.value):
+                    found = harness.unpack(beat_layout(config), int(dut.written_beat.value))
+                    self.responses.append((found["resp"], found["id"]))
+                if int(dut.write_take.value):
+                    break
+            self.written.append(beat)
+
+    def run(self, **fields):
+        """A run within its row: random, but for `fields`."""
+        rng, per_beat = self.rng, self.config.bus_bytes // self.part.timing.word_bytes
+        beats = rng.choice([1, 1, 2, self.longest, rng.randrange(1, self.longest + 1)])
+        beats = min(beats, self.longest)
+        block = self.longest * rng.randrange((1 << self.part.timing.column_bits) // (self.longest * per_beat))
+        rows = 1 << self.part.timing.row_bits
+        self.source.send([harness.pack(self.layout, {
+            "write": rng.randrange(2), "resp": rng.choice([0] * 6 + [2, 3]), "id": rng.randrange(1 << axi.ID_BITS),
+            "last": rng.randrange(2), "beats": beats, "bank": rng.randrange(1 << BANK_BITS),
+            "column": (block + rng.randrange(self.longest - beats + 1)) * per_beat,
+            "row": rng.choice([0, 1, rows - 1, rng.randrange(rows)])} | fields)])
+
+    async def check(self):
+        """Every beat, answer and word is the model's."""
+        await self.source.drain()
+        await self.tb.wait(200)  # the last runs are over
+        assert not self.clock.done(), self.clock.result()
+        runs = [harness.unpack(self.layout, each) for each in self.source.accepted]
+        words = {}
+        reads, responses = self.unit.model(runs, iter(self.written), words)
+        assert len(self.written) == sum(run["beats"] for run in runs if run["write"])
+        assert [found if wanted[0] is not None else (None, *found[1:])
+                for found, wanted in zip(self.read, reads, strict=True)] == reads
+        assert self.responses == responses
+        assert all(self.part.memory[place] == word for place, word in words.items())
+        assert all(words.get(place, 0) == word for place, word in self.part.memory.items())
+
+
+async def random_runs(dut, seed, stalls, count):
+    half = Half(dut, seed, stalls)
+    await half.start()
+    for _ in range(count):
+        half.run()
+    await half.check()
+    assert half.part.refreshes > 10
+
+
+@TEST
+async def stalls(dut):
+    await random_runs(dut, 1, 0.9, 300)
+
+
+@TEST
+async def no_stalls(dut):
+    await random_runs(dut, 2, 0.0, 400)
+
+
+@TEST
+async def full_speed(dut):
+    """Of a stream every word follows the last, but for the refreshes; a row in the next bank costs nothing."""
+    half = Half(dut, 3)
+    await half.start()
+    timing, unit = half.part.timing, half.unit
+    per_beat = unit.burst * unit.parts
+    per_row = (1 << timing.column_bits) // (half.longest * per_beat)
+    for write in (1, 0):
+        begin, refreshes, words = half.tb.cycle, half.part.refreshes, half.part.words
+        for n in range(8 * per_row):
+            row, block = divmod(n, per_row)
+            half.run(write=write, resp=0, last=1, beats=half.longest, bank=row % 4, row=row // 4,
+                     column=block * half.longest * per_beat)
+        await half.check()
+        clocks = half.tb.cycle - 200 - begin
+        refreshes, words = half.part.refreshes - refreshes, half.part.words - words
+        assert words == 8 << timing.column_bits
+        # A refresh: the row's last write, PRE, REF, ACT, and the way to the first word.
+        pause = unit.turnaround + unit.recovery + unit.t_rp + unit.t_rfc + unit.t_rcd + 8
+        assert clocks - words <= (refreshes + 1) * pause + (timing.cycles(timing.t_init) + 9 * unit.t_rfc) * write
+    gaps = [after - before for before, after in zip(half.cycles, half.cycles[1:], strict=False)]
+    assert min(gaps) == per_beat and sum(gap > per_beat for gap in gaps) <= refreshes
+
+
+@TEST
+async def latency(dut):
+    """A lone read of an open row: READ, CAS latency, the part's burst, and five registers."""
+    half = Half(dut, 4)
+    await half.start()
+    half.run(write=0, resp=0, beats=1, bank=1, row=3)
+    await half.check()
+    half.run(write=0, resp=0, beats=1, bank=1, row=3)
+    await half.check()
+    io = CASES[half.case][3]
+    most = half.part.timing.cas_latency + half.unit.burst * half.unit.parts + io + 7
+    assert half.cycles[-1] - half.source.cycles[-1] == most, (half.cycles[-1] - half.source.cycles[-1], most)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sdram_commands(sim, case):
+    harness.run(commands(case), __name__, sim=sim, parameters=case)
