@@ -69,9 +69,10 @@ class System:
         reads, promised, wait, here = [], 0, 0, None
         depth = max(4 * self.model.beats, 16)
         while True:
-            dut.runs__ready.value = int(here is None and not wait)
-            dut.write_take.value = dut.written.value = 0
             moves = here is not None and not wait
+            takes = here is None and not wait or (moves and here["left"] == 1 and not self.stalls)
+            dut.runs__ready.value = int(takes)
+            dut.write_take.value = dut.written.value = 0
             if moves:
                 last = here["left"] == 1
                 beat = harness.pack(beat_layout(self.config), {
@@ -95,7 +96,7 @@ class System:
                 wait = self.every() - 1
                 if not here["left"]:
                     here = None
-            elif int(dut.runs__valid.value) and int(dut.runs__ready.value):
+            if takes and int(dut.runs__valid.value):
                 here = harness.unpack(layout, int(dut.runs__payload.value))
                 self.runs.append(dict(here))
                 self.cycles.append(self.tb.cycle - 1)  # the bench has counted this edge
