@@ -135,7 +135,7 @@ async def latency(dut):
     half.run(write=0, resp=0, beats=1, bank=1, row=3)
     await half.check()
     io = CASES[half.case][3]
-    most = half.part.timing.cas_latency + half.unit.burst * half.unit.parts + io + 7
+    most = half.part.timing.cas_latency + half.unit.burst * half.unit.parts + io + 5
     assert half.cycles[-1] - half.source.cycles[-1] == most, (half.cycles[-1] - half.source.cycles[-1], most)
 
 
