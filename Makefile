@@ -18,13 +18,15 @@ UNIT    ?= *
 TARGET  ?=
 CABLE   ?=
 BIT     ?=
+N       ?= 100
+STORE   ?=
 KEEP    ?=
 
 export AMARANTH_USE_YOSYS := builtin
 export SEED WAVES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim formal verilog synth bench board-sim fpga flash timing report docs check lint clean tools icarus
+.PHONY: help demo test sim formal verilog synth bench board-sim fpga flash timing mutate report docs check lint clean tools icarus
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -79,6 +81,10 @@ report: $(BIN)/.report  ## build/report/index.html: benchmarks, stalls, roofline
 
 timing: $(BIN)/.ready  ## area and Fmax of every unit alone, ECP5 and ASAP7: [UNIT='fp32*'] [CONFIG=nano]
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.timing --config $(CONFIG) --unit "$(UNIT)"
+
+mutate: $(BIN)/.ready  ## faults planted in every unit, its own testbench the judge: [UNIT=queue] [N=100] [SEED=1] [STORE=1]
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.mutate --unit "$(UNIT)" --count $(N) --seed $(SEED) \
+	  --jobs $(JOBS) $(if $(STORE),--store)
 
 board-sim: $(BIN)/.ready  ## a board in simulation, pins to pins, driven by the real host program: [BOARD=ulx3s-bram]
 	@$(BIN)/python -m scoville_sim.board_sim --board $(BOARD) --model $(MODEL) --prompt "$(PROMPT)" \

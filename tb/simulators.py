@@ -20,7 +20,7 @@ from amaranth.lib import wiring
 from cocotb_tools.runner import Icarus, Verilator, get_results
 from scoville.verilog import emit_rtlil, from_rtlil
 
-__all__ = ["BUILD", "SIMULATORS", "run", "run_seed"]
+__all__ = ["BUILD", "RECORDING", "SIMULATORS", "run", "run_seed", "simulate"]
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "tb"
 TIMESCALE = ("1ns", "1ps")
@@ -36,6 +36,7 @@ ICARUS_ARGS = ["-g2005"]
 RUNTIME, HEADER = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads"), "verilated_vpi.h"
 MAKE_VARIABLES = {"OPT_FAST": "-O0", "OPT_SLOW": "-O0", "PYTHON3": sys.executable, "VM_GLOBAL_FAST": ""}
 LOG_TAIL = 60  # lines shown when a run fails
+RECORDING = "SCOVILLE_RECORD"  # environment: the folder where `run` leaves what it would do, for `mutation.judge`
 LIMIT = 900  # seconds a command may take; testbenches have a limit of their own, in `harness`
 # What the Verilog of an assertion becomes for Icarus, which has none in Verilog-2005: its message, if it has one, has
 # been written without a line's end, and the run ends with the assertion, as Verilator's does.
@@ -48,9 +49,11 @@ FAILED_ASSERTION = re.compile(r"^.*(\nERROR: assertion failed.*|\[\d+\] %Error: 
 class _Guarded:
     """cocotb's runner alone would leave the simulator to run on when pytest ends before it."""
 
+    limit = LIMIT
+
     def _execute_cmds(self, cmds, cwd, stdout=None):
         for command in cmds:
-            status = processes.run(command, LIMIT, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT)
+            status = processes.run(command, self.limit, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT)
             if status:
                 raise RuntimeError(f"{Path(command[0]).name} ended with status {status}")
 
@@ -187,6 +190,35 @@ def _build(source, cells, sim, waves):
     return _once(sim, [source.name, args, MAKE_VARIABLES, waves, sys.version, *models], source, build)
 
 
+def simulate(source, sim, test_module, test_dir, seed, *, bench, cells=(), testcase=None, waves=False, limit=LIMIT,
+             **variables):
+    """Build Verilog and run the cocotb tests of modules on it: path of cocotb's results. `variables` go to the tests.
+
+    Raises what cocotb's runner raises, SystemExit included.
+    """
+    logging.getLogger("cocotb_tools").setLevel(logging.ERROR)
+    with _environment(**_tool_environment(sim)):
+        folder = _build(source, cells, sim, waves)
+        runner = RUNNERS[sim]()
+        runner.limit = limit
+        return runner.test(
+            test_module=test_module, hdl_toplevel="top", hdl_toplevel_lang="verilog", build_dir=folder,
+            test_dir=test_dir, seed=seed, testcase=testcase, waves=waves, timescale=TIMESCALE,
+            extra_env={"SCOVILLE_TB": json.dumps(bench), **variables}, log_file=test_dir / "run.log")
+
+
+def _record(component, test_module, bench, seed, testcase):
+    """Leave the RTLIL, with source lines, and what `simulate` needs in a folder; see `mutation`."""
+    folder = Path(os.environ[RECORDING])
+    text = emit_rtlil(component, emit_src=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    (folder / f"{key}.il").write_text(text)
+    number = len(list(folder.glob("*.json")))
+    (folder / f"{number:03}.json").write_text(json.dumps({
+        "netlist": key, "test": os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0], "module": test_module,
+        "bench": bench, "seed": seed, "testcase": testcase, "path": sys.path}))
+
+
 def _tail(log):
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:]) if log.exists() else ""
 
@@ -214,27 +246,24 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
     if seed is None:
         seed = zlib.crc32(f"{run_seed()} {test_module} {parameters}".encode()) & 0x7FFFFFFF
     waves = os.environ.get("WAVES", "0") not in ("", "0")
-    logging.getLogger("cocotb_tools").setLevel(logging.ERROR)
     inputs, outputs = _ports(component)
+    bench = {"inputs": inputs, "outputs": outputs, "parameters": json.loads(parameters)}
+    if RECORDING in os.environ:
+        if sim == "verilator" and not cells:
+            _record(component, test_module, bench, seed, testcase)
+        return
     source = _verilog(component, sim, platform)
     current = os.environ.get("PYTEST_CURRENT_TEST", test_module).rsplit(" (", 1)[0].rsplit("/", 1)[-1]
     test_dir = BUILD / "runs" / re.sub(r"[^\w.=-]+", "_", f"{current}-{sim}")
     log = test_dir / "run.log"
     shutil.rmtree(test_dir, ignore_errors=True)
-    with _environment(**_tool_environment(sim)):
-        folder = _build(source, cells, sim, waves)
-        extra = {"SCOVILLE_TB": json.dumps({"inputs": inputs, "outputs": outputs,
-                                            "parameters": json.loads(parameters)})}
-        try:
-            results = RUNNERS[sim]().test(
-                test_module=test_module, hdl_toplevel="top", hdl_toplevel_lang="verilog", build_dir=folder,
-                test_dir=test_dir, seed=seed, testcase=testcase, waves=waves, timescale=TIMESCALE, extra_env=extra,
-                log_file=log)
-            tests, failed = get_results(results)
-        except SystemExit:  # cocotb's way to say that a test failed
-            tests, failed = 0, "cocotb tests failed"
-        except Exception as error:
-            tests, failed = 0, error
+    try:
+        tests, failed = get_results(simulate(source, sim, test_module, test_dir, seed, bench=bench, cells=cells,
+                                             testcase=testcase, waves=waves))
+    except SystemExit:  # cocotb's way to say that a test failed
+        tests, failed = 0, "cocotb tests failed"
+    except Exception as error:
+        tests, failed = 0, error
     text = log.read_text(errors="replace") if log.exists() else ""
     assertion = FAILED_ASSERTION.search(text)  # whatever the cocotb tests say: they may have ended before it
     if failed or assertion or not tests:

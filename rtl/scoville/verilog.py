@@ -22,12 +22,13 @@ def _builtin_yosys():
             os.environ["AMARANTH_USE_YOSYS"] = before
 
 
-def emit_rtlil(component, name="top", platform=None):
-    """The component as RTLIL text without source locations; its ports are those of its signature, and clk and rst.
+def emit_rtlil(component, name="top", platform=None, *, emit_src=False):
+    """The component as RTLIL text; its ports are those of its signature, and clk and rst.
 
-    A `platform` may give blocks of its own (`scoville.numerics.multiplier`).
+    A `platform` may give blocks of its own (`scoville.numerics.multiplier`). With `emit_src` every cell says which
+    Python line made it: an absolute path, so not for what is kept.
     """
-    return rtlil.convert(component, name=name, platform=platform, emit_src=False)
+    return rtlil.convert(component, name=name, platform=platform, emit_src=emit_src)
 
 
 def from_rtlil(text, *, system_verilog=True):

@@ -1,0 +1,68 @@
+"""`make mutate` itself: a small sample of mutants dies, and a testbench that does not look is found out."""
+
+import cocotb
+import harness
+import pytest
+from scoville.slices import Skid
+from scoville_sim import mutate
+
+SAMPLE = ("slices", "control/queue", "array/drain")
+
+
+@cocotb.test()
+async def looks(dut):
+    await harness.pass_through(dut, 1, 0.4)
+
+
+@cocotb.test()
+async def only_counts(dut):
+    """A weak testbench: as many items as were sent, whatever they are."""
+    bench = harness.Bench(dut)
+    source, sink = bench.source("i", 0.3), bench.sink("o", 0.3)
+    await bench.reset()
+    source.send(range(50))
+    assert len(await sink.receive(50)) == 50
+
+
+@cocotb.test()
+async def always_fails(dut):
+    raise AssertionError("no design passes")
+
+
+@pytest.mark.parametrize("case", ["looks", "only_counts"])
+def test_judge(sim, case):
+    harness.run(Skid(8), __name__, sim=sim, testcase=case)
+
+
+def test_failing_judge(sim):
+    with pytest.raises(pytest.fail.Exception):
+        harness.run(Skid(8), __name__, sim=sim, testcase="always_fails")
+
+
+def judged(test, folder, count=20):
+    return mutate.measure("slices", [f"tb/test_mutation.py::{test}"], count, folder=mutate.BUILD / folder)
+
+
+def test_weak_testbench_is_found_out():
+    """Lost or changed bits live under a testbench that only counts, and the score says so."""
+    weak, strong = (mutate.score(judged(f"test_judge[verilator-{case}]", f"tests/{case}"))
+                    for case in ("only_counts", "looks"))
+    assert weak["score"] < mutate.BAR <= strong["score"], (weak, strong)
+
+
+def test_broken_testbench_kills_nothing():
+    """A testbench that fails without a mutant is an error, not a perfect score."""
+    with pytest.raises(RuntimeError, match="do not pass on the design itself"):
+        judged("test_failing_judge[verilator]", "tests/fails", 2)
+
+
+@pytest.mark.parametrize("unit", SAMPLE)
+def test_sample(unit):
+    """Five mutants of a unit: at most one lives."""
+    counts = mutate.score(mutate.measure(unit, mutate.units()[unit], 5, folder=mutate.BUILD / "tests" / unit))
+    assert counts["mutants"] == 5 and counts["survived"] + counts["excused"] <= 1, counts
+
+
+def test_excuses_match():
+    """Every excuse names a line that is still there and units that exist."""
+    assert {excuse["unit"] for excuse in mutate.excuses()} <= set(mutate.units())
