@@ -151,9 +151,7 @@ class BoardBackend:
 
     def _quiesce(self, driver):
         """Stop what an earlier program may have left running."""
-        driver.write("CONTROL", 2)
-        if driver.read("STATUS") & 1:
-            raise ChipError("the chip on the board does not stop; reset the board")
+        driver.reset()
 
     def _upload(self, image):
         """Bring the image to the board's memory: what a CRC shows to be there already is not sent."""

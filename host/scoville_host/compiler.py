@@ -5,6 +5,7 @@ import math
 import numpy as np
 from scoville.config import BLOCK, PAGE_TOKENS, TILE_ROWS
 from scoville.isa import Dest, Element, LoadDest, Mode, Opcode
+from scoville.registers import fits
 
 from .errors import RequestError
 from .formats import get_format
@@ -225,6 +226,10 @@ class Compiler:
         registers = {"PROGRAM": program, "PROMPT": prompt, "CONTEXT": self.context, "KV_BASE": kv, "KV_PAGES": pages,
                      "KV_PAGE_BYTES": size, "WINDOW_BASE": memory.base, "WINDOW_LIMIT": limit, "LOGITS": logits,
                      "LOGITS_STRIDE": stride}
+        for name, value in registers.items():
+            if not fits(config, name, value):
+                raise RequestError(f"{model.name} needs {value:#x} in register {name}; a chip of configuration "
+                                   f"{config.name} cannot hold it")
         traffic = Traffic(
             layer_bytes=self.read["layers"], head_bytes=self.read["head"], token_bytes=self.token_bytes,
             kv_bytes=2 * model.layers * model.kv_heads * (model.head_dim + self.blocks), layer_macs=self.macs["layers"],

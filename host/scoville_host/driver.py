@@ -3,13 +3,16 @@
 from typing import Protocol
 
 import numpy as np
-from scoville.registers import STALLS, Status, address_of
+from scoville.registers import REGISTERS, STALLS, Status, address_of
+from scoville.sampler.temperature import inverse_temperature
 
 from .errors import ChipError, RequestError
 
 __all__ = ["Bus", "Driver", "temperature_bits"]
 
-RUNNING, DONE, ERROR = 1, 2, 4  # STATUS bits
+RUNNING, DONE, ERROR, RESETTING = 1, 2, 4, 32  # STATUS bits
+START, RESET = 1, 2  # CONTROL bits
+PATIENCE = 100_000  # reads of STATUS until a soft reset has to be over
 INTERRUPTS = 7  # token, done, error
 STOPS = 4  # stop-token registers
 NO_TOKEN = 0xFFFFFFFF
@@ -24,8 +27,17 @@ class Bus(Protocol):
 
 
 def temperature_bits(temperature):
-    """The TEMPERATURE register: FP32 of 1/(T ln 2), 0 for arg-max."""
-    return 0 if temperature == 0 else int(np.float32(1 / (temperature * np.log(2))).view(np.uint32))
+    """The TEMPERATURE register: FP32 of 1/(T ln 2), 0 for arg-max.
+
+    Raises
+    ------
+    RequestError
+        If the register cannot hold it.
+    """
+    try:
+        return int(inverse_temperature(temperature).view(np.uint32))
+    except ValueError as error:
+        raise RequestError(str(error)) from None
 
 
 class Driver:
@@ -83,7 +95,21 @@ class Driver:
         self.write("WATCHDOG", watchdog)
         self.write("IRQ_STATUS", INTERRUPTS)
         self.write("IRQ_ENABLE", INTERRUPTS)
-        self.write("CONTROL", 1)
+        self.write("CONTROL", START)
+
+    def reset(self):
+        """A soft reset: what runs is stopped, and a fault cleared. Settings stay.
+
+        Raises
+        ------
+        ChipError
+            If the memory never answers, so that the reset cannot be carried out.
+        """
+        self.write("CONTROL", RESET)
+        for _ in range(PATIENCE):
+            if not self.read("STATUS") & RESETTING:
+                return
+        raise ChipError("the chip does not stop: its memory does not answer; reset the board")
 
     def acknowledge(self):
         """Take the interrupt back."""
@@ -102,9 +128,12 @@ class Driver:
         while (token := self.read("TOKEN")) != NO_TOKEN:
             tokens.append(token)
         if status & ERROR:
-            code = status >> 8 & 255
+            code, address = status >> 8 & 255, self.read("ERROR_ADDRESS")
             name = Status(code).name if code in list(Status) else f"code {code}"
-            raise ChipError(f"the chip stopped: {name} at {self.read('ERROR_ADDRESS'):#x}")
+            if code == Status.SETTING:
+                register = next(register.name for register in REGISTERS if register.address == address)
+                raise ChipError(f"the chip stopped: {name}, it refused a write of register {register}")
+            raise ChipError(f"the chip stopped: {name} at {address:#x}")
         return tokens, bool(status & DONE) and not status & RUNNING
 
     def counters(self):

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from .driver import temperature_bits
 from .errors import RequestError
 
 __all__ = ["BACKENDS", "Backend", "GoldenBackend", "Result", "check_backend", "check_request", "get_backend"]
@@ -76,8 +77,7 @@ def check_request(image, prompt_ids, max_new, temperature=0.0, position=0):
         raise RequestError(f"prompt token {wrong[0]} is outside the vocabulary, 0 to {image.vocab - 1}")
     if max_new < 1:
         raise RequestError(f"{max_new} new tokens; it must be at least 1")
-    if not 0 <= temperature < float("inf"):
-        raise RequestError(f"temperature is {temperature}; it must be 0 (the likeliest token) or above")
+    temperature_bits(temperature)
     return min(max_new, image.context - position - len(prompt_ids) + 1)
 
 

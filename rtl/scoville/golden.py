@@ -4,7 +4,6 @@ It executes the same program from the same memory as the RTL, and is a compositi
 does not depend on the number of lanes, so the model takes as many tokens a pass as is fast.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,17 +12,13 @@ from .control.legality import Legality
 from .golden_memory import GoldenMemory, OutsideMemory, PageFault
 from .golden_pass import Pass
 from .isa import INSTRUCTION_BYTES, Dest, Opcode, decode
-from .registers import Status
+from .registers import Status, fits
 from .sampler import sampler
+from .sampler.temperature import inverse_temperature
 
 __all__ = ["ContextOverrun", "GoldenChip", "GoldenResult", "PageFault", "Refused"]
 
 LANES = 16  # tokens a pass, unless told otherwise
-
-
-def inverse_temperature(temperature):
-    """The value of the register TEMPERATURE, float32: 1 / (T ln 2), or 0 for arg-max."""
-    return np.float32(1 / (temperature * math.log(2)) if temperature else 0)
 
 
 class GoldenResult(NamedTuple):
@@ -40,8 +35,8 @@ class GoldenChip:
     ----------
     config : ChipConfig; ``act_bits`` is all that matters to the results, ``bus_bytes`` to the layout of the memory.
     memory : uint8 array; KV appends are written to it.
-    registers : dict with the values of the registers PROGRAM, KV_BASE, KV_PAGES, KV_PAGE_BYTES and CONTEXT; addresses
-        are whole.
+    registers : dict with the values of the registers PROGRAM, KV_BASE, KV_PAGES, KV_PAGE_BYTES and CONTEXT, and
+        perhaps others; addresses are whole. With one that does not fit, no sequence runs: `Status.SETTING`.
     base : address of ``memory[0]``
 
     Members
@@ -53,13 +48,16 @@ class GoldenChip:
 
     def __init__(self, config, memory, registers, *, base=0):
         self.config = config
+        self.program, self.vocab, self.status = [], 0, Status.OK
+        self.refused = not all(fits(config, name, value) for name, value in registers.items())
+        if self.refused:
+            return
         self.context = registers["CONTEXT"]
         self.memory = GoldenMemory(config, memory, base=base, kv_base=registers["KV_BASE"],
                                    kv_pages=registers["KV_PAGES"], kv_page_bytes=registers["KV_PAGE_BYTES"])
         self.program = self._fetch(registers["PROGRAM"])
         self.vocab = next((i["limit"] for i in self.program if i and i.get("dest") == Dest.LOGITS), 0)
         self.page_bytes = registers["KV_PAGE_BYTES"]
-        self.status = Status.OK
 
     def _fetch(self, address):
         program = []
@@ -77,7 +75,7 @@ class GoldenChip:
         ----------
         prompt_ids : token ids, at least one
         max_new_tokens : most tokens to generate, at least one; a stop token counts and is the last
-        temperature : 0 for arg-max
+        temperature : as for `temperature.inverse_temperature`; 0 for arg-max
         seed : of the sampler
         on_token : called with each token as it comes
         lanes : tokens of the prompt a pass; any value gives the same bits
@@ -92,6 +90,9 @@ class GoldenChip:
         tokens, logits = [], []
         done = 0
         self.status = Status.OK
+        if self.refused:
+            self.status = Status.SETTING
+            return GoldenResult([], np.zeros((0, 0), np.float32))
         try:
             while not tokens or (len(tokens) < max_new_tokens and tokens[-1] not in stop_ids):
                 chunk = ids[done:done + lanes]

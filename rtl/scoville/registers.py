@@ -1,9 +1,14 @@
 """The register map, as data: the AXI4-Lite slave, the driver, the C header and the docs are made from this table."""
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["REGISTERS", "STALLS", "Register", "Status", "address_of", "c_header", "markdown"]
+from scoville.config import KV_PAGES_BITS, PAGE_BYTES_BITS, POSITION_BITS, ChipConfig
+from scoville.control.instruction_fetch import chunk_bytes
+
+__all__ = ["ALL", "IDENTITY", "LOCKED", "REGISTERS", "STALLS", "VERSION", "Bits", "Register", "Status", "address_of",
+           "c_header", "fits", "markdown", "usable"]
 
 IDENTITY = 0x53434F56  # "SCOV"
 VERSION = 0x0001_0000
@@ -20,7 +25,8 @@ class Status(enum.IntEnum):
     PAGE_FAULT = 5  # a KV page that is not mapped, or whose entry cannot be read; ERROR_ADDRESS is the page-table row's
     CONTEXT = 6  # CONTEXT positions are reached, or those of an instruction's table: ERROR_ADDRESS is 0, or its address
     WATCHDOG = 7  # no progress for WATCHDOG cycles
-    TOKEN = 8  # a token id that the embedding table has no row for; ERROR_ADDRESS is the EMBED's
+    SETTING = 8  # a register write that was refused; ERROR_ADDRESS is the register's
+    TOKEN = 9  # a token id that the embedding table has no row for; ERROR_ADDRESS is the EMBED's
 
 
 STALLS = {
@@ -61,96 +67,162 @@ Their places are the numbers that STALL_SELECT takes.
 
 
 @dataclass(frozen=True)
+class Bits:
+    """What a register can use. A write of a one anywhere else, or of more than `most`, is refused.
+
+    Members
+    -------
+    text : for the docs
+    mask : function ChipConfig -> the usable bits; 64 of them for a pair _LO, _HI
+    most : the largest value, or None
+    live : whether it may be written while a sequence runs
+    """
+
+    text: str
+    mask: Callable[[ChipConfig], int]
+    most: int | None = None
+    live: bool = False
+
+
+def _number(bits, most=None, **options):
+    return Bits(f"0 to {most}" if most is not None else f"{bits} bits", lambda config: (1 << bits) - 1, most, **options)
+
+
+def _address(text, step):
+    return Bits(f"an address, a multiple of {text}", lambda config: (1 << config.addr_bits) - step(config))
+
+
+def _bytes(bits):
+    return Bits(f"{bits} bits, a multiple of the bus", lambda config: (1 << bits) - config.bus_bytes)
+
+
+ALL = Bits("", lambda config: (1 << 64) - 1)  # every bit
+BUS = _address("the bus", lambda config: config.bus_bytes)
+
+
+@dataclass(frozen=True)
 class Register:
-    """One 32-bit register. `access` is r, rw, w1c (write ones to clear), w (write only) or pop (reading takes)."""
+    """One 32-bit register.
+
+    Members
+    -------
+    access : r, rw, w1c (write ones to clear), w (write only) or pop (reading takes)
+    bits : what can be written; of a pair _LO, _HI that of both
+    shift : the place of this word in `bits`, 32 for a _HI
+    """
 
     name: str
     address: int
     access: str
     doc: str
     reset: int = 0
+    bits: Bits = ALL
+    shift: int = 0
+
+    def mask(self, config):
+        """The usable bits of this word."""
+        return self.bits.mask(config) >> self.shift & 0xFFFFFFFF
 
 
 def _map():
+    # name, access, meaning, bits; a _LO is followed by its _HI
     table = [
         ("ID", "r", 'The word "SCOV".'),
         ("VERSION", "r", "Major (31..16) and minor (15..0) version."),
         ("SHAPE", "r", "Bytes of the bus (31..16), rows (15..8), lanes (7..0)."),
         ("SHAPE2", "r", "dot_width (15..8), act_bits (7..0)."),
-        ("CONTROL", "w", "Bit 0: start the sequence. Bit 1: soft reset, once STATUS.idle_bus is set."),
-        ("STATUS", "r", "Bit 0 running, bit 1 done, bit 2 error, bit 3 saturated (an FP32 result was clipped),"
-                        " bit 4 idle_bus,"
+        ("CONTROL", "w", "Bit 0: start the sequence; refused while one runs, and waits for a soft reset under way."
+                         " Bit 1: soft reset, once STATUS.idle_bus is set. Both: reset, then start.",
+         _number(2, live=True)),
+        ("STATUS", "r", "Bit 0 running (or a start waits), bit 1 done, bit 2 error, bit 3 saturated (an FP32 result was"
+                        " clipped), bit 4 idle_bus, bit 5 resetting (a soft reset is wanted, and waits for the bus),"
                         " bits 15..8 status code, bits 31..16 tokens waiting in TOKEN."),
-        ("IRQ_ENABLE", "rw", "Bit 0 token, bit 1 done, bit 2 error."),
-        ("IRQ_STATUS", "w1c", "As IRQ_ENABLE; token is set when a token enters the FIFO."),
-        ("TOKEN", "pop", "The next generated token; 0xFFFFFFFF if there is none."),
+        ("IRQ_ENABLE", "rw", "Bit 0 token, bit 1 done, bit 2 error.", _number(3, live=True)),
+        ("IRQ_STATUS", "w1c", "As IRQ_ENABLE; token is set when a token enters the FIFO. A start clears all."),
+        ("TOKEN", "pop", "The next generated token; 0xFFFFFFFF if there is none. A start clears what is unread."),
         ("ERROR_ADDRESS_LO", "r", "Address of the fault, low word."),
-        ("ERROR_ADDRESS_HI", "r", "Address of the fault, high word."),
-        ("PROGRAM_LO", "rw", "Address of the program."),
-        ("PROGRAM_HI", "rw", "High word."),
-        ("PROMPT_LO", "rw", "Address of the prompt: u32 token ids."),
-        ("PROMPT_HI", "rw", "High word."),
-        ("PROMPT_LENGTH", "rw", "Tokens in the prompt, at least 1."),
-        ("POSITION", "rw", "Positions whose keys and values are in the pages already; the prompt begins there."),
-        ("MAX_NEW", "rw", "Tokens to generate, at least 1."),
-        ("CONTEXT", "rw", "Positions that the page table has room for."),
-        ("STOP_COUNT", "rw", "How many of STOP0..STOP3 end the sequence."),
+        ("PROGRAM_LO", "rw", "Address of the program.",
+         _address("a chunk of 4 instructions (128 bytes) and of the bus", chunk_bytes)),
+        ("PROMPT_LO", "rw", "Address of the prompt: u32 token ids.", _address("4", lambda config: 4)),
+        ("PROMPT_LENGTH", "rw", "Tokens in the prompt, at least 1.", _number(POSITION_BITS)),
+        ("POSITION", "rw", "Positions whose keys and values are in the pages already; the prompt begins there.",
+         _number(POSITION_BITS)),
+        ("MAX_NEW", "rw", "Tokens to generate; 0 counts as 1.", _number(32)),
+        ("CONTEXT", "rw", "Positions that the page table has room for.", _number(POSITION_BITS)),
+        ("STOP_COUNT", "rw", "How many of STOP0..STOP3 end the sequence.", _number(3, 4)),
         ("STOP0", "rw", "A stop token."),
         ("STOP1", "rw", "A stop token."),
         ("STOP2", "rw", "A stop token."),
         ("STOP3", "rw", "A stop token."),
-        ("TEMPERATURE", "rw", "FP32 of 1/(T ln 2); 0 for arg-max."),
+        ("TEMPERATURE", "rw", "FP32 of 1/(T ln 2); with an exponent field of 0 or 255, arg-max.",
+         Bits("not negative", lambda config: 0x7FFFFFFF)),
         ("SEED_LO", "rw", "Seed of the sampler's generator."),
-        ("SEED_HI", "rw", "High word."),
-        ("KV_BASE_LO", "rw", "Address of KV page 0."),
-        ("KV_BASE_HI", "rw", "High word."),
-        ("KV_PAGES", "rw", "Pages in the pool; a page number at or above it is a fault."),
-        ("KV_PAGE_BYTES", "rw", "Bytes from one page to the next."),
-        ("WINDOW_BASE_LO", "rw", "Reads, and writes of logits, below this address are refused."),
-        ("WINDOW_BASE_HI", "rw", "High word."),
-        ("WINDOW_LIMIT_LO", "rw", "Reads, and writes of logits, at or above this address are refused."),
-        ("WINDOW_LIMIT_HI", "rw", "High word."),
-        ("LOGITS_LO", "rw", "Where the logits of each generated token go, one row after the other; 0 for nowhere."),
-        ("LOGITS_HI", "rw", "High word."),
-        ("LOGITS_STRIDE", "rw", "Bytes from one token's logits to the next."),
+        ("KV_BASE_LO", "rw", "Address of KV page 0.", BUS),
+        ("KV_PAGES", "rw", "Pages in the pool; a page number at or above it is a fault.", _number(KV_PAGES_BITS)),
+        ("KV_PAGE_BYTES", "rw", "Bytes from one page to the next.", _bytes(PAGE_BYTES_BITS)),
+        ("WINDOW_BASE_LO", "rw", "Reads, and writes of logits, below this address are refused.", BUS),
+        ("WINDOW_LIMIT_LO", "rw", "Reads, and writes of logits, at or above this address are refused.", BUS),
+        ("LOGITS_LO", "rw", "Where the logits of each generated token go, one row after the other; 0 for nowhere.",
+         BUS),
+        ("LOGITS_STRIDE", "rw", "Bytes from one token's logits to the next.", _bytes(32)),
         ("WATCHDOG", "rw", "Cycles without progress after which the chip stops; 0 for never."),
         ("GENERATED", "r", "Tokens generated in this sequence."),
         ("CYCLES_LO", "r", "Cycles in this sequence."),
-        ("CYCLES_HI", "r", "High word."),
         ("PREFILL_CYCLES_LO", "r", "Cycles up to the first generated token."),
-        ("PREFILL_CYCLES_HI", "r", "High word."),
         ("BEATS_LO", "r", "Beats that the stream reader received."),
-        ("BEATS_HI", "r", "High word."),
         ("WORK_LO", "r", "Cycles in which the array did useful work."),
-        ("WORK_HI", "r", "High word."),
-        ("STALL_SELECT", "rw", "Which of the stall reasons below STALL shows."),
+        ("STALL_SELECT", "rw", "Which of the stall reasons below STALL shows.",
+         _number((len(STALLS) - 1).bit_length(), len(STALLS) - 1, live=True)),
         ("STALL_LO", "r", "Cycles lost to the reason that STALL_SELECT names."),
-        ("STALL_HI", "r", "High word."),
     ]
     resets = {"ID": IDENTITY, "VERSION": VERSION}
-    return tuple(Register(name, 4 * index, access, doc, resets.get(name, 0))
-                 for index, (name, access, doc) in enumerate(table))
+    found = []
+    for name, access, doc, *bits in table:
+        found.append(Register(name, 4 * len(found), access, doc, resets.get(name, 0), *bits))
+        if name.endswith("_LO"):
+            found.append(Register(name[:-3] + "_HI", 4 * len(found), access, "High word.", 0, *bits, shift=32))
+    return tuple(found)
 
 
 REGISTERS = _map()
-_ADDRESSES = {register.name: register.address for register in REGISTERS}
+LOCKED = frozenset(r.name for r in REGISTERS if r.access == "rw" and not r.bits.live)
+"""Settings that may be written only while no sequence runs, no soft reset is under way and no fault is shown."""
+_REGISTERS = {register.name: register for register in REGISTERS}
 
 
 def address_of(name):
     """Byte address of a register; KeyError if there is none of that name."""
-    return _ADDRESSES[name]
+    return _REGISTERS[name].address
+
+
+def usable(config, name):
+    """The bits that a register, or a pair _LO, _HI, can hold; KeyError if there is none of that name."""
+    return _REGISTERS[name].mask(config) if name in _REGISTERS else _REGISTERS[f"{name}_LO"].bits.mask(config)
+
+
+def fits(config, name, value):
+    """Whether a register, or a pair _LO, _HI, takes a value; what does not fit is refused with `Status.SETTING`."""
+    most = (_REGISTERS.get(name) or _REGISTERS[f"{name}_LO"]).bits.most
+    return value >= 0 and not value & ~usable(config, name) and (most is None or value <= most)
 
 
 def markdown():
     """The register map as a Markdown page."""
-    rows = [f"| `0x{r.address:03x}` | {r.name} | {r.access} | {r.doc} |" for r in REGISTERS]
+    rows = [f"| `0x{r.address:03x}` | {r.name} | {r.access} | {r.doc} | {'' if r.shift else r.bits.text} |"
+            for r in REGISTERS]
     codes = [f"| {s.value} | {s.name} |" for s in Status]
     reasons = [f"| {index} | {name} | {doc} |" for index, (name, doc) in enumerate(STALLS.items())]
-    return "\n".join(["# Registers", "", "Made from `rtl/scoville/registers.py`; do not edit.", "",
-                      "| address | name | access | meaning |", "|---|---|---|---|", *rows, "",
-                      "| status code | name |", "|---|---|", *codes, "",
-                      "| STALL_SELECT | reason | the array did no useful work in a cycle, because … |",
-                      "|---|---|---|", *reasons, ""])
+    live = ", ".join(r.name for r in REGISTERS if r.bits.live)
+    return "\n".join([
+        "# Registers", "", "Made from `rtl/scoville/registers.py`; do not edit.", "",
+        "A register holds what it can use, and reads back what it holds. A write of anything else changes nothing and"
+        " raises the status SETTING, with the register's address in ERROR_ADDRESS. So does a write of a setting while a"
+        f" sequence runs, a soft reset is under way or a fault is shown; {live} may be written at any time.", "",
+        "Reading the low word of a pair of r registers holds its high word, until another low word is read.", "",
+        "| address | name | access | meaning | can be written |", "|---|---|---|---|---|", *rows, "",
+        "| status code | name |", "|---|---|", *codes, "",
+        "| STALL_SELECT | reason | the array did no useful work in a cycle, because … |",
+        "|---|---|---|", *reasons, ""])
 
 
 def c_header():

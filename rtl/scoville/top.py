@@ -13,10 +13,13 @@ from scoville.control.accounting import activity, stall_reasons
 from scoville.control.activity import activity_layout
 from scoville.control.back_end import BackEnd
 from scoville.control.front_end import FrontEnd
+from scoville.control.host_port import HostPort
 from scoville.control.instruction_fetch import InstructionFetch
+from scoville.control.logits_place import LogitsPlace
 from scoville.control.monitor import FaultLatch, PerformanceCounters
 from scoville.control.queue import Queue
 from scoville.control.register_file import RegisterFile
+from scoville.control.rest import QUEUED, Rest
 from scoville.control.sequence import STOPS, SequenceController
 from scoville.epilogue.chain import Chain
 from scoville.epilogue.quantiser import Quantiser
@@ -31,14 +34,13 @@ from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import ErrorKind, StreamReader
 from scoville.memory.writer import StreamWriter
 from scoville.numerics import fp32
-from scoville.registers import Status
+from scoville.registers import IDENTITY, VERSION, Status, address_of, usable
 from scoville.sampler.sampler import Sampler
 from scoville.weights.decoder import WeightDecoder
 
 __all__ = ["Top"]
 
 INSTRUCTION_QUEUE = 8
-TOKEN_QUEUE = 16
 
 
 class Top(wiring.Component):
@@ -71,12 +73,11 @@ class Top(wiring.Component):
         m.submodules.registers = registers = RegisterFile(config)
         connect(m, flipped(self.s_axil), registers.bus)
 
-        # A soft reset clears all but the settings. It takes effect once no bus transaction is open: after a fault,
-        # or once a reset is wanted, no read begins, and what the stream still brings is dropped; nor does a write
-        # begin once a reset is wanted.
-        reset_wanted = Signal()
-        reset = Signal()
-        stop = Signal()
+        # A soft reset clears all but the settings and the host's side. It takes effect once no bus transaction is open:
+        # after a fault, or once a reset is wanted, no read begins, and what the stream still brings is dropped; nor
+        # does a write begin once a reset is wanted.
+        m.submodules.host = host = HostPort()
+        reset, stop = host.reset, host.stop
 
         parts = {}
 
@@ -120,7 +121,8 @@ class Top(wiring.Component):
         front = unit("front_end", FrontEnd(config))
         instructions = unit("instructions", Queue(8 * INSTRUCTION_BYTES, INSTRUCTION_QUEUE))
         back = unit("back_end", BackEnd(config))
-        tokens = unit("tokens", Queue(32, TOKEN_QUEUE))
+        logits_place = unit("logits_place", LogitsPlace(config))
+        rest = unit("rest", Rest())
         counters = unit("counters", PerformanceCounters())
         faults = unit("faults", FaultLatch(config))
 
@@ -183,8 +185,8 @@ class Top(wiring.Component):
         connect(m, dump.data, arbiter.data1)
         m.d.comb += [
             writer.command.payload.eq(arbiter.command.payload),
-            writer.command.valid.eq(arbiter.command.valid & ~reset_wanted),
-            arbiter.command.ready.eq(writer.command.ready & ~reset_wanted),
+            writer.command.valid.eq(arbiter.command.valid & ~host.resetting),
+            arbiter.command.ready.eq(writer.command.ready & ~host.resetting),
         ]
         connect(m, arbiter.data, writer.data)
         m.d.comb += [
@@ -217,7 +219,6 @@ class Top(wiring.Component):
             instruction_fetch.stop.eq(front.end),
             front.start.eq(sequence.begin),
             front.state.eq(sequence.state),
-            front.page_bytes.eq(registers.set_kv_page_bytes),
             back.state.eq(sequence.state),
             sequence.pass_done.eq(back.done),
             sequence.halt.eq(fault),
@@ -229,7 +230,7 @@ class Top(wiring.Component):
         # --- commands, each through a queue, so that the back end never waits for a unit in the middle of its work -
         units = {"decoder": decoder, "vectors": vectors, "chain": chain, "quantiser": quantiser, "softmax": softmax,
                  "kv": kv_store, "sampler": sampler, "dump": dump}
-        empty = []
+        assert tuple(units) == QUEUED
         for name, consumer in units.items():
             source = getattr(back, name)
             target = consumer.start if consumer is dump else consumer.command
@@ -240,83 +241,92 @@ class Top(wiring.Component):
                 target.payload.eq(queue.o.payload),
                 target.valid.eq(queue.o.valid & allowed),
                 queue.o.ready.eq(target.ready & allowed),
+                rest.empty[name].eq(queue.empty),
             ]
-            if consumer in (decoder, vectors, chain, quantiser, softmax):
-                empty.append(queue.empty)
-            else:
-                setattr(self, f"_{name}_empty", queue.empty)
         connect(m, back.task, array.task)
         connect(m, softmax.shift, back.shift)
-        busy = [array.busy, vectors.busy, softmax.busy, chain.busy, quantiser.busy, router.busy]
+        m.d.comb += [rest.busy[name].eq((units | {"array": array, "router": router})[name].busy)
+                     for name in rest.busy.shape().members]
         m.d.comb += [
             back.probability_done.eq(router.probability_done),
-            back.quiet.eq(Cat(empty).all() & ~Cat(busy).any()),
-            back.settled.eq(self._kv_empty & self._sampler_empty & self._dump_empty
-                            & ~kv_store.busy & (~sampler.busy | sampler.o.valid) & ~dump.busy & writer.idle),
+            rest.sampled.eq(sampler.o.valid),
+            rest.written.eq(writer.idle),
+            back.quiet.eq(rest.quiet),
+            back.settled.eq(rest.settled),
         ]
 
-        self._settings(m, registers, sequence, instruction_fetch, walker, reader, fetch_port, back, sampler, faults)
-        self._tokens(m, registers, sequence, tokens)
-        self._faults(m, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array)
-        self._count(m, registers, counters, sequence, parts)
-        self._status(m, registers, sequence, faults, tokens, chain, softmax, quantiser, reader, fetch_port,
-                     writer, reset)
-
-        m.d.sync += [stop.eq(fault | reset_wanted),
-                     reset.eq(reset_wanted & stop & ~reset & reader.idle & fetch_port.idle & writer.idle)]
-        with m.If(registers.write_control[1]):
-            m.d.sync += reset_wanted.eq(1)
-        with m.Elif(reset):
-            m.d.sync += reset_wanted.eq(0)
+        self._settings(m, registers, sequence, instruction_fetch, walker, reader, fetch_port, back, faults,
+                       logits_place, front)
+        m.d.comb += [
+            sequence.start.eq(host.start),
+            logits_place.start.eq(host.start),
+            logits_place.next.eq(sequence.sampled.valid & sequence.sampled.ready),
+            back.dump_base.eq(logits_place.address),
+            sampler.dump_enable.eq(logits_place.enable),  # it changes between tokens
+        ]
+        self._faults(m, registers, host, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array)
+        self._count(m, registers, host, counters, sequence, parts)
+        self._host(m, registers, host, sequence, faults)
+        m.d.comb += host.bus_idle.eq(reader.idle & fetch_port.idle & writer.idle)
+        self._clipped(m, host, sequence, chain, softmax, quantiser)
         return m
 
-    def _settings(self, m, registers, sequence, instruction_fetch, walker, reader, fetch_port, back, sampler, faults):
+    def _settings(self, m, registers, sequence, instruction_fetch, walker, reader, fetch_port, back, faults,
+                  logits_place, front):
         """From the register file to the units."""
+        ports = {
+            "prompt": [sequence.prompt],
+            "prompt_length": [sequence.prompt_length],
+            "position": [sequence.first],
+            "max_new": [sequence.max_new],
+            "context": [sequence.context],
+            "stop_count": [sequence.stop_count],
+            "program": [instruction_fetch.base],
+            "kv_base": [walker.kv_base],
+            "kv_pages": [walker.kv_pages],
+            "kv_page_bytes": [walker.page_bytes, front.page_bytes],
+            "window_base": [reader.window_base, fetch_port.window_base],
+            "window_limit": [reader.window_limit, fetch_port.window_limit],
+            "logits": [logits_place.first],
+            "logits_stride": [logits_place.stride],
+            "seed": [back.seed],
+            "temperature": [back.invt],
+            "watchdog": [faults.limit],
+        } | {f"stop{index}": [sequence.stops[index]] for index in range(STOPS)}
+        for name, targets in ports.items():
+            value = getattr(registers, f"set_{name}", None)
+            if value is None:
+                value = Cat(getattr(registers, f"set_{name}_lo"), getattr(registers, f"set_{name}_hi"))
+            for target in targets:
+                width = len(target)
+                assert usable(self.config, name.upper()).bit_length() <= width, f"{name} does not fit {width} bits"
+                m.d.comb += target.eq(value)
 
-        def wide(name):
-            return Cat(getattr(registers, f"set_{name}_lo"), getattr(registers, f"set_{name}_hi"))
-
-        dump_base = Signal(self.config.addr_bits)
-        with m.If(sequence.start):
-            m.d.sync += dump_base.eq(wide("logits"))
-        with m.Elif(sequence.sampled.valid & sequence.sampled.ready & (dump_base != 0)):
-            m.d.sync += dump_base.eq(dump_base + registers.set_logits_stride)
-        m.d.sync += sampler.dump_enable.eq(dump_base != 0)  # it changes between tokens
+    def _host(self, m, registers, host, sequence, faults):
+        """The host's side: what it writes and reads, except the counters."""
+        config = self.config
+        connect(m, sequence.token, host.token)
         m.d.comb += [
-            sequence.start.eq(registers.write_control[0] & ~sequence.running),
-            sequence.prompt.eq(wide("prompt")),
-            sequence.prompt_length.eq(registers.set_prompt_length),
-            sequence.first.eq(registers.set_position),
-            sequence.max_new.eq(registers.set_max_new),
-            sequence.context.eq(registers.set_context),
-            sequence.stop_count.eq(registers.set_stop_count),
-            Cat(sequence.stops).eq(Cat(getattr(registers, f"set_stop{index}") for index in range(STOPS))),
-            instruction_fetch.base.eq(wide("program")),
-            walker.kv_base.eq(wide("kv_base")),
-            walker.kv_pages.eq(registers.set_kv_pages),
-            walker.page_bytes.eq(registers.set_kv_page_bytes),
-            back.seed.eq(wide("seed")),
-            back.invt.eq(registers.set_temperature),
-            back.dump_base.eq(dump_base),
-            faults.limit.eq(registers.set_watchdog),
+            host.control.eq(registers.write_control),
+            host.clear_events.eq(registers.write_irq_status),
+            host.enable.eq(registers.set_irq_enable),
+            host.pop.eq(registers.pop_token),
+            host.running.eq(sequence.running),
+            host.finished.eq(sequence.finished),
+            host.fault.eq(faults.fault | registers.refused),
+            host.code.eq(faults.code),
+            registers.locked.eq(host.busy),
+            registers.get_token.eq(host.shown),
+            registers.get_irq_status.eq(host.events),
+            registers.get_status.eq(host.status),
+            registers.get_error_address_lo.eq(faults.address[:32]),
+            registers.get_error_address_hi.eq(faults.address[32:]),
+            registers.get_id.eq(IDENTITY),
+            registers.get_version.eq(VERSION),
+            registers.get_shape.eq(config.bus_bytes << 16 | config.rows << 8 | config.lanes),
+            registers.get_shape2.eq(config.dot_width << 8 | config.act_bits),
+            self.interrupt.eq(host.interrupt),
         ]
-        for port in (reader, fetch_port):
-            m.d.comb += [port.window_base.eq(wide("window_base")), port.window_limit.eq(wide("window_limit"))]
-
-    def _tokens(self, m, registers, sequence, tokens):
-        """Generated tokens to the TOKEN register, and the interrupt."""
-        connect(m, sequence.token, tokens.i)
-        pending = Signal(3)
-        errors = Signal()
-        self._error_seen = errors
-        m.d.comb += [
-            registers.get_token.eq(Mux(tokens.o.valid, tokens.o.payload, 0xFFFFFFFF)),
-            tokens.o.ready.eq(registers.pop_token),
-            registers.get_irq_status.eq(pending),
-            self.interrupt.eq((pending & registers.set_irq_enable[:3]).any()),
-        ]
-        events = Cat(tokens.i.valid & tokens.i.ready, sequence.finished, errors)
-        m.d.sync += pending.eq((pending & ~registers.write_irq_status[:3]) | events)
 
     def _dump_allowed(self, m, reader, queue):
         """Whether the logits may be written where the host wants them: inside the window, as everything is.
@@ -336,17 +346,16 @@ class Top(wiring.Component):
         self._dump_address = start
         return known & inside
 
-    def _faults(self, m, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array):
+    def _faults(self, m, registers, host, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array):
         """Everything that can go wrong, to the fault latch."""
         window = reader.error & (reader.error_kind == ErrorKind.WINDOW)
         # The fetch port answers a read outside the window with an error too. It may be late: nothing else waits for it.
-        failed, fetch_error, fetch_outside, was_fault = Signal(), Signal(), Signal(), Signal()
+        failed, fetch_error, fetch_outside = Signal(), Signal(), Signal()
         failed_address, fetch_address = Signal(self.config.addr_bits), Signal(self.config.addr_bits)
         m.d.sync += [
             faults.progress.eq(array.issue | (self.m_axi.rvalid & self.m_axi.rready)
                                | (self.m_axi.wvalid & self.m_axi.wready)
                                | (sequence.token.valid & ~sequence.token.ready)),
-            was_fault.eq(faults.fault),
             failed.eq(instruction_fetch.error | sequence.read_error),
             failed_address.eq(Mux(instruction_fetch.error, instruction_fetch.error_address, sequence.error_address)),
             fetch_error.eq(failed),
@@ -370,14 +379,15 @@ class Top(wiring.Component):
                                              kv_store.fault_row)),
             faults.raise_context.eq(sequence.overrun | (front.status == Status.CONTEXT)),
             faults.address_context.eq(Mux(front.status == Status.CONTEXT, front.fault_address, 0)),
+            faults.raise_setting.eq(registers.refused | host.misuse),
+            faults.address_setting.eq(Mux(registers.refused, registers.refused_address, address_of("CONTROL"))),
             faults.run.eq(sequence.running),
-            self._error_seen.eq(faults.fault & ~was_fault),
         ]
 
-    def _count(self, m, registers, counters, sequence, units):
+    def _count(self, m, registers, host, counters, sequence, units):
         """Performance counters, and the trace port: what each cycle was spent on."""
         m.d.sync += [  # a cycle late, as all of it comes from afar
-            counters.clear.eq(sequence.start),
+            counters.clear.eq(host.start),
             counters.run.eq(sequence.running),
             counters.work.eq(units["array"].issue),
             counters.beat.eq(self.m_axi.rvalid & self.m_axi.rready & (self.m_axi.rid == 0)),
@@ -398,19 +408,9 @@ class Top(wiring.Component):
                 getattr(registers, f"get_{register}_hi").eq(value[32:]),
             ]
 
-    def _status(self, m, registers, sequence, faults, tokens, chain, softmax, quantiser, reader, fetch_port,
-                writer, reset):
-        """STATUS, the error address and the identity of the build."""
+    def _clipped(self, m, host, sequence, chain, softmax, quantiser):
+        """STATUS.saturated: an FP32 result was clipped."""
         config = self.config
-        done = Signal()
-        saturated = Signal()
-        waiting = Signal(16)
-        with m.If(sequence.start):
-            m.d.sync += [done.eq(0), saturated.eq(0)]
-        with m.Elif(sequence.finished):
-            m.d.sync += done.eq(1)
-        token_in, token_out = tokens.i.valid & tokens.i.ready, tokens.o.valid & tokens.o.ready
-        m.d.sync += waiting.eq(waiting + token_in - token_out)
         # The largest finite value comes only from clipping. Lanes that no token uses hold anything;
         # logits are those of the last token's phase.
         last_lane = (sequence.state.tokens - 1)[:config.lane_bits]
@@ -421,18 +421,4 @@ class Top(wiring.Component):
             chain.logits.valid & (tokens_mask & fp32.clipped(chain.logits.payload)).any(),
             *(rows.valid & rows.ready & (mask & fp32.clipped(rows.payload)).any()
               for rows, mask in ((chain.o, quantiser.mask), (softmax.o, quantiser.command.p.mask)))))
-        with m.If(lost.any()):
-            m.d.sync += saturated.eq(1)
-        with m.If(reset):
-            m.d.sync += [done.eq(0), saturated.eq(0), waiting.eq(0)]
-        idle_bus = reader.idle & fetch_port.idle & writer.idle
-        m.d.comb += [
-            registers.get_status.eq(Cat(sequence.running, done, faults.fault, saturated, idle_bus)
-                                    | (faults.code << 8) | (waiting << 16)),
-            registers.get_error_address_lo.eq(faults.address[:32]),
-            registers.get_error_address_hi.eq(faults.address[32:]),
-            registers.get_id.eq(0x53434F56),
-            registers.get_version.eq(0x0001_0000),
-            registers.get_shape.eq(config.bus_bytes << 16 | config.rows << 8 | config.lanes),
-            registers.get_shape2.eq(config.dot_width << 8 | config.act_bits),
-        ]
+        m.d.comb += host.clipped.eq(lost.any())

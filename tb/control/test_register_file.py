@@ -3,15 +3,16 @@
 import cocotb
 import harness
 import pytest
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import FallingEdge, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
-from scoville.config import get_config
+from scoville.config import CONFIGS, get_config
 from scoville.control.register_file import RegisterFile
 from scoville.memory import axi
-from scoville.registers import REGISTERS, address_of
+from scoville.registers import LOCKED, REGISTERS, address_of, fits, usable
 
 MASK = 0xFFFFFFFF
 SETTINGS = [r for r in REGISTERS if r.access == "rw"]
+LIVE = [r.name for r in SETTINGS if r.name not in LOCKED]
 SHOWN = [r for r in REGISTERS if r.access in ("r", "pop")]
 PULSED = [r for r in REGISTERS if r.access in ("w", "w1c")]
 HOLES = range(4 * len(REGISTERS), 1 << axi.LITE_ADDR_BITS, 4)
@@ -26,6 +27,7 @@ class System:
 
     def __init__(self, dut, seed, stalls=0.0):
         self.dut = dut
+        self.config = get_config(harness.parameters())
         self.tb = tb = harness.Bench(dut, seed)
         self.pulses = []  # (port name, value)
         self.master = None
@@ -56,8 +58,17 @@ class System:
 
     async def settings(self):
         """Values of all settings, once the write whose response has just been taken is there."""
-        await RisingEdge(self.dut.clk)
+        await self.tb.wait(2)
         return {r.name: int(port(self.dut, "set", r).value) for r in SETTINGS}
+
+    async def refused(self):
+        """Whether a write was refused, and the register's address; then a soft reset is asked for."""
+        await self.tb.wait(2)
+        found = int(self.dut.refused.value), int(self.dut.refused_address.value)
+        await self.write(address_of("CONTROL"), 2)
+        await self.tb.wait(2)
+        assert not int(self.dut.refused.value)
+        return found
 
     async def write(self, address, value):
         result = await self.master.write(address, value.to_bytes(4, "little"))
@@ -67,6 +78,12 @@ class System:
         result = await self.master.read(address, 4)
         assert int(result.resp) == axi.Resp.OKAY.value
         return int.from_bytes(result.data, "little")
+
+
+def usable_value(system, register):
+    """A random value that the register takes."""
+    most = register.bits.most
+    return system.tb.rng.randint(0, most) if most else system.tb.rng.getrandbits(32) & register.mask(system.config)
 
 
 async def registers(dut, seed, stalls):
@@ -80,26 +97,37 @@ async def registers(dut, seed, stalls):
     for register in rng.sample(REGISTERS, len(REGISTERS)):
         assert await system.read(register.address) == expected.get(register.name, system.shown.get(register.name))
 
-    # Every bit of every setting on its own; the other settings stay.
+    # Every bit of every setting on its own, taken or refused; the other settings stay.
     for register in SETTINGS:
         for bit in range(32):
             await system.write(register.address, 1 << bit)
-            assert (await system.settings())[register.name] == 1 << bit
-        expected[register.name] = rng.getrandbits(32)
+            if register.mask(system.config) >> bit & 1 and (register.bits.most or 1 << 32) >= 1 << bit:
+                expected[register.name] = 1 << bit
+            else:
+                assert await system.refused() == (1, register.address)
+            assert (await system.settings())[register.name] == expected[register.name]
+        if register.bits.most:
+            for value in range(register.bits.most - 1, register.mask(system.config) + 1):
+                await system.write(register.address, value)
+                assert (await system.refused())[0] == (value > register.bits.most)
+        expected[register.name] = usable_value(system, register)
         await system.write(register.address, expected[register.name])
         assert await system.settings() == expected
     for register in SETTINGS:
         assert await system.read(register.address) == expected[register.name]
 
-    # Byte strobes: unaligned and short writes.
-    for _ in range(100):
+    # Byte strobes: unaligned and short writes, of anything.
+    for turn in range(200):
         register = rng.choice(SETTINGS)
         first = rng.randrange(4)
         data = rng.randbytes(rng.randint(1, 4 - first))
+        if turn % 2:
+            data = usable_value(system, register).to_bytes(4, "little")[first:first + len(data)]
         await system.master.write(register.address + first, data)
-        value = bytearray(expected[register.name].to_bytes(4, "little"))
-        value[first:first + len(data)] = data
-        expected[register.name] = int.from_bytes(value, "little")
+        after = RegisterFile.model(system.config, register.name, expected[register.name],
+                                   int.from_bytes(data, "little") << 8 * first, ((1 << len(data)) - 1) << first)
+        assert (await system.refused())[0] == (after is None)
+        expected[register.name] = expected[register.name] if after is None else after
         assert await system.settings() == expected
 
     # Writes to read-only registers and to holes change nothing; holes read as zero.
@@ -110,7 +138,7 @@ async def registers(dut, seed, stalls):
         await system.write(address, rng.getrandbits(32))
         assert await system.read(address) == 0
     assert await system.settings() == expected
-    assert not [pulse for pulse in system.pulses if pulse[0].startswith("write_")]
+    assert {pulse for pulse in system.pulses if pulse[0].startswith("write_")} == {("write_CONTROL", 2)}
 
 
 @cocotb.test()
@@ -134,6 +162,8 @@ async def pulses(dut):
         register = rng.choice(PULSED)
         first = rng.randrange(4)
         data = bytes(rng.randrange(1, 256) for _ in range(rng.randint(1, 4 - first)))
+        if register.name == "CONTROL":
+            first, data = 0, bytes([rng.randint(1, 3)])
         await system.master.write(register.address + first, data)
         expected.append((f"write_{register.name}", int.from_bytes(data, "little") << 8 * first))
         if rng.random() < 0.5:
@@ -151,8 +181,7 @@ async def at_once(dut):
     """Many transfers in flight on both channels: each write lands, each read shows its own register."""
     system = System(dut, 4, 0.2)
     await system.start()
-    rng = system.tb.rng
-    expected = {r.name: rng.getrandbits(32) for r in SETTINGS}
+    expected = {r.name: usable_value(system, r) for r in SETTINGS}
     writes = [cocotb.start_soon(system.write(r.address, expected[r.name])) for r in SETTINGS]
     reads = [(r, cocotb.start_soon(system.read(r.address))) for r in SHOWN]
     for task in writes:
@@ -168,8 +197,11 @@ async def reset(dut):
     system = System(dut, 6)
     await system.start()
     for register in SETTINGS:
-        await system.write(register.address, MASK)
+        await system.write(register.address, register.bits.most or register.mask(system.config))
+    assert 0 not in (await system.settings()).values()
+    await system.write(address_of("KV_PAGES"), MASK)
     await system.tb.reset()
+    assert not int(dut.refused.value)
     assert set((await system.settings()).values()) == {0}
     for register in reversed(SETTINGS):
         assert await system.read(register.address) == 0
@@ -181,8 +213,7 @@ async def full_speed(dut):
     system = System(dut, 5)
     await system.start(master=False)
     await system.tb.wait(RegisterFile.DEPTH)
-    rng = system.tb.rng
-    expected = {r.name: rng.getrandbits(32) for r in SETTINGS}
+    expected = {r.name: usable_value(system, r) for r in SETTINGS}
     dut.bus__bready.value = dut.bus__rready.value = 1
     seen = []
     order = [r for r in SHOWN if r.access == "r"][:len(SETTINGS)]
@@ -206,6 +237,121 @@ async def full_speed(dut):
     assert seen == [system.shown[r.name] for r in order]
 
 
-@pytest.mark.parametrize("config", ["nano"])
+@cocotb.test()
+async def refusals(dut):
+    """The first refused write is shown; settings stay as they are until a soft reset is asked for, others do not."""
+    system = System(dut, 7, 0.2)
+    await system.start()
+    rng = system.tb.rng
+    expected = await system.settings()
+    for turn in range(60):
+        locked = turn % 2
+        dut.locked.value = locked
+        refused = []
+        for register in [r for r in rng.sample(SETTINGS, 8) if r.name not in LIVE or not refused]:
+            value = usable_value(system, register) | (1 << rng.randrange(32) if rng.random() < 0.2 else 0)
+            after = RegisterFile.model(system.config, register.name, expected[register.name], value,
+                                       locked=locked or bool(refused))
+            await system.write(register.address, value)
+            if after is None:
+                refused.append(register.address)
+            else:
+                expected[register.name] = after
+        live = next(r for r in SETTINGS if r.name == rng.choice(LIVE))
+        expected[live.name] = usable_value(system, live)
+        await system.write(live.address, expected[live.name])
+        assert await system.settings() == expected
+        found, address = await system.refused()
+        assert found == bool(refused) and (not refused or address == refused[0])
+    for register in SETTINGS:
+        assert await system.read(register.address) == expected[register.name]
+
+
+@cocotb.test()
+async def control(dut):
+    """Unknown bits of CONTROL are refused, and the known ones beside them; holes and read-only registers are not."""
+    system = System(dut, 8)
+    await system.start()
+    for value in (4, 0x80000001, 0xFFFFFFFE):
+        await system.write(address_of("CONTROL"), value)
+        assert await system.refused() == (1, address_of("CONTROL"))
+    for address in (HOLES[0], address_of("STATUS"), address_of("IRQ_STATUS")):
+        await system.write(address, MASK)
+        assert (await system.refused())[0] == 0
+    assert [pulse for pulse in system.pulses if pulse[0] == "write_CONTROL"] == [("write_CONTROL", 2)] * 6
+
+
+@cocotb.test()
+async def locked_at_once(dut):
+    """Behind a write of CONTROL no setting is written, however close it follows: `locked` need not be a cycle early."""
+    system = System(dut, 9)
+    await system.start(master=False)
+    await system.tb.wait(RegisterFile.DEPTH)
+    dut.bus__bready.value = 1
+    writes = [("KV_PAGES", 5), ("CONTROL", 1), ("KV_PAGES", 6), ("MAX_NEW", 7), ("STALL_SELECT", 3)]
+
+    async def lock():
+        while not int(dut.write_control.value):
+            await FallingEdge(dut.clk)
+        dut.locked.value = 1
+
+    cocotb.start_soon(lock())
+    for name, value in writes:
+        dut.bus__awvalid.value = dut.bus__wvalid.value = 1
+        dut.bus__awaddr.value, dut.bus__wdata.value, dut.bus__wstrb.value = address_of(name), value, 15
+        await RisingEdge(dut.clk)
+    dut.bus__awvalid.value = dut.bus__wvalid.value = 0
+    await system.tb.wait(2)
+    found = await system.settings()
+    assert (found["KV_PAGES"], found["MAX_NEW"], found["STALL_SELECT"]) == (5, 0, 3)
+    assert (int(dut.refused.value), int(dut.refused_address.value)) == (1, address_of("KV_PAGES"))
+
+
+@cocotb.test()
+async def pairs(dut):
+    """Both words of a pair are of the moment in which the low one was read, until another low one is."""
+    system = System(dut, 10, 0.2)
+    await system.start()
+    rng = system.tb.rng
+    lows = [r for r in SHOWN if r.name.endswith("_LO")]
+
+    def other(name):
+        return next(r for r in SHOWN if r.name == name[:-3] + "_HI")
+
+    def change():
+        for register in SHOWN:
+            system.shown[register.name] = rng.getrandbits(32)
+            port(dut, "get", register).value = system.shown[register.name]
+
+    for _ in range(40):
+        low = rng.choice(lows)
+        assert await system.read(low.address) == system.shown[low.name]
+        held = system.shown[other(low.name).name]
+        for _ in range(3):
+            change()
+            assert await system.read(other(low.name).address) == held
+            third = rng.choice([r for r in lows if r is not low])
+            assert await system.read(other(third.name).address) == system.shown[other(third.name).name]
+
+
+@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
 def test_register_file(sim, config):
-    harness.run(RegisterFile(get_config(config)), __name__, sim=sim)
+    harness.run(RegisterFile(get_config(config)), __name__, sim=sim, parameters=config)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=str)
+def test_table(config):
+    """Masks are whole bits, every pair has its two words, and `fits` takes exactly what the words take."""
+    names = [r.name for r in REGISTERS]
+    assert len(set(names)) == len(names) and [r.address for r in REGISTERS] == list(range(0, 4 * len(names), 4))
+    for register in REGISTERS:
+        assert register.name.endswith("_HI") == bool(register.shift)
+        assert usable(config, register.name) == register.mask(config)
+    assert usable(config, "WINDOW_LIMIT") == (1 << config.addr_bits) - config.bus_bytes
+    assert fits(config, "WINDOW_LIMIT", (1 << config.addr_bits) - config.bus_bytes)
+    for value in (1 << config.addr_bits, config.bus_bytes // 2, -config.bus_bytes):
+        assert not fits(config, "WINDOW_LIMIT", value)
+    assert fits(config, "STOP_COUNT", 4) and not fits(config, "STOP_COUNT", 5)
+    assert fits(config, "SEED", (1 << 64) - 1) and not fits(config, "SEED", 1 << 64)
+    with pytest.raises(KeyError):
+        usable(config, "NOTHING")

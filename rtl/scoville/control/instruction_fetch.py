@@ -6,9 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 from scoville.isa import INSTRUCTION_BYTES
 
-__all__ = ["InstructionFetch", "instruction_layout"]
+__all__ = ["InstructionFetch", "chunk_bytes", "instruction_layout"]
 
 CHUNK = 4  # instructions a read
+
+
+def chunk_bytes(config):
+    """Bytes of a read of the program, which begins at a multiple of it."""
+    return max(CHUNK * INSTRUCTION_BYTES, config.bus_bytes)
 
 
 def instruction_layout(config):
@@ -60,12 +65,12 @@ class InstructionFetch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        chunk_bytes = max(CHUNK * INSTRUCTION_BYTES, config.bus_bytes)
-        beats = chunk_bytes // config.bus_bytes
-        instructions = chunk_bytes // INSTRUCTION_BYTES
+        size = chunk_bytes(config)
+        beats = size // config.bus_bytes
+        instructions = size // INSTRUCTION_BYTES
         word_bits = 8 * INSTRUCTION_BYTES
 
-        chunk = Signal(8 * chunk_bytes, reset_less=True)
+        chunk = Signal(8 * size, reset_less=True)
         address = Signal(config.addr_bits)
         taken = Signal(range(instructions))
         beat = Signal(range(beats + 1))
@@ -99,7 +104,7 @@ class InstructionFetch(wiring.Component):
                 with m.If(self.response.valid):
                     shifted = (chunk >> config.bus_bits) if beats > 1 else 0
                     m.d.sync += [
-                        chunk.eq(shifted | (self.response.p.data << (8 * chunk_bytes - config.bus_bits))),
+                        chunk.eq(shifted | (self.response.p.data << (8 * size - config.bus_bits))),
                         beat.eq(beat + 1),
                     ]
                     with m.If(self.response.p.error & ~dropped):
@@ -115,7 +120,7 @@ class InstructionFetch(wiring.Component):
                 with m.If(self.o.ready):
                     m.d.sync += [chunk.eq(chunk >> word_bits), taken.eq(taken + 1)]
                     with m.If(taken == instructions - 1):
-                        m.d.sync += address.eq(address + chunk_bytes)
+                        m.d.sync += address.eq(address + size)
                         m.next = "request"
                 with m.If(self.stop):
                     m.next = "idle"

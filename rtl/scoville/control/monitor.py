@@ -152,13 +152,13 @@ class FaultLatch(wiring.Component):
         m.d.sync += silence.eq(silence + 1)
         with m.If(self.progress | ~self.run):
             m.d.sync += silence.eq(0)
+        silent = self.run & (self.limit != 0) & (silence >= self.limit)
         with m.If(~self.fault):
-            with m.If((self.limit != 0) & (silence >= self.limit)):
-                m.d.sync += [self.fault.eq(1), self.code.eq(Status.WATCHDOG)]
-            for status in reversed(self.sources):
-                with m.If(getattr(self, f"raise_{status.name.lower()}")):
-                    m.d.sync += [
-                        self.fault.eq(1), self.code.eq(status),
-                        self.address.eq(getattr(self, f"address_{status.name.lower()}")),
-                    ]
+            for status in sorted(Status, reverse=True):  # the last assignment counts: the lowest code
+                if status in self.sources:
+                    raised, address = (getattr(self, f"{what}_{status.name.lower()}") for what in ("raise", "address"))
+                else:
+                    raised, address = silent if status is Status.WATCHDOG else 0, 0
+                with m.If(raised):
+                    m.d.sync += [self.fault.eq(1), self.code.eq(status), self.address.eq(address)]
         return m

@@ -1,27 +1,51 @@
 """The AXI4-Lite slave: settings out, status and counters in, all from the table in `scoville.registers`."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check
 from scoville.memory import axi
-from scoville.registers import REGISTERS, address_of
+from scoville.registers import LOCKED, REGISTERS, address_of, fits
 
 __all__ = ["RegisterFile"]
+
+WORD = 0xFFFFFFFF
+INDEX_BITS = axi.LITE_ADDR_BITS - 2
+
+
+def _by_index(m, index, values, default):
+    """What `values`, a dict from register to constant, says for the register of this index."""
+    found = Signal(max(value.bit_length() for value in (*values.values(), default)))
+    m.d.comb += found.eq(default)
+    groups = {}
+    for register, value in values.items():
+        groups.setdefault(value, []).append(register.address >> 2)
+    with m.Switch(index):
+        for value, indices in groups.items():
+            with m.Case(*indices):
+                m.d.comb += found.eq(value)
+    return found
 
 
 class RegisterFile(wiring.Component):
     """Registers on an AXI4-Lite bus, one read and one write at a time.
 
-    A write takes effect in the first cycle of its response; strobes are honoured byte by byte. An address outside the
-    table reads as zero and ignores writes, with an OKAY response, as the AMBA specification allows for holes.
+    A write takes effect in the cycle after the first one of its response, so a read that follows the response sees it;
+    strobes are honoured byte by byte. An address outside the table reads as zero and ignores writes, with an OKAY
+    response, as the AMBA specification allows for holes.
+
+    A write that a register cannot hold (`registers.Bits`), or of a setting while `locked`, changes nothing. It is
+    `refused`, and so are all writes of settings after it, until a soft reset is asked for. There is a flip-flop only
+    for what can be held.
 
     ``rw`` registers are read from a copy in a small memory, as a multiplexer of them all is a knot of wires that
-    nothing else needs. A reset clears it, for `DEPTH` cycles in which the bus waits.
+    nothing else needs. A reset clears it, for `DEPTH` cycles in which the bus waits. Reading a ``_LO`` of ``r`` holds
+    its ``_HI``, so that both are of one moment, until another ``_LO`` is read.
 
     Parameters
     ----------
-    config : ChipConfig (unused sizes are not read; the map is the same for every chip)
+    config : ChipConfig; its widths say what the settings can hold, the map is the same for every chip
 
     Members
     -------
@@ -30,13 +54,16 @@ class RegisterFile(wiring.Component):
     get_<name> : In(32), what each ``r`` and ``pop`` register shows
     write_<name> : Out(32), for ``w`` and ``w1c`` registers: the bits written, for one cycle; zero otherwise
     pop_<name> : Out(1), high for one cycle when a ``pop`` register has been read
+    locked : In(1), settings stand still; high from the cycle of the `write_control` that asks for it
+    refused : Out(1), a write was refused, the first at `refused_address`
     """
 
     DEPTH = 64  # words of the copy
 
     def __init__(self, config):
         self.config = config
-        members = {"bus": In(axi.lite_signature())}
+        members = {"bus": In(axi.lite_signature()), "locked": In(1), "refused": Out(1),
+                   "refused_address": Out(axi.LITE_ADDR_BITS)}
         for register in REGISTERS:
             name = register.name.lower()
             if register.access == "rw":
@@ -49,10 +76,18 @@ class RegisterFile(wiring.Component):
                 members[f"pop_{name}"] = Out(1)
         super().__init__(members)
 
+    @staticmethod
+    def model(config, name, before, value, strobes=15, *, locked=False):
+        """What the register holds after a write of `value`, or None if the write is refused."""
+        strobed = sum(255 << 8 * byte for byte in range(4) if strobes >> byte & 1)
+        # Every limit is that of the lowest byte, so that the bits that are not written do not matter.
+        if locked and name in LOCKED or not fits(config, name, value & strobed):
+            return None
+        return before & ~strobed | value & strobed
+
     def elaborate(self, platform):
         m = Module()
         bus = self.bus
-        index_bits = (axi.LITE_ADDR_BITS - 2)
         assert address_of(REGISTERS[-1].name) < 4 * self.DEPTH <= 1 << axi.LITE_ADDR_BITS
         # Not a block RAM: the output of one comes late, with `rdata`'s multiplexer behind it.
         m.submodules.copy = copy = memory.Memory(shape=32, depth=self.DEPTH, init=[],
@@ -60,7 +95,53 @@ class RegisterFile(wiring.Component):
         cleared = Signal(range(self.DEPTH + 1))  # words of the copy, since a reset
         clear = cleared[-1]
         m.d.sync += cleared.eq(cleared + ~clear)
+        done, index, value, strobes = self._write(m, clear)
+        read, read_index = self._read(m, clear)
 
+        settings = [register.address >> 2 for register in REGISTERS if register.access == "rw"]
+        copy_write = copy.write_port(granularity=8)
+        copy_read = copy.read_port(transparent_for=(copy_write,))
+        m.d.comb += [
+            copy_write.addr.eq(Mux(clear, index, cleared)),
+            copy_write.data.eq(Mux(clear, value, 0)),
+            copy_write.en.eq(Mux(clear, Mux(done & (index < self.DEPTH), strobes, 0), 0b1111)),
+            copy_read.addr.eq(bus.araddr[2:]), copy_read.en.eq(bus.arready),
+        ]
+        with m.If(read):
+            m.d.sync += bus.rdata.eq(Mux(Cat(read_index == setting for setting in settings).any(), copy_read.data, 0))
+
+        held, holder = Signal(32, reset_less=True), Signal(INDEX_BITS)  # the high word of the register behind `holder`
+        for register in REGISTERS:
+            name = register.name.lower()
+            meant = Signal(name=f"is_write_{name}")
+            m.d.comb += meant.eq(done & (index == register.address >> 2))
+            if register.access == "rw":
+                setting, mask = getattr(self, f"set_{name}"), register.mask(self.config)
+                with m.If(meant):
+                    for byte in range(4):
+                        with m.If(strobes[byte]):
+                            m.d.sync += setting.word_select(byte, 8).eq(
+                                value.word_select(byte, 8) & Const(mask >> 8 * byte & 255, 8))
+                check(m, (setting & Const(WORD & ~mask, 32)) == 0, f"register_file: {register.name} holds what it can")
+                continue
+            if register.access in ("w", "w1c"):
+                with m.If(meant):
+                    for byte in range(4):
+                        with m.If(strobes[byte]):
+                            m.d.comb += getattr(self, f"write_{name}").word_select(byte, 8).eq(
+                                value.word_select(byte, 8))
+            with m.If(read & (read_index == register.address >> 2)):
+                shown = getattr(self, f"get_{name}")
+                m.d.sync += bus.rdata.eq(Mux(holder == read_index, held, shown) if register.shift else shown)
+                if name.endswith("_lo"):
+                    m.d.sync += [held.eq(getattr(self, f"get_{name[:-3]}_hi")), holder.eq((register.address >> 2) + 1)]
+                if register.access == "pop":
+                    m.d.comb += getattr(self, f"pop_{name}").eq(1)
+        return m
+
+    def _write(self, m, clear):
+        """The write channels: whether a write is carried out in this cycle, and its index, value and strobes."""
+        bus = self.bus
         # A write goes when address and data are both there and the last response has been taken.
         write = Signal()
         m.d.comb += [
@@ -73,14 +154,43 @@ class RegisterFile(wiring.Component):
             m.d.sync += bus.bvalid.eq(0)
         with m.If(write):
             m.d.sync += bus.bvalid.eq(1)
-        # It is carried out from registers, as settings lie all over the chip.
-        written, index = Signal(), Signal(index_bits, reset_less=True)
-        value, strobes = Signal(32, reset_less=True), Signal(4, reset_less=True)
-        m.d.sync += [written.eq(write), index.eq(bus.awaddr[2:2 + index_bits]), value.eq(bus.wdata),
-                     strobes.eq(bus.wstrb)]
+        # It is judged from registers, and carried out from registers, as settings lie all over the chip.
+        written, done = Signal(), Signal()
+        index, next_index = Signal(INDEX_BITS, reset_less=True), Signal(INDEX_BITS, reset_less=True)
+        value, next_value = Signal(32, reset_less=True), Signal(32, reset_less=True)
+        strobes, next_strobes = Signal(4, reset_less=True), Signal(4, reset_less=True)
+        m.d.sync += [
+            written.eq(write), next_index.eq(bus.awaddr[2:]), next_value.eq(bus.wdata), next_strobes.eq(bus.wstrb),
+            index.eq(next_index), value.eq(next_value), strobes.eq(next_strobes),
+        ]
+        judged = [register for register in REGISTERS if register.access in ("rw", "w")]
+        unusable = {register: WORD & ~register.mask(self.config) for register in judged}
+        limits = {register: register.bits.most for register in judged if register.bits.most is not None}
+        assert all(limit < 256 for limit in limits.values()), "a limit is that of the lowest byte"
+        strobed = next_value & Cat(strobe.replicate(8) for strobe in next_strobes)
+        refuse, refusal, kept = Signal(), Signal(), Signal()
+        kept_address = Signal(axi.LITE_ADDR_BITS, reset_less=True)
+        m.d.comb += refuse.eq(
+            (strobed & _by_index(m, next_index, unusable, 0)).any()
+            | (strobed[:8] > _by_index(m, next_index, limits, 255))
+            | (self.locked | self.refused)
+            & _by_index(m, next_index, {register: 1 for register in judged if register.name in LOCKED}, 0))
+        m.d.sync += [done.eq(written & ~refuse), refusal.eq(written & refuse)]
+        m.d.comb += [self.refused.eq(kept | refusal), self.refused_address.eq(Mux(kept, kept_address, index << 2))]
+        m.d.sync += [kept.eq(self.refused & ~self.write_control[1]), kept_address.eq(self.refused_address)]
 
+        waits = Signal()
+        m.d.sync += waits.eq(bus.bvalid & ~bus.bready)
+        check(m, ~waits | bus.bvalid, "register_file: a write's response stays")
+        check(m, ~write | ~bus.bvalid | bus.bready, "register_file: one write at a time")
+        check(m, ~(done & refusal), "register_file: a write is carried out or refused")
+        return done, index, value, strobes
+
+    def _read(self, m, clear):
+        """The read channels: whether a read's data is chosen in this cycle, and its index."""
+        bus = self.bus
         # A read's address is registered, as the choice of its data takes long.
-        asked, move, read, read_index = Signal(), Signal(), Signal(), Signal(index_bits, reset_less=True)
+        asked, move, read, index = Signal(), Signal(), Signal(), Signal(INDEX_BITS, reset_less=True)
         m.d.comb += [
             move.eq(~bus.rvalid | bus.rready),
             read.eq(asked & move),
@@ -88,41 +198,11 @@ class RegisterFile(wiring.Component):
             bus.rresp.eq(axi.Resp.OKAY),
         ]
         with m.If(bus.arready):
-            m.d.sync += [asked.eq(bus.arvalid), read_index.eq(bus.araddr[2:2 + index_bits])]
+            m.d.sync += [asked.eq(bus.arvalid), index.eq(bus.araddr[2:])]
         with m.If(move):
             m.d.sync += bus.rvalid.eq(asked)
 
-        settings = [register.address >> 2 for register in REGISTERS if register.access == "rw"]
-        copy_write = copy.write_port(granularity=8)
-        copy_read = copy.read_port(transparent_for=(copy_write,))
-        m.d.comb += [
-            copy_write.addr.eq(Mux(clear, index, cleared)),
-            copy_write.data.eq(Mux(clear, value, 0)),
-            copy_write.en.eq(Mux(clear, Mux(written & (index < self.DEPTH), strobes, 0), 0b1111)),
-            copy_read.addr.eq(bus.araddr[2:]), copy_read.en.eq(bus.arready),
-        ]
-        with m.If(read):
-            m.d.sync += bus.rdata.eq(Mux(Cat(read_index == setting for setting in settings).any(), copy_read.data, 0))
-
-        for register in REGISTERS:
-            name = register.name.lower()
-            meant = Signal(name=f"is_write_{name}")
-            m.d.comb += meant.eq(written & (index == register.address >> 2))
-            if register.access == "rw":
-                setting = getattr(self, f"set_{name}")
-                with m.If(meant):
-                    for byte in range(4):
-                        with m.If(strobes[byte]):
-                            m.d.sync += setting.word_select(byte, 8).eq(value.word_select(byte, 8))
-                continue
-            if register.access in ("w", "w1c"):
-                with m.If(meant):
-                    for byte in range(4):
-                        with m.If(strobes[byte]):
-                            m.d.comb += getattr(self, f"write_{name}").word_select(byte, 8).eq(
-                                value.word_select(byte, 8))
-            with m.If(read & (read_index == register.address >> 2)):
-                m.d.sync += bus.rdata.eq(getattr(self, f"get_{name}"))
-                if register.access == "pop":
-                    m.d.comb += getattr(self, f"pop_{name}").eq(1)
-        return m
+        waits, shown = Signal(), Signal(32, reset_less=True)
+        m.d.sync += [waits.eq(bus.rvalid & ~bus.rready), shown.eq(bus.rdata)]
+        check(m, ~waits | bus.rvalid & (bus.rdata == shown), "register_file: what is read stays until it is taken")
+        return read, index

@@ -1,16 +1,19 @@
 """The sequence: prompt chunks, then one token a pass, until a stop token or the limit."""
 
+from contextlib import contextmanager
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from scoville.checks import check
+from scoville.config import POSITION_BITS
 from scoville.control.front_end import PassState
 
 __all__ = ["SequenceController"]
 
 STOPS = 4
-POSITION_BITS = 24  # of `PassState`
 
 
 class SequenceController(wiring.Component):
@@ -28,13 +31,14 @@ class SequenceController(wiring.Component):
     -------
     start : In(1)
     prompt, prompt_length, max_new, context, stops, stop_count : In, settings, stable while running
-    first : In(32), position of the prompt's first token; the KV pages hold those before it already
+    first : In, position of the prompt's first token; the KV pages hold those before it already
     request, response : the fetch port's streams, {address, beats} and {data, error}
     state : Out(PassState); begin : Out(1), a pass begins
     pass_done : In(1), the back end has reached END
     sampled : In(stream), {token}, one for each pass with ``state.last``
     token : Out(stream(32)), the generated tokens
-    halt : In(1), an error elsewhere: the sequence ends, whatever it waits for (an open request is withdrawn)
+    halt : In(1), an error elsewhere: the sequence ends, whatever it does (what it offers is withdrawn), and none
+        starts
     running : Out(1); finished : Out(1), for one cycle
     generated : Out(32), tokens so far
     overrun : Out(1), sticky: the next pass would not fit `context`, or the prompt is empty
@@ -46,12 +50,12 @@ class SequenceController(wiring.Component):
         super().__init__({
             "start": In(1),
             "prompt": In(config.addr_bits),
-            "prompt_length": In(32),
+            "prompt_length": In(POSITION_BITS),
             "max_new": In(32),
-            "context": In(32),
-            "first": In(32),
+            "context": In(POSITION_BITS),
+            "first": In(POSITION_BITS),
             "stops": In(data.ArrayLayout(32, STOPS)),
-            "stop_count": In(32),
+            "stop_count": In(range(STOPS + 1)),
             "request": Out(stream.Signature(data.StructLayout({"address": config.addr_bits, "beats": 8}))),
             "response": In(stream.Signature(data.StructLayout({"data": config.bus_bits, "error": 1}))),
             "state": Out(PassState(config)),
@@ -83,7 +87,7 @@ class SequenceController(wiring.Component):
         chunks = [prompt[at:at + config.seats] for at in range(0, len(prompt), config.seats)]
         for index, chunk in enumerate(chunks):
             while True:
-                if position + len(chunk) > context or first >> POSITION_BITS:
+                if position + len(chunk) > context:
                     return passes, tokens, True
                 last = index == len(chunks) - 1
                 passes.append({"tokens": len(chunk), "position": position, "last": int(last), "ids": chunk})
@@ -101,14 +105,14 @@ class SequenceController(wiring.Component):
         config, state = self.config, self.state
         bus_shift = exact_log2(config.bus_bytes)
 
-        left = Signal(32)  # prompt tokens not yet in a pass
+        left = Signal(POSITION_BITS)  # prompt tokens not yet in a pass
         seat = Signal(range(config.seats + 1))
         address = Signal(config.addr_bits)
         token = Signal(32)
         chunk = Signal(range(config.seats + 1))
         over = Signal()  # the pass does not fit; a cycle after the state
         stop = Signal()  # the token is the last one; a cycle after it
-        m.d.sync += over.eq((state.position + state.tokens > self.context) | (self.first >> POSITION_BITS != 0))
+        m.d.sync += over.eq(state.position + state.tokens > self.context)
         m.d.comb += [
             chunk.eq(Mux(left > config.seats, config.seats, left)),
             self.request.p.address.eq((address >> bus_shift) << bus_shift),
@@ -119,14 +123,23 @@ class SequenceController(wiring.Component):
         stops = Cat((index < self.stop_count) & (token == self.stops[index]) for index in range(STOPS))
         m.d.sync += stop.eq(stops.any() | (self.generated >= self.max_new))
 
+        @contextmanager
+        def at_work(name):
+            """A state of a running sequence, which a halt ends."""
+            with m.State(name):
+                with m.If(self.halt):
+                    m.next = "idle"
+                with m.Else():
+                    yield
+
         with m.FSM() as fsm:
-            with m.State("idle"), m.If(self.start):
+            with m.State("idle"), m.If(self.start & ~self.halt):
                 m.d.sync += [
                     left.eq(self.prompt_length), address.eq(self.prompt), self.generated.eq(0),
                     state.position.eq(self.first), state.tokens.eq(0),
                 ]
                 m.next = "plan"
-            with m.State("plan"):
+            with at_work("plan"):
                 m.d.sync += [
                     seat.eq(0),
                     state.position.eq(state.position + state.tokens),
@@ -142,20 +155,16 @@ class SequenceController(wiring.Component):
                     m.next = "settle"
                 with m.Else():
                     m.next = "request"
-            with m.State("request"):
+            with at_work("request"):
                 m.d.comb += self.request.valid.eq(1)
-                with m.If(self.halt):
-                    m.next = "idle"
-                with m.Elif(self.request.ready):
+                with m.If(self.request.ready):
                     m.next = "response"
-            with m.State("response"):
+            with at_work("response"):
                 m.d.comb += self.response.ready.eq(1)
                 word = address[2:bus_shift]
                 m.d.sync += state.ids[seat[:max(1, (config.seats - 1).bit_length())]].eq(
                     self.response.p.data.word_select(word, 32))
-                with m.If(self.halt):
-                    m.next = "idle"
-                with m.Elif(self.response.valid):
+                with m.If(self.response.valid):
                     m.d.comb += self.read_error.eq(self.response.p.error)
                     m.d.sync += [seat.eq(seat + 1), address.eq(address + 4)]
                     with m.If(self.response.p.error):
@@ -164,36 +173,29 @@ class SequenceController(wiring.Component):
                         m.next = "admit"
                     with m.Else():
                         m.next = "request"
-            with m.State("settle"):
+            with at_work("settle"):
                 m.next = "admit"
-            with m.State("admit"):
-                with m.If(self.halt):
-                    m.next = "idle"
-                with m.Elif(over):
+            with at_work("admit"):
+                with m.If(over):
                     m.d.sync += self.overrun.eq(1)
                     m.next = "idle"
                 with m.Else():
                     m.d.comb += self.begin.eq(1)
                     m.next = "run"
-            with m.State("run"):
-                with m.If(self.halt):
-                    m.next = "idle"
-                with m.Elif(self.pass_done):
-                    with m.If(state.last):
-                        m.next = "sampled"
-                    with m.Else():
-                        m.next = "plan"
-            with m.State("sampled"):
+            with at_work("run"), m.If(self.pass_done):
+                with m.If(state.last):
+                    m.next = "sampled"
+                with m.Else():
+                    m.next = "plan"
+            with at_work("sampled"):
                 m.d.comb += self.sampled.ready.eq(1)
                 m.d.sync += token.eq(self.sampled.p.token)
-                with m.If(self.halt):
-                    m.next = "idle"
-                with m.Elif(self.sampled.valid):
+                with m.If(self.sampled.valid):
                     m.d.sync += self.generated.eq(self.generated + 1)
                     m.next = "judge"
-            with m.State("judge"):
+            with at_work("judge"):
                 m.next = "emit"
-            with m.State("emit"):
+            with at_work("emit"):
                 m.d.comb += self.token.valid.eq(1)
                 with m.If(self.token.ready):
                     with m.If(stop):
@@ -201,5 +203,18 @@ class SequenceController(wiring.Component):
                         m.next = "idle"
                     with m.Else():
                         m.next = "plan"
+        self._checks(m, fsm)
         m.d.comb += self.running.eq(~fsm.ongoing("idle"))
         return m
+
+    def _checks(self, m, fsm):
+        state = self.state
+        halted = Signal()
+        m.d.sync += halted.eq(self.halt)
+        check(m, ~halted | ~self.running, "sequence: a halt ends it")
+        check(m, ~self.pass_done | fsm.ongoing("run"), "sequence: a pass that ends has begun")
+        check(m, ~self.finished | self.token.valid & (self.generated != 0), "sequence: it ends with a token")
+        with m.If(self.begin):
+            check(m, (state.tokens != 0) & (state.tokens <= self.config.seats), "sequence: a pass has tokens")
+            check(m, state.position + state.tokens <= self.context, "sequence: a pass fits the context")
+            check(m, ~self.overrun & ~self.halt, "sequence: no pass begins after an error")

@@ -7,6 +7,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import Pipe
 from scoville.slices import Skid
@@ -107,6 +108,8 @@ class GumbelNoise(wiring.Component):
             skid.i.payload.eq(noise.value),
             enable.eq(skid.i.ready | ~skid.i.valid),
         ]
+        check(m, ~running | (row <= last), "noise: no row beyond the last")
+        check(m, ~(self.command.valid & self.command.ready) | ~valids.any(), "noise: a command finds the pipeline empty")
         return m
 
 

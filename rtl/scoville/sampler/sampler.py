@@ -5,6 +5,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check, check_stream
 from scoville.numerics import fp32
 from scoville.numerics.pipe import Pipe
 from scoville.slices import StreamSlice
@@ -12,14 +13,19 @@ from scoville.slices import StreamSlice
 from . import noise
 from .noise import GumbelNoise
 
-__all__ = ["Sampler", "model", "sampler_command"]
+__all__ = ["Sampler", "is_greedy", "model", "sampler_command"]
+
+
+def is_greedy(field):
+    """Whether an `invt` of this exponent field means arg-max: zero, a subnormal value, infinity or NaN."""
+    return (field == 0) | (field == 255)
 
 
 def sampler_command(config):
     """Layout of a command: whose logits, and how to choose."""
     return data.StructLayout({
         "lane": range(max(2, config.lanes)),
-        "invt": 32,  # FP32 1 / (T ln 2); 0 for arg-max
+        "invt": 32,  # FP32 1 / (T ln 2); see `is_greedy`
         "seed": 64,
         "position": 32,
         "rows": 24,  # logits to come; not 0
@@ -27,7 +33,7 @@ def sampler_command(config):
 
 
 class Sampler(wiring.Component):
-    """token = the first row of the largest ``add(mul(logit, invt), noise(row))``, or of the largest logit if invt = 0.
+    """token = the first row of the largest ``add(mul(logit, invt), noise(row))``, or of the largest logit if `is_greedy`.
 
     One row a cycle, as soon as the noise has come (43 cycles after the command). The token follows its last row by
     9 cycles.
@@ -87,12 +93,13 @@ class Sampler(wiring.Component):
         with m.If(valid & ((index == 0) | fp32.greater(score.value, best))):
             m.d.sync += [best.eq(score.value), self.o.payload.token.eq(index)]
 
-        busy = Signal()
+        busy, plain = Signal(), Signal()
         m.d.comb += [
+            plain.eq(is_greedy(new.invt[23:31])),
             self.busy.eq(busy),
-            gumbel.command.valid.eq(self.command.valid & ~busy & new.invt[23:31].any()),
+            gumbel.command.valid.eq(self.command.valid & ~busy & ~plain),
             gumbel.command.payload.eq(Cat(new.seed, new.position, new.rows)),
-            self.command.ready.eq(~busy & (gumbel.command.ready | ~new.invt[23:31].any())),
+            self.command.ready.eq(~busy & (gumbel.command.ready | plain)),
         ]
         with m.If(admit):
             m.d.sync += row.eq(row + 1)
@@ -103,7 +110,12 @@ class Sampler(wiring.Component):
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += [self.o.valid.eq(0), busy.eq(0)]
         with m.If(self.command.valid & self.command.ready):
-            m.d.sync += [command.eq(new), greedy.eq(~new.invt[23:31].any()), row.eq(0), running.eq(1), busy.eq(1)]
+            m.d.sync += [command.eq(new), greedy.eq(plain), row.eq(0), running.eq(1), busy.eq(1)]
+        check(m, ~(self.command.valid & self.command.ready) | ~running & ~self.o.valid,
+              "sampler: a command comes when the token before has left")
+        check(m, ~(valid & last) | ~self.o.valid, "sampler: one token a command")
+        check(m, ~valid | busy, "sampler: every row belongs to a command")
+        check_stream(m, self.o, "sampler.o")
         return m
 
 
@@ -113,10 +125,11 @@ def model(logits, invt, seed, position):
     Parameters
     ----------
     logits : float32[rows] of the chosen lane
-    invt : float32 1 / (T ln 2), or 0 for arg-max
+    invt : float32 1 / (T ln 2), any bits; arg-max if `is_greedy`
     seed, position : as in `noise.model`
     """
     score = fp32.model.flush(logits)
-    if invt:
-        score = fp32.model.add(fp32.model.mul(score, np.float32(invt)), noise.model(seed, position, len(score)))
+    invt = np.float32(invt)
+    if not is_greedy(invt.view(np.uint32) >> 23 & 255):
+        score = fp32.model.add(fp32.model.mul(score, invt), noise.model(seed, position, len(score)))
     return int(np.argmax(score))
