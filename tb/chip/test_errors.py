@@ -10,9 +10,11 @@ import pytest
 from llamas import compiled, golden, same_bits
 from machine import FAST, IDLE_BUS, SATURATED, Machine
 from scoville.config import get_config
+from scoville.golden import GoldenChip
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, Opcode, decode
-from scoville.registers import Status
-from scoville_host.driver import DONE, ERROR, INTERRUPTS, RUNNING
+from scoville.registers import LOCKED, REGISTERS, Status, address_of
+from scoville_host.driver import DONE, ERROR, INTERRUPTS, NO_TOKEN, RESETTING, RUNNING
+from scoville_host.errors import ChipError
 
 CONFIG = get_config("nano")
 PROMPT = [3, 39, 0]
@@ -214,6 +216,146 @@ def test_soft_reset_of_a_running_sequence(cycles):
         chip.chip.step(cycles)
         assert chip.chip.read("STATUS") & RUNNING
         assert recovers(chip)
+
+
+def beyond(register):
+    """Values of a setting that no chip of this configuration can hold: each has one bit too many, or is too large."""
+    wrong = [1 << bit for bit in range(32) if not register.mask(CONFIG) >> bit & 1]
+    return {*wrong[:1], *wrong[-1:], *([register.bits.most + 1] if register.bits.most else [])}
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("WINDOW_LIMIT", 1 << 40), ("WINDOW_LIMIT", 8), ("WINDOW_BASE", 1 << 63), ("PROGRAM", 1 << 41), ("PROGRAM", 64),
+    ("KV_BASE", 4), ("KV_PAGES", 1 << 24), ("KV_PAGE_BYTES", 1 << 24), ("LOGITS", 1 << 40), ("LOGITS_STRIDE", 4),
+    ("PROMPT", 2), ("CONTEXT", 1 << 24)])
+def test_setting_that_does_not_fit(name, value):
+    """It is refused, and not cut: 2^40 in WINDOW_LIMIT was 0, and opened the window."""
+    with machine(spare=4096) as chip:
+        before = chip.chip.memory.copy()
+        address = address_of(name) if name in [r.name for r in REGISTERS] else \
+            address_of(f"{name}_LO") + 4 * (value >= 1 << 32)
+        with pytest.raises(ChipError, match=f"SETTING, it refused a write of register {name}"):
+            chip.start(PROMPT, 4, **{name: value})
+            chip.wait()
+            chip.driver.poll()
+        model = GoldenChip(CONFIG, chip.image.allocate(), chip.image.registers | {name: value})
+        assert model.run(PROMPT, 4).tokens == [] and model.status is Status.SETTING
+        prompt = chip.image.regions["prompt"]
+        before[prompt.address:prompt.address + prompt.size] = chip.region("prompt")
+        assert (chip.chip.memory == before).all()
+        assert chip.driver.read("ERROR_ADDRESS") == address and recovers(chip)
+
+
+def test_every_setting_refuses_what_it_cannot_hold():
+    with machine() as chip:
+        for register in [r for r in REGISTERS if r.access == "rw"]:
+            held = chip.chip.read(register.address)
+            for value in beyond(register):
+                chip.chip.write(register.address, value)
+                status = chip.chip.read("STATUS")
+                assert status & ERROR and status >> 8 & 255 == Status.SETTING
+                assert chip.driver.read("ERROR_ADDRESS") == register.address
+                assert chip.chip.read(register.address) == held
+                chip.soft_reset()
+            whole = register.bits.most or register.mask(CONFIG)
+            chip.chip.write(register.address, whole)
+            assert chip.chip.read(register.address) == whole and chip.chip.read("STATUS") == IDLE_BUS
+        assert recovers(chip)
+
+
+@pytest.mark.parametrize("name", sorted(LOCKED))
+def test_setting_while_a_sequence_runs(name):
+    """The window, or anything else, cannot be changed under it."""
+    with machine() as chip:
+        chip.start(PROMPT, 30)
+        chip.chip.step(3000)
+        held = chip.chip.read(name)
+        chip.chip.write(name, 0)
+        status, address, tokens = chip.fail()
+        assert (status, address) == (Status.SETTING, address_of(name))
+        assert chip.chip.read(name) == held
+        assert tokens == golden(chip.image, PROMPT, 30).tokens[:len(tokens)]
+        chip.chip.write(name, 0)  # nor between the fault and the reset
+        assert chip.chip.read(name) == held
+        assert recovers(chip)
+
+
+def test_live_settings_may_change_while_a_sequence_runs():
+    with machine() as chip:
+        chip.start(PROMPT, 4)
+        for turn in range(20):
+            chip.chip.write("STALL_SELECT", turn)
+            chip.chip.write("IRQ_ENABLE", turn % 8)
+            chip.chip.step(100)
+        chip.chip.write("IRQ_ENABLE", INTERRUPTS)
+        assert chip.finish()[0] == golden(chip.image, PROMPT, 4).tokens
+
+
+def test_start_while_a_sequence_runs():
+    with machine() as chip:
+        chip.start(PROMPT, 30)
+        chip.chip.step(2000)
+        chip.chip.write("CONTROL", 1)
+        status, address, _ = chip.fail()
+        assert (status, address) == (Status.SETTING, address_of("CONTROL"))
+        assert recovers(chip)
+
+
+@pytest.mark.parametrize("writes", [(2, 1), (3,), (2, 1, 1)])
+def test_start_waits_for_a_reset(writes):
+    """A start that comes while a soft reset waits for the bus is carried out after it."""
+    with machine() as chip:
+        chip.start(PROMPT, 30)
+        chip.chip.step(1500)
+        chip.chip.set_timing(dataclasses.replace(FAST, stall_r=DEAD))
+        chip.chip.step(500)
+        for value in writes:
+            chip.chip.write("CONTROL", value)
+        chip.chip.step(2000)
+        assert chip.chip.read("STATUS") & (RUNNING | RESETTING | ERROR | DONE) == RUNNING | RESETTING
+        chip.chip.write("KV_PAGES", 1)  # settings stand still
+        chip.chip.set_timing(FAST)
+        assert chip.fail()[:2] == (Status.SETTING, address_of("KV_PAGES"))
+        chip.soft_reset()
+        chip.start(PROMPT, 30)
+        chip.chip.step(1500)
+        chip.chip.set_timing(dataclasses.replace(FAST, stall_r=DEAD))
+        chip.chip.step(500)
+        for value in writes:
+            chip.chip.write("CONTROL", value)
+        chip.chip.step(2000)
+        chip.chip.set_timing(FAST)
+        assert chip.finish()[0] == golden(chip.image, PROMPT, 30).tokens
+        assert chip.counters_add_up()
+
+
+def test_start_with_a_fault():
+    """It is dropped, and the error said again."""
+    with machine() as chip:
+        chip.start([], 4)
+        assert chip.fail()[0] is Status.CONTEXT
+        assert not chip.chip.interrupt
+        chip.chip.write("CONTROL", 1)
+        chip.chip.step(1000)
+        assert chip.wait() == ERROR
+        assert chip.chip.read("STATUS") & (RUNNING | DONE | ERROR) == ERROR
+        assert recovers(chip)
+
+
+def test_tokens_end_with_their_sequence():
+    """Unread tokens, events and counts of one sequence are nothing to the next."""
+    with machine() as chip:
+        chip.start(PROMPT, 20)
+        chip.chip.step(400_000)
+        assert chip.chip.read("STATUS") >> 16 == 16
+        chip.driver.poll()
+        chip.chip.step(100_000)
+        assert chip.chip.read("STATUS") & DONE and chip.chip.read("STATUS") >> 16 == 4
+        chip.chip.write("MAX_NEW", 2)
+        chip.chip.write("CONTROL", 1)
+        assert chip.chip.read("STATUS") & ~IDLE_BUS == RUNNING
+        assert chip.chip.read("TOKEN") == NO_TOKEN and chip.chip.read("IRQ_STATUS") == 0
+        assert chip.finish()[0] == golden(chip.image, PROMPT, 2).tokens
 
 
 def test_reset_forgets_unread_tokens():

@@ -116,9 +116,10 @@ def test_tight_memory():
 def test_sampling(name):
     image = compiled(get_config(name), layers=1, heads=3)
     results = [check(image, [9, 8, 7], 6, temperature=temperature, seed=seed).tokens
-               for temperature, seed in ((1.5, 5), (1.5, 6 << 40 | 1), (0.7, 5), (1e-6, 5), (0.0, 0))]
+               for temperature, seed in ((1.5, 5), (1.5, 6 << 40 | 1), (0.7, 5), (1e38, 5), (1e-6, 5), (5e-39, 5),
+                                         (1e-39, 5), (1e-300, 5), (0.0, 0))]
     assert results[0] != results[1]
-    assert results[3] == results[4]
+    assert all(result == results[-1] for result in results[4:])
 
 
 def tiny(name):

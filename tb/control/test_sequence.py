@@ -4,7 +4,7 @@ import cocotb
 import harness
 import pytest
 from cocotb.triggers import RisingEdge
-from scoville.config import get_config
+from scoville.config import POSITION_BITS, get_config
 from scoville.control.front_end import PassState
 from scoville.control.sequence import STOPS, SequenceController
 from scoville.memory.fetch_port import fetch_layout, response_layout
@@ -174,13 +174,13 @@ async def first_position(dut):
     system = System(dut, 7)
     seats = system.config.seats
     await system.start()
-    for first in (1, 31, 32, 1000, (1 << 24) - 2 * seats - 8, 0):
+    for first in (1, 31, 32, 1000, (1 << POSITION_BITS) - seats - 5, 0):
         for length in (1, seats, seats + 1):
             await system.check(system.tokens(length), system.tokens(4), max_new=4, context=first + length + 3,
                                first=first)
-    for first, context in ((100, 101), (1 << 24, 1 << 25)):
+    for first in (100, (1 << POSITION_BITS) - 2):  # the last positions there are
         await system.tb.reset()
-        await system.check(system.tokens(2), system.tokens(2), max_new=2, context=context, first=first)
+        await system.check(system.tokens(2), system.tokens(2), max_new=2, context=first + 1, first=first)
         assert int(dut.overrun.value)
 
 
@@ -208,32 +208,68 @@ async def read_error(dut):
             await system.tb.reset()
 
 
+WAITS = ("request", "response", "run", "sampled", "emit")
+
+
 @cocotb.test()
 async def halt(dut):
-    """Whatever it waits for - memory, the back end, the sampler - a halt ends the sequence."""
+    """Whatever it waits for - memory, the back end, the sampler, the host - a halt ends the sequence."""
     tb = harness.Bench(dut, 5)
-    for case in ("request", "response", "run", "sampled"):
+    for case in WAITS:
         await tb.reset()
         dut.prompt_length.value = dut.max_new.value = 1
         dut.context.value = 10
         dut.request__ready.value = int(case != "request")
-        for handle, wanted in ((dut.start, True), (dut.response__valid, case in ("run", "sampled")),
-                               (dut.pass_done, case == "sampled")):
-            handle.value = int(wanted)
+        dut.token__ready.value = 0
+        steps = (dut.start, dut.response__valid, dut.pass_done, dut.sampled__valid)
+        reached = {"request": 1, "response": 1, "run": 2, "sampled": 3, "emit": 4}[case]
+        for handle in steps[:reached]:
+            handle.value = 1
             await tb.wait(1)
-            if handle is dut.response__valid and wanted:
+            if handle is dut.response__valid:
                 await tb.wait(2)
             handle.value = 0
             await tb.wait(5)
-        waiting = {"request": dut.request__valid, "response": dut.response__ready, "sampled": dut.sampled__ready}
-        assert int(dut.running.value)
-        assert case == "run" or int(waiting[case].value)
+        waiting = {"request": dut.request__valid, "response": dut.response__ready, "run": dut.running,
+                   "sampled": dut.sampled__ready, "emit": dut.token__valid}
+        for name, handle in waiting.items():
+            assert int(handle.value) == int(name in (case, "run")), (case, name)
         dut.halt.value = 1
         await tb.wait(2)
+        dut.token__ready.value = 1
+        for _ in range(5):
+            assert not int(dut.running.value) and not int(dut.finished.value) and not int(dut.token__valid.value)
+            await tb.wait(1)
+        dut.start.value = 1  # nor does one start
+        await tb.wait(2)
         assert not int(dut.running.value)
-        dut.halt.value = 0
+        dut.start.value = dut.halt.value = 0
         await tb.wait(5)
-        assert not int(dut.running.value) and not int(dut.finished.value)
+        assert not int(dut.running.value)
+
+
+@cocotb.test()
+async def halt_at_any_time(dut):
+    """In the cycle after a halt the sequence is over, whatever it did: no token, pass or end comes from then on."""
+    system = System(dut, 8, 0.0)
+    await system.start()
+    for cycles in range(70):
+        await system.tb.reset()
+        await system.begin(system.tokens(system.config.seats + 1), system.tokens(2), max_new=2, context=100)
+        await system.tb.wait(cycles)
+        ran = int(dut.running.value)
+        dut.halt.value = 1
+        await RisingEdge(dut.clk)
+        received = len(system.token.received)
+        for _ in range(4):
+            await RisingEdge(dut.clk)
+            assert not int(dut.running.value) and not int(dut.begin.value) and not int(dut.finished.value)
+            assert len(system.token.received) == received
+        await system.tb.wait(30)  # the back end ends its pass, for nobody
+        dut.halt.value = 0
+        if not ran:
+            break
+    assert not ran and cycles > 20
 
 
 @cocotb.test()

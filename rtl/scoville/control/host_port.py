@@ -31,7 +31,7 @@ class HostPort(wiring.Component):
     bus_idle : In(1), no transaction is open and none is wanted
     start, reset : Out(1), for one cycle: to the sequence; of all units but this and the register file
     resetting : Out(1); stop : Out(1), no transaction may begin, what comes is dropped: a fault, or resetting
-    busy : Out(1), settings have to stand still: from the cycle of `control` to the end of the sequence or reset
+    busy : Out(1), settings have to stand still: from the cycle after `control` to the end of the sequence or reset
     misuse : Out(1), for one cycle: a start while a sequence runs
     status : Out(STATUS); events : Out(IRQ); interrupt : Out(1)
     """
@@ -66,7 +66,7 @@ class HostPort(wiring.Component):
             reset_due.eq(reset_wanted | self.resetting),
             self.start.eq(asked & ~reset_due & ~self.running & ~self.fault),
             self.misuse.eq(asked & ~reset_due & self.running),
-            self.busy.eq(self.control.any() | waiting | self.resetting | self.running | self.fault),
+            self.busy.eq(waiting | self.resetting | self.running | self.fault),
         ]
         m.d.sync += waiting.eq(asked & reset_due)
 

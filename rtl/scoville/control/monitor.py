@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check
 from scoville.registers import STALLS, Status
 
 __all__ = ["REASON_BITS", "STOPPED", "FaultLatch", "PerformanceCounters"]
@@ -29,7 +30,7 @@ class PerformanceCounters(wiring.Component):
     charged : Out(5), one cycle later: 0 for work, else 1 + the place of the reason; 31 if the cycle is not counted
     cycles, prefill_cycles, beats, work_cycles : Out(48)
     select : In(5), a place in `registers.STALLS`; stall : Out(48), that reason's cycles, two cycles after `select`;
-        while it runs, the last run of the reason may be missing
+        while it runs, the last run of the reason may be missing, or all of them (it is 0, until a cycle is free)
     """
 
     def __init__(self):
@@ -84,7 +85,19 @@ class PerformanceCounters(wiring.Component):
             with m.Elif(run & event):
                 m.d.sync += counter.eq(counter + 1)
         self._stalls(m, clear, run & ~work, reason)
+        self._checks(m, clear, run & ~work, reason)
         return m
+
+    def _checks(self, m, clear, stalled, reason):
+        """Every cycle that is counted is counted once; `lost` is there for the assertion alone."""
+        lost = Signal(COUNTER_BITS)
+        with m.If(clear):
+            m.d.sync += lost.eq(0)
+        with m.Elif(stalled):
+            m.d.sync += lost.eq(lost + 1)
+        check(m, self.cycles == self.work_cycles + lost, "counters: every cycle is work or one stall")
+        check(m, ~stalled | (self.charged == reason + 1) & (reason < len(STALLS)), "counters: one reason a cycle")
+        check(m, ~self.cycles.all(), "counters: they do not overflow")
 
     def _stalls(self, m, clear, stalled, reason):
         """One counter a reason: `count` + `one` is that of `current`, the memory has the others."""
@@ -108,10 +121,12 @@ class PerformanceCounters(wiring.Component):
             kept.eq(Mux(used.bit_select(read.addr, 1), read.data, 0)),
             write.addr.eq(current), write.data.eq(total), write.en.eq(change),
         ]
-        shown, shown_used = Signal(COUNTER_BITS), Signal()
+        shown, shown_used, shown_select = Signal(COUNTER_BITS), Signal(), Signal(REASON_BITS)
         with m.If(~change):  # the port is free for whoever looks
-            m.d.sync += [shown.eq(read.data), shown_used.eq(used.bit_select(read.addr, 1))]
-        m.d.sync += self.stall.eq(Mux(self.select == current, total, Mux(shown_used, shown, 0)))
+            m.d.sync += [shown.eq(read.data), shown_used.eq(used.bit_select(read.addr, 1)),
+                         shown_select.eq(self.select)]
+        m.d.sync += self.stall.eq(Mux(self.select == current, total,
+                                      Mux(shown_used & (shown_select == self.select), shown, 0)))
         with m.If(cleared):
             m.d.sync += [current.eq(0), count.eq(0), one.eq(0), used.eq(0)]
         with m.Elif(counted):

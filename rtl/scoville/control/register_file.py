@@ -31,9 +31,9 @@ def _by_index(m, index, values, default):
 class RegisterFile(wiring.Component):
     """Registers on an AXI4-Lite bus, one read and one write at a time.
 
-    A write takes effect in the cycle after the first one of its response, so a read that follows the response sees it;
-    strobes are honoured byte by byte. An address outside the table reads as zero and ignores writes, with an OKAY
-    response, as the AMBA specification allows for holes.
+    A write takes effect in the cycle of its response, so a read that follows the response sees it and what comes of
+    it; strobes are honoured byte by byte. An address outside the table reads as zero and ignores writes, with an OKAY
+    response, as the AMBA specification allows for holes. Throughput: a write in three cycles, a read a cycle.
 
     A write that a register cannot hold (`registers.Bits`), or of a setting while `locked`, changes nothing. It is
     `refused`, and so are all writes of settings after it, until a soft reset is asked for. There is a flip-flop only
@@ -54,7 +54,7 @@ class RegisterFile(wiring.Component):
     get_<name> : In(32), what each ``r`` and ``pop`` register shows
     write_<name> : Out(32), for ``w`` and ``w1c`` registers: the bits written, for one cycle; zero otherwise
     pop_<name> : Out(1), high for one cycle when a ``pop`` register has been read
-    locked : In(1), settings stand still; high from the cycle of the `write_control` that asks for it
+    locked : In(1), settings stand still; high from the cycle after the `write_control` that asks for it
     refused : Out(1), a write was refused, the first at `refused_address`
     """
 
@@ -142,48 +142,46 @@ class RegisterFile(wiring.Component):
     def _write(self, m, clear):
         """The write channels: whether a write is carried out in this cycle, and its index, value and strobes."""
         bus = self.bus
-        # A write goes when address and data are both there and the last response has been taken.
-        write = Signal()
+        # A write goes when address and data are both there, and the one before has been answered.
+        write, judge, land = Signal(), Signal(), Signal()
         m.d.comb += [
-            write.eq(bus.awvalid & bus.wvalid & (~bus.bvalid | bus.bready) & clear),
+            write.eq(bus.awvalid & bus.wvalid & ~judge & ~land & (~bus.bvalid | bus.bready) & clear),
             bus.awready.eq(write),
             bus.wready.eq(write),
             bus.bresp.eq(axi.Resp.OKAY),
         ]
+        m.d.sync += [judge.eq(write), land.eq(judge)]
         with m.If(bus.bready):
             m.d.sync += bus.bvalid.eq(0)
-        with m.If(write):
+        with m.If(land):
             m.d.sync += bus.bvalid.eq(1)
         # It is judged from registers, and carried out from registers, as settings lie all over the chip.
-        written, done = Signal(), Signal()
-        index, next_index = Signal(INDEX_BITS, reset_less=True), Signal(INDEX_BITS, reset_less=True)
-        value, next_value = Signal(32, reset_less=True), Signal(32, reset_less=True)
-        strobes, next_strobes = Signal(4, reset_less=True), Signal(4, reset_less=True)
-        m.d.sync += [
-            written.eq(write), next_index.eq(bus.awaddr[2:]), next_value.eq(bus.wdata), next_strobes.eq(bus.wstrb),
-            index.eq(next_index), value.eq(next_value), strobes.eq(next_strobes),
-        ]
+        index, value, strobes = (Signal(bits, reset_less=True) for bits in (INDEX_BITS, 32, 4))
+        with m.If(write):
+            m.d.sync += [index.eq(bus.awaddr[2:]), value.eq(bus.wdata), strobes.eq(bus.wstrb)]
+
         judged = [register for register in REGISTERS if register.access in ("rw", "w")]
         unusable = {register: WORD & ~register.mask(self.config) for register in judged}
         limits = {register: register.bits.most for register in judged if register.bits.most is not None}
         assert all(limit < 256 for limit in limits.values()), "a limit is that of the lowest byte"
-        strobed = next_value & Cat(strobe.replicate(8) for strobe in next_strobes)
-        refuse, refusal, kept = Signal(), Signal(), Signal()
-        kept_address = Signal(axi.LITE_ADDR_BITS, reset_less=True)
-        m.d.comb += refuse.eq(
-            (strobed & _by_index(m, next_index, unusable, 0)).any()
-            | (strobed[:8] > _by_index(m, next_index, limits, 255))
-            | (self.locked | self.refused)
-            & _by_index(m, next_index, {register: 1 for register in judged if register.name in LOCKED}, 0))
-        m.d.sync += [done.eq(written & ~refuse), refusal.eq(written & refuse)]
-        m.d.comb += [self.refused.eq(kept | refusal), self.refused_address.eq(Mux(kept, kept_address, index << 2))]
+        strobed = value & Cat(strobe.replicate(8) for strobe in strobes)
+        refuse, done, refusal = Signal(reset_less=True), Signal(), Signal()
+        kept, kept_address = Signal(), Signal(axi.LITE_ADDR_BITS, reset_less=True)
+        m.d.sync += refuse.eq(
+            (strobed & _by_index(m, index, unusable, 0)).any()
+            | (strobed[:8] > _by_index(m, index, limits, 255))
+            | (self.locked | kept)
+            & _by_index(m, index, {register: 1 for register in judged if register.name in LOCKED}, 0))
+        m.d.comb += [
+            done.eq(land & ~refuse), refusal.eq(land & refuse),
+            self.refused.eq(kept | refusal), self.refused_address.eq(Mux(kept, kept_address, index << 2)),
+        ]
         m.d.sync += [kept.eq(self.refused & ~self.write_control[1]), kept_address.eq(self.refused_address)]
 
         waits = Signal()
         m.d.sync += waits.eq(bus.bvalid & ~bus.bready)
         check(m, ~waits | bus.bvalid, "register_file: a write's response stays")
-        check(m, ~write | ~bus.bvalid | bus.bready, "register_file: one write at a time")
-        check(m, ~(done & refusal), "register_file: a write is carried out or refused")
+        check(m, judge + land + (bus.bvalid & ~bus.bready) <= 1, "register_file: one write at a time")
         return done, index, value, strobes
 
     def _read(self, m, clear):

@@ -212,7 +212,7 @@ class SequenceController(wiring.Component):
         halted = Signal()
         m.d.sync += halted.eq(self.halt)
         check(m, ~halted | ~self.running, "sequence: a halt ends it")
-        check(m, ~self.pass_done | fsm.ongoing("run"), "sequence: a pass that ends has begun")
+        check(m, ~self.pass_done | fsm.ongoing("run") | self.halt, "sequence: a pass that ends has begun")
         check(m, ~self.finished | self.token.valid & (self.generated != 0), "sequence: it ends with a token")
         with m.If(self.begin):
             check(m, (state.tokens != 0) & (state.tokens <= self.config.seats), "sequence: a pass has tokens")

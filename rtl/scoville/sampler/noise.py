@@ -109,7 +109,7 @@ class GumbelNoise(wiring.Component):
             enable.eq(skid.i.ready | ~skid.i.valid),
         ]
         check(m, ~running | (row <= last), "noise: no row beyond the last")
-        check(m, ~(self.command.valid & self.command.ready) | ~valids.any(), "noise: a command finds the pipeline empty")
+        check(m, ~(self.command.valid & self.command.ready) | ~valids.any(), "noise: a command finds an empty pipeline")
         return m
 
 

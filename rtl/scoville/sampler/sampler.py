@@ -33,7 +33,7 @@ def sampler_command(config):
 
 
 class Sampler(wiring.Component):
-    """token = the first row of the largest ``add(mul(logit, invt), noise(row))``, or of the largest logit if `is_greedy`.
+    """token = the first row of the largest ``add(mul(logit, invt), noise(row))``, if `is_greedy` of the largest logit.
 
     One row a cycle, as soon as the noise has come (43 cycles after the command). The token follows its last row by
     9 cycles.
