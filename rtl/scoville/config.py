@@ -4,15 +4,11 @@ from dataclasses import dataclass
 
 from amaranth.utils import exact_log2
 
-__all__ = ["BLOCK", "CONFIGS", "KV_PAGES_BITS", "PAGE_BYTES_BITS", "PAGE_TOKENS", "POSITION_BITS", "TILE_ROWS",
-           "VALUES_BEHIND", "ChipConfig", "get_config"]
+__all__ = ["BLOCK", "CONFIGS", "PAGE_TOKENS", "TILE_ROWS", "VALUES_BEHIND", "ChipConfig", "get_config"]
 
 BLOCK = 32  # values in an activation or weight block
 TILE_ROWS = 32  # output rows that the array accumulates together: rows * interleave
 PAGE_TOKENS = 32  # tokens in a KV page
-POSITION_BITS = 24  # of a token's position, and so of a context
-KV_PAGES_BITS = 24  # of a physical page's number
-PAGE_BYTES_BITS = 24  # of a page's size
 VALUES_BEHIND = 3  # pages by which V follows K in the stream: in their shadow the softmax unit works
 
 

@@ -4,8 +4,9 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scoville.config import KV_PAGES_BITS, PAGE_BYTES_BITS, POSITION_BITS, ChipConfig
+from scoville.config import ChipConfig
 from scoville.control.instruction_fetch import chunk_bytes
+from scoville.isa import PAGE_BITS, POSITION_BITS
 
 __all__ = ["ALL", "IDENTITY", "LOCKED", "REGISTERS", "STALLS", "VERSION", "Bits", "Register", "Status", "address_of",
            "c_header", "fits", "markdown", "usable"]
@@ -158,8 +159,8 @@ def _map():
          Bits("not negative", lambda config: 0x7FFFFFFF)),
         ("SEED_LO", "rw", "Seed of the sampler's generator."),
         ("KV_BASE_LO", "rw", "Address of KV page 0.", BUS),
-        ("KV_PAGES", "rw", "Pages in the pool; a page number at or above it is a fault.", _number(KV_PAGES_BITS)),
-        ("KV_PAGE_BYTES", "rw", "Bytes from one page to the next.", _bytes(PAGE_BYTES_BITS)),
+        ("KV_PAGES", "rw", "Pages in the pool; a page number at or above it is a fault.", _number(PAGE_BITS)),
+        ("KV_PAGE_BYTES", "rw", "Bytes from one page to the next.", _bytes(PAGE_BITS)),
         ("WINDOW_BASE_LO", "rw", "Reads, and writes of logits, below this address are refused.", BUS),
         ("WINDOW_LIMIT_LO", "rw", "Reads, and writes of logits, at or above this address are refused.", BUS),
         ("LOGITS_LO", "rw", "Where the logits of each generated token go, one row after the other; 0 for nowhere.",

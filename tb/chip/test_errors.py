@@ -393,6 +393,40 @@ def test_sequences_without_a_reset_between():
             assert chip.counters_add_up()
 
 
+def test_page_table_that_changes_between_sequences():
+    """The walker keeps nothing of the old table: the same sequence in other pages, and not a byte in the old ones."""
+    wanted = golden(small(), PROMPT, 4)
+    with machine() as chip:
+        for _ in range(3):
+            tokens, logits = chip.run(PROMPT, 4)
+            assert tokens == wanted.tokens and same_bits(logits, wanted.logits)
+            table = chip.region("page_table").view(np.uint32)
+            used = int(table[0])
+            mapped = table < chip.image.registers["KV_PAGES"]
+            table[mapped] = np.roll(table[mapped], 1)
+            chip.region("kv_pool")[:] = 0xA5
+            assert used != int(table[0])
+        pages = chip.region("kv_pool").reshape(-1, chip.image.registers["KV_PAGE_BYTES"])
+        assert (pages == 0xA5).all()
+        chip.run(PROMPT, 4)
+        pages = chip.region("kv_pool")[:len(pages) * pages.shape[1]].reshape(pages.shape)
+        assert [page for page in range(len(pages)) if (pages[page] != 0xA5).any()] == [int(table[0])]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stale_pages_are_not_seen(seed):
+    """What other sequences left in the pages, the rows of logits and behind the prompt makes no difference."""
+    prompt = [(7 * n + seed) % 40 for n in range(1 + 15 * seed)]
+    wanted = golden(small(), prompt, 6)
+    with machine() as chip:
+        rng = np.random.default_rng(seed)
+        for name in ("kv_pool", "logits", "prompt"):
+            chip.region(name)[:] = 0xFF if seed == 2 else rng.integers(0, 256, chip.region(name).size, np.uint8)
+        tokens, logits = chip.run(prompt, 6)
+        assert tokens == wanted.tokens and same_bits(logits, wanted.logits)
+        assert chip.chip.read("STATUS") & ~IDLE_BUS == DONE
+
+
 @pytest.mark.parametrize("register", range(4))
 def test_stop_tokens(register):
     wanted = golden(small(), PROMPT, 8, temperature=1.0, seed=1).tokens

@@ -4,9 +4,10 @@ import cocotb
 import harness
 import pytest
 from cocotb.triggers import RisingEdge
-from scoville.config import POSITION_BITS, get_config
+from scoville.config import get_config
 from scoville.control.front_end import PassState
 from scoville.control.sequence import STOPS, SequenceController
+from scoville.isa import POSITION_BITS
 from scoville.memory.fetch_port import fetch_layout, response_layout
 
 MEMORY = 1 << 12

@@ -7,6 +7,7 @@ import pytest
 from scoville.config import get_config
 from scoville.sampler import sampler
 from scoville.sampler.sampler import Sampler, sampler_command
+from scoville.sampler.temperature import LEAST, MOST, inverse_temperature
 
 
 class System:
@@ -65,6 +66,39 @@ async def dump_copies_the_lane(dut):
     assert (np.array(await system.dump.receive(len(copied)), np.uint32) == copied.view(np.uint32)).all()
 
 
+def words(rng):
+    """Words of the register TEMPERATURE: every exponent field with either sign, the corners, and any."""
+    fields = [sign << 31 | field << 23 for sign in (0, 1) for field in range(256)]
+    corners = [0x7F7FFFFF, 0x7F800001, 0x7FC00000, 0xFFFFFFFF, 1, 0x007FFFFF, 0x00800000, 0x00800001, 0x80000001]
+    return fields + corners + [rng.getrandbits(32) for _ in range(100)]
+
+
+@cocotb.test()
+async def every_temperature(dut):
+    """Infinities, NaN, subnormal and negative values: the model's token for each word that the register could hold."""
+    system = System(dut, 4, 0.0)
+    rng = system.tb.rng
+    await system.tb.reset()
+    cases, differ = [], set()
+    for word in words(rng):
+        logits, fields = system.job(8, 0)
+        kind = rng.randrange(3)
+        if kind:  # large and small logits, which overflow and underflow with such a word; and zeros
+            values = [0, 0x80000000, 1, 0x00800000, 0x7F7FFFFF, 0xFF7FFFFF, 0x3F800000, 0xBF800000]
+            pick = system.tb.np_rng.choice(np.array(values, np.uint32), logits.shape)
+            logits = pick.view(np.float32) if kind == 1 else np.zeros_like(logits)
+        fields["invt"] = np.uint32(word).view(np.float32)
+        cases.append((logits, fields))
+        system.send(logits, **fields)
+    tokens = await system.token.receive(len(cases))
+    for token, (logits, fields) in zip(tokens, cases, strict=True):
+        wanted = expected(logits, **fields)
+        assert token == wanted, (fields, logits[:, fields["lane"]])
+        greedy = int(np.argmax(logits[:, fields["lane"]]))
+        differ.add((sampler.is_greedy(int(fields["invt"].view(np.uint32)) >> 23 & 255), token == greedy))
+    assert differ == {(False, False), (False, True), (True, True)}
+
+
 @cocotb.test()
 async def full_throughput(dut):
     system = System(dut, 3, 0.0)
@@ -83,6 +117,19 @@ async def full_throughput(dut):
 @pytest.mark.parametrize("config", ["slim", "kria"])
 def test_sampler(sim, config):
     harness.run(Sampler(get_config(config)), __name__, sim=sim, parameters=config)
+
+
+def test_inverse_temperature():
+    """Always zero or a positive normal number, the nearest to 1 / (T ln 2); refused beyond the limits."""
+    for temperature in (LEAST * (1 + 1e-12), 4.3e-39, 5e-39, 1e-6, 0.7, 1, 100, MOST):
+        value = inverse_temperature(temperature)
+        assert np.isfinite(value) and value >= np.finfo(np.float32).tiny
+        assert abs(float(value) * temperature * np.log(2) - 1) < 2.0**-24
+    for temperature in (0, 1e-300, 1e-46, 1e-39, LEAST):
+        assert inverse_temperature(temperature) == 0
+    for temperature in (-1e-9, -0.5, np.nextafter(MOST, 1e39), 1e46, 1e300, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="must be 0 .* to 1e\\+38"):
+            inverse_temperature(temperature)
 
 
 def test_tokens_follow_the_softmax():

@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.checks import check
-from scoville.config import POSITION_BITS
 from scoville.control.front_end import PassState
+from scoville.isa import POSITION_BITS
 
 __all__ = ["SequenceController"]
 
