@@ -53,6 +53,37 @@ async def counters(dut):
 
 
 @cocotb.test()
+async def looked_at_while_running(dut):
+    """A count that is read while it runs is the reason's own, of now or before, or 0: never another's."""
+    tb = harness.Bench(dut, 3)
+    await tb.reset()
+    for change in (1.0, 0.5, 0.1):  # chance that the reason is another than in the cycle before
+        dut.run.value, dut.clear.value = 0, 1
+        await RisingEdge(dut.clk)
+        dut.clear.value, dut.run.value, dut.work.value = 0, 1, 0
+        counts, index, select, since, right = dict.fromkeys(range(len(STALLS)), 0), 0, 0, 0, 0
+        least = {3: 0, 5: 700, 8: 1400, 20: 2100}  # no reason reaches the next one's first count
+        for index, count in least.items():
+            dut.reason.value = 1 << index
+            await tb.wait(count)
+            counts[index] = count
+        for _ in range(1200):
+            if tb.rng.random() < change:
+                index = tb.rng.choice(list(least))
+            if since > 4 and tb.rng.random() < 0.2:
+                select, since = tb.rng.choice([*least, 11]), 0
+            dut.reason.value, dut.select.value = 1 << index, select
+            await RisingEdge(dut.clk)
+            counts[index] += 1
+            since += 1
+            if since > 3:
+                shown = int(dut.stall.value)
+                assert shown == 0 or least[select] <= shown <= counts[select], (shown, counts, select)
+                right += shown > 0
+        assert right > 100 and max(counts[index] - count for index, count in least.items()) < 700
+
+
+@cocotb.test()
 async def charged(dut):
     """What each cycle is charged to, one cycle later."""
     tb = harness.Bench(dut, 2)
@@ -120,12 +151,32 @@ async def watchdog(dut):
             dut.progress.value = 1
             await tb.wait(1)
         dut.progress.value = 0
+        await tb.wait(limit)
+        dut.run.value = 0  # a sequence that ends in time
+        await tb.wait(3)
+        assert shown(dut)[0] == 0
+        dut.run.value = 1
         await tb.wait(limit + 1)
         assert shown(dut)[0] == 0
         await tb.wait(1)
         assert shown(dut) == (1, Status.WATCHDOG, 0)
         await raised(dut, tb, [Status.PAGE_FAULT])
         assert shown(dut) == (1, Status.WATCHDOG, 0)
+
+
+@cocotb.test()
+async def watchdog_among_others(dut):
+    """In the cycle of another fault the lower code is kept, and its address."""
+    tb = await fault_bench(dut, 4)
+    for other in FAULTS:
+        await tb.reset()
+        dut.run.value, dut.progress.value, dut.limit.value = 1, 1, 3
+        await tb.wait(2)
+        dut.progress.value = 0
+        await tb.wait(3)
+        addresses = await raised(dut, tb, [other])
+        expected = (1, other, addresses[other]) if other < Status.WATCHDOG else (1, Status.WATCHDOG, 0)
+        assert shown(dut) == expected, other
 
 
 @cocotb.test()
@@ -137,9 +188,9 @@ async def watchdog_off(dut):
 
 
 def test_counters(sim):
-    harness.run(PerformanceCounters(), __name__, sim=sim, testcase=["counters", "charged"])
+    harness.run(PerformanceCounters(), __name__, sim=sim, testcase=["counters", "charged", "looked_at_while_running"])
 
 
 def test_faults(sim):
     harness.run(FaultLatch(get_config("nano")), __name__, sim=sim,
-                testcase=["first_fault", "watchdog", "watchdog_off"])
+                testcase=["first_fault", "watchdog", "watchdog_among_others", "watchdog_off"])
