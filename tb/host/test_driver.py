@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 from checkpoints import random_tensors, write_huggingface
-from scoville.config import get_config
-from scoville.registers import REGISTERS, STALLS, Status, address_of
+from scoville.config import CONFIGS, get_config
+from scoville.registers import REGISTERS, STALLS, Status, address_of, fits
+from scoville_host import compiler
 from scoville_host.checkpoint import load_checkpoint
 from scoville_host.compiler import compile_model
-from scoville_host.driver import Driver, temperature_bits
+from scoville_host.driver import RESETTING, Driver, temperature_bits
 from scoville_host.errors import ChipError, RequestError
 
 
@@ -83,6 +84,23 @@ def test_errors_are_named(image, chip):
         Driver(chip, image).poll()
 
 
+def test_a_refused_setting_is_named(image, chip):
+    chip["STATUS"] = 4 | Status.SETTING << 8
+    chip["ERROR_ADDRESS_LO"] = address_of("WINDOW_LIMIT_HI")
+    with pytest.raises(ChipError, match="SETTING, it refused a write of register WINDOW_LIMIT_HI"):
+        Driver(chip, image).poll()
+
+
+def test_reset_waits(image, chip):
+    read, left = chip.read, iter([RESETTING, RESETTING, 0])
+    chip.read = lambda address: next(left) if address == address_of("STATUS") else read(address)
+    Driver(chip, image).reset()
+    assert chip["CONTROL"] == 2 and next(left, None) is None
+    chip.read = lambda address: RESETTING
+    with pytest.raises(ChipError, match="does not stop: its memory does not answer"):
+        Driver(chip, image).reset()
+
+
 def test_another_shape_is_refused(image, chip):
     Driver(chip, image).check()
     chip["SHAPE"] = 64 << 16 | 4 << 8 | 4
@@ -103,4 +121,24 @@ def test_counters(image, chip):
 
 
 def test_arg_max_is_temperature_zero():
-    assert temperature_bits(0) == 0
+    assert temperature_bits(0) == temperature_bits(1e-39) == temperature_bits(1e-300) == 0
+
+
+@pytest.mark.parametrize("temperature", [-1e-9, 1.1e38, 1e46, 1e300, math.inf, math.nan])
+def test_temperatures_that_the_register_cannot_hold(temperature):
+    with pytest.raises(RequestError, match="must be 0 .* to 1e\\+38"):
+        temperature_bits(temperature)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_an_image_fits_its_registers(name, tmp_path):
+    model = load_checkpoint(write_huggingface(tmp_path, random_tensors()))
+    image = compile_model(model, get_config(name), context=64)
+    assert all(fits(image.config, register, value) for register, value in image.registers.items())
+
+
+def test_an_image_beyond_a_register_is_refused(image, monkeypatch, tmp_path):
+    monkeypatch.setattr(compiler, "fits", lambda config, name, value: name != "KV_PAGES")
+    model = load_checkpoint(write_huggingface(tmp_path, random_tensors()))
+    with pytest.raises(RequestError, match="in register KV_PAGES; a chip of configuration nano cannot hold it"):
+        compile_model(model, image.config)
