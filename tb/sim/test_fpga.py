@@ -13,6 +13,7 @@ TOP = '''"""A multiplier and a counter on ULX3S."""
 
 from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import io
+from scoville.checks import check
 from scoville.vendor.ecp5 import Clocks
 from scoville_sim.fpga import load
 
@@ -29,6 +30,7 @@ class Top(Elaboratable):
         m.submodules.clocks = Clocks(pin.i, 25_000_000, self.clock_hz)
         count, square = Signal(18), Signal(36)
         m.d.sync += [count.eq(count + 1), square.eq(count * count + square)]
+        check(m, square != 3, "no hardware, and nothing that a router knows")
         m.d.comb += platform.request("led", 0).o.eq(square[-1])
         return m
 
