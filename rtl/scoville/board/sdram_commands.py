@@ -6,14 +6,12 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.board.sdram_bursts import RUN_WORDS, beat_layout, run_layout
-from scoville.board.sdram_timing import BANK_BITS, INIT_REFRESHES, sdram_pins
+from scoville.board.sdram_rules import check_commands
+from scoville.board.sdram_timing import ALL_BANKS, BANK_BITS, INIT_REFRESHES, Command, sdram_pins
+from scoville.checks import check
 from scoville.memory import axi
 
 __all__ = ["SdramCommands"]
-
-# RAS#, CAS#, WE# as bits 2, 1, 0.
-ACT, READ, WRITE, PRE, REF, MRS = 0b011, 0b101, 0b100, 0b010, 0b001, 0b000
-ALL_BANKS = 1 << 10  # A10 of PRE
 
 
 class SdramCommands(wiring.Component):
@@ -170,16 +168,16 @@ class SdramCommands(wiring.Component):
             with m.State("POWER"):
                 m.d.sync += start.eq(start - 1)
                 with m.If(start == 0):
-                    self._command(m, PRE, ALL_BANKS)
+                    self._command(m, Command.PRE, ALL_BANKS)
                     m.d.sync += [pause.eq(self.t_rp - 1), start.eq(INIT_REFRESHES)]
                     m.next = "START"
             with m.State("START"), m.If(pause == 0):
                 m.d.sync += start.eq(start - 1)
                 with m.If(start != 0):
-                    self._command(m, REF)
+                    self._command(m, Command.REF)
                     m.d.sync += [since.eq(0), due.eq(0), pause.eq(self.t_rfc - 1)]
                 with m.Else():
-                    self._command(m, MRS, self.mode)
+                    self._command(m, Command.MRS, self.mode)
                     m.d.sync += pause.eq(t.cycles(t.t_mrd, t.mrd_clocks) - 1)
                     m.next = "IDLE"
             with m.State("IDLE"):
@@ -197,14 +195,14 @@ class SdramCommands(wiring.Component):
                 with m.If(due):
                     m.next = "DRAIN"
                 with m.Elif(~(busy & (current.bank == following.bank)) & (opened == 0) & (recovery == 0) & ~issue):
-                    self._command(m, PRE, 0, following.bank)
+                    self._command(m, Command.PRE, 0, following.bank)
                     m.d.sync += [is_open.bit_select(following.bank, 1).eq(0), pause.eq(self.t_rp - 1)]
                     m.next = "OPEN"
             with m.State("OPEN"):
                 with m.If(due):
                     m.next = "DRAIN"
                 with m.Elif((pause == 0) & ~issue):
-                    self._command(m, ACT, following.row, following.bank)
+                    self._command(m, Command.ACT, following.row, following.bank)
                     m.d.sync += [is_open.bit_select(following.bank, 1).eq(1), rows[following.bank].eq(following.row),
                                  opened.eq(self.t_ras - 1), pause.eq(max(self.t_rcd - 3, 0))]
                     m.next = "OPENING"
@@ -212,16 +210,16 @@ class SdramCommands(wiring.Component):
                 m.d.sync += ready.eq(1)
                 m.next = "IDLE"
             with m.State("DRAIN"), m.If(~busy & (opened == 0) & (recovery == 0)):
-                self._command(m, PRE, ALL_BANKS)
+                self._command(m, Command.PRE, ALL_BANKS)
                 m.d.sync += pause.eq(self.t_rp - 1)
                 m.next = "REFRESH"
             with m.State("REFRESH"), m.If(pause == 0):
-                self._command(m, REF)
+                self._command(m, Command.REF)
                 m.d.sync += [is_open.eq(0), ready.eq(0), since.eq(0), due.eq(0), pause.eq(self.t_rfc - 1)]
                 m.next = "IDLE"
 
         with m.If(issue):
-            self._command(m, Mux(current.write, WRITE, READ), current.column, current.bank, legal)
+            self._command(m, Mux(current.write, Command.WRITE, Command.READ), current.column, current.bank, legal)
             m.d.sync += [slot.eq(self.burst - 1), left.eq(left - 1),
                          fraction.eq(Mux(fraction == self.parts - 1, 0, fraction + 1)),
                          current.column.eq(current.column + self.burst)]
@@ -229,6 +227,12 @@ class SdramCommands(wiring.Component):
                 m.d.sync += turn.eq(self.turnaround - 1)
         self._write_words(m, issue, current, legal)
         self._read_words(m, issue & ~current.write & (fraction == self.parts - 1), current, left == 1)
+
+        check_commands(m, pins, t, self.burst)
+        check(m, busy == (left != 0), "SDRAM commands: a run is over with its last access")
+        check(m, ~(finish & move), "SDRAM commands: one run at a time")
+        with m.If(self.runs.valid):
+            check(m, self.runs.p.beats != 0, "SDRAM commands: a run has beats")
         return m
 
     def _write_words(self, m, issue, current, legal):

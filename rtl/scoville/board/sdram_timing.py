@@ -1,15 +1,28 @@
 """SDR SDRAM parts: their shape, their timing in nanoseconds, and that timing in clocks."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 from math import ceil, floor
 
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["PARTS", "SdramTiming", "part", "sdram_pins"]
+__all__ = ["ALL_BANKS", "PARTS", "Command", "SdramTiming", "part", "sdram_pins"]
 
 BANK_BITS = 2
 INIT_REFRESHES = 8
+ALL_BANKS = 1 << 10  # A10 of PRE
+
+
+class Command(IntEnum):
+    """RAS#, CAS#, WE# as bits 2, 1, 0."""
+
+    ACT = 0b011
+    READ = 0b101
+    WRITE = 0b100
+    PRE = 0b010
+    REF = 0b001
+    MRS = 0b000
 
 
 @dataclass(frozen=True, kw_only=True)
