@@ -1,12 +1,90 @@
 """AXI4-Lite and AXI4 as assumptions about one side and assertions about the other."""
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Mux, Signal
+from types import SimpleNamespace
 
-from formal.rules import holds_still
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Mux, Signal, Value
+from amaranth.lib import wiring
+from scoville.config import ChipConfig
+from scoville.memory.axi import BOUNDARY, Burst
 
-__all__ = ["LiteSubordinate"]
+from formal.rules import Marked, holds_still
 
+__all__ = ["SMALL", "LiteSubordinate", "WriteManager", "drive", "inputs_of"]
+
+SMALL = ChipConfig(name="small", bus_bytes=8, rows=1, lanes=1, addr_bits=16, stream_beats=16)
+"""What the rules are proved for: they do not depend on the data's width, nor on the address beyond a 4 KiB page."""
+
+ADDRESS = ("id", "addr", "len", "size", "burst")
+FULL = {"ar": ADDRESS, "aw": ADDRESS, "w": ("data", "strb", "last"), "r": ("id", "data", "resp", "last"),
+        "b": ("id", "resp")}
 LITE = {"aw": ("addr", "prot"), "w": ("data", "strb"), "b": ("resp",), "ar": ("addr", "prot"), "r": ("data", "resp")}
+
+
+def inputs_of(component, *, but=()):
+    """A claim's members: free inputs for those of a component, flat, except for the members named in `but`."""
+    return {"__".join(map(str, path)): wiring.In(len(Value.cast(value)))
+            for path, member, value in component.signature.flatten(component)
+            if member.flow is wiring.In and path[0] not in but}
+
+
+def drive(m, claim, component):
+    """Joins a claim's free inputs with the component's, by the names of `inputs_of`."""
+    for path, member, value in component.signature.flatten(component):
+        name = "__".join(map(str, path))
+        if member.flow is wiring.In and name in claim.signature.members:
+            m.d.comb += Value.cast(value).eq(getattr(claim, name))
+
+
+def legal_address(m, port, channel, config):
+    """What AXI4 asks of an address that is offered; and of this chip's: INCR, the whole width, aligned."""
+    name = {field: getattr(port, channel + field) for field in ADDRESS}
+    size = config.bus_bytes.bit_length() - 1
+    low = name["addr"][size:BOUNDARY.bit_length() - 1]
+    m.d.comb += Assert(~getattr(port, f"{channel}valid") | (
+        (name["size"] == size) & (name["burst"] == Burst.INCR) & (name["addr"][:size] == 0)
+        & (low + name["len"] < BOUNDARY // config.bus_bytes)))
+
+
+class WriteManager:
+    """The rules of an AXI4 write manager, with any legal subordinate.
+
+    Addresses and data stay until they are taken; no burst crosses 4 KiB; WLAST comes with a burst's last beat; data
+    comes with its address or after it, but never waits for the address to be taken.
+
+    Parameters
+    ----------
+    m : Module of the claim
+    bus : the manager's port; the claim's free inputs drive the subordinate's side
+    pick : free bit, see `Marked`
+    most : bursts offered whose data has not passed
+
+    Members
+    -------
+    marked : follows a burst from its address to its last beat
+    at : beats of the present burst that have passed
+    addresses, data : bursts whose address has been taken, and whose data has, and which have no response yet
+    """
+
+    def __init__(self, m, bus, pick, config, *, most):
+        legal_address(m, bus, "aw", config)
+        for channel in ("aw", "w"):
+            m.d.comb += Assert(still(m, bus, channel, FULL[channel]))
+        m.d.comb += Assume(still(m, bus, "b", FULL["b"]))
+        waits, self.new, self.at, ends = Signal(), Signal(), Signal(9), Signal()
+        m.d.sync += waits.eq(bus.awvalid & ~bus.awready)
+        m.d.comb += [self.new.eq(bus.awvalid & ~waits), ends.eq(fire(bus, "w") & bus.wlast)]
+        with m.If(fire(bus, "w")):
+            m.d.sync += self.at.eq(Mux(bus.wlast, 0, self.at + 1))
+        self.marked = Marked(m, pick, SimpleNamespace(valid=self.new, ready=Const(1), payload=bus.awlen),
+                             SimpleNamespace(valid=ends, ready=Const(1), payload=self.at), most=most)
+        m.d.comb += [
+            Assert(~bus.wvalid | (self.marked.inside != 0)),  # no data ahead of its address
+            Assert(~self.marked.here | (self.marked.ahead != 0) | (self.at <= self.marked.word)),
+        ]
+        self.addresses, self.data = Signal(range(most + 2)), Signal(range(most + 2))
+        m.d.sync += [self.addresses.eq(self.addresses + fire(bus, "aw") - fire(bus, "b")),
+                     self.data.eq(self.data + ends - fire(bus, "b"))]
+        m.d.comb += Assume(~bus.bvalid | (self.addresses != 0) & (self.data != 0))
 
 
 def still(m, port, channel, fields):

@@ -1,6 +1,8 @@
 """A component whose inside a claim may read: invariants speak of registers that no port shows."""
 
-from amaranth.hdl import Const, Elaboratable, Fragment, Signal
+import sys
+
+from amaranth.hdl import Const, Elaboratable, Fragment, Signal, ValueCastable
 from amaranth.hdl._mem import MemoryInstance
 
 __all__ = ["Opened"]
@@ -9,7 +11,8 @@ __all__ = ["Opened"]
 class Opened(Elaboratable):
     """The component, elaborated once; use it as the submodule in place of the component.
 
-    A name is a path: the submodules' names, then the signal's, joined by points (``skid.spare``).
+    A name is a path: the submodules' names, then the variable's in `elaborate` (or in a method that it calls), or the
+    signal's where it has no variable, joined by points (``skid.spare``).
 
     Parameters
     ----------
@@ -18,19 +21,44 @@ class Opened(Elaboratable):
 
     def __init__(self, component):
         self.component = component
-        self._fragment = Fragment.get(component, None)
+        self._variables = {}  # of each component inside, by its id
+        before = sys.getprofile()
+        sys.setprofile(self._returns)
+        try:
+            self._fragment = Fragment.get(component, None)
+        finally:
+            sys.setprofile(before)
         self._signals, self._memories = {}, {}
         self.parts = []  # every component inside, itself included
         self._walk(self._fragment, ())
 
+    def _returns(self, frame, event, _):
+        """Keeps the variables of a component's method at its end: only some of them name their signals."""
+        owner = frame.f_locals.get("self") if event == "return" else None
+        if isinstance(owner, Elaboratable) and "m" in frame.f_locals:
+            variables = self._variables.setdefault(id(owner), {})
+            for name, value in frame.f_locals.items():
+                if isinstance(value, ValueCastable) and hasattr(value, "as_value"):
+                    value = value.as_value()
+                if isinstance(value, Signal):
+                    variables[name] = value
+
+    def _name(self, path, name, signal):
+        self._signals.setdefault(".".join((*path, name)), {})[id(signal)] = signal
+
     def _walk(self, fragment, path):
-        self.parts += [origin for origin in fragment.origins or () if isinstance(origin, Elaboratable)]
+        parts = [origin for origin in fragment.origins or () if isinstance(origin, Elaboratable)]
+        self.parts += parts
         if isinstance(fragment, MemoryInstance):
             self._memories[".".join(path)] = fragment
             return
+        named = {name: signal for part in parts for name, signal in self._variables.get(id(part), {}).items()}
+        for name, signal in named.items():
+            self._name(path, name, signal)
         for statements in fragment.statements.values():
             for signal in statements._lhs_signals():
-                self._signals.setdefault(".".join((*path, signal.name)), []).append(signal)
+                if not any(signal is other for other in named.values()):
+                    self._name(path, signal.name, signal)
         for number, (child, name, _) in enumerate(fragment.subfragments):
             self._walk(child, (*path, name or f"U${number}"))
 
@@ -49,7 +77,7 @@ class Opened(Elaboratable):
         KeyError
             If there is none, or several of that name.
         """
-        found = list({id(signal): signal for signal in self._signals.get(path, [])}.values())
+        found = list(self._signals.get(path, {}).values())
         if len(found) != 1:
             raise KeyError(f"{len(found)} signals have the path {path!r}; there are: {', '.join(self.names())}")
         return found[0]

@@ -34,7 +34,8 @@ class Proof:
     depth : k of the induction
     bound : None, or the cycles for which the claim is proved
     reach : cycles within which all covers must be reached
-    fails : cycles within which the planted fault must show
+    fails : cycles within which the planted fault must show; None: it lies too deep, the induction must fail of it
+    covered : None, or makes the claim whose covers are reached, where those of `claim` lie too deep
     quick : `make test` runs it too
     """
 
@@ -47,5 +48,6 @@ class Proof:
     depth: int = 2
     bound: int | None = None
     reach: int = 12
-    fails: int = 12
+    fails: int | None = 12
+    covered: Callable[[], Any] | None = None
     quick: bool = False

@@ -1,8 +1,8 @@
 """Rules of streams as assumptions and assertions, and the follower of one item, by which order and data are proved."""
 
-from amaranth.hdl import Assert, Assume, Cover, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Cover, Signal, Value
 
-__all__ = ["Marked", "assert_stream", "assume_stream", "holds_still"]
+__all__ = ["Marked", "assert_stream", "assume_stream", "holds_still", "turns"]
 
 
 def holds_still(m, valid, ready, payload):
@@ -68,3 +68,28 @@ class Marked:
             Cover(leaves & (self.ahead == 0) & self.word.any()),
             Cover(self.inside == (most if fills else 2)),
         ]
+
+
+def turns(m, wants, grants, *, most):
+    """Nobody who wants a turn sees others get more than `most` of them.
+
+    Parameters
+    ----------
+    wants, grants : bits a user; a want stays until its grant
+
+    Returns
+    -------
+    list of Signal
+        A user: turns of others since it wants one.
+    """
+    counts = []
+    for number, (want, grant) in enumerate(zip(wants, grants, strict=True)):
+        passed = Signal(range(most + 2), name=f"passed_{number}")
+        others = Cat(other for place, other in enumerate(grants) if place != number).any()
+        with m.If(~want | grant):
+            m.d.sync += passed.eq(0)
+        with m.Elif(others):
+            m.d.sync += passed.eq(passed + 1)
+        m.d.comb += [Assert(passed <= most), Cover((passed == most) & grant)]
+        counts.append(passed)
+    return counts

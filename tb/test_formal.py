@@ -48,8 +48,8 @@ SOUND = Proof(name="counts", says="stays below 6", claim=Counts, broken=lambda: 
 
 @pytest.mark.parametrize(("name", "changes", "problem"), [
     ("sound", {}, None),
-    ("wrong", {"claim": lambda: Counts(below=5), "depth": 8}, "the claim is not proved (FAIL"),
-    ("not_inductive", {"claim": lambda: Counts(below=12)}, "the claim is not proved (UNKNOWN"),
+    ("wrong", {"claim": lambda: Counts(below=5), "depth": 8}, "the claim is not proved (FAIL;"),
+    ("not_inductive", {"claim": lambda: Counts(below=12)}, "the claim is not proved (UNKNOWN;"),
     ("empty", {"claim": lambda: Counts(assume=0)}, "a cover is not reached"),
     ("unreached", {"reach": 3}, "a cover is not reached"),
     ("weak", {"broken": Counts}, "the planted fault is not noticed"),

@@ -1,13 +1,10 @@
 """The register port keeps AXI4-Lite, whatever a legal manager does."""
 
 from amaranth.hdl import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In
 from scoville.config import get_config
 from scoville.control.register_file import RegisterFile
-from scoville.memory import axi
 
-from formal.axi import LiteSubordinate
+from formal.axi import LiteSubordinate, drive, inputs_of
 from formal.planted import planted
 from formal.proof import PDR, Claim, Proof
 
@@ -16,19 +13,14 @@ __all__ = ["PROOFS"]
 
 class RegisterPort(Claim):
     def __init__(self, registers):
-        super().__init__({name: In(member.shape) for name, member in axi.lite_signature().members.items()
-                          if member.flow is wiring.Out}
-                         | {name: In(member.shape) for name, member in registers.signature.members.items()
-                            if member.is_port and member.flow is wiring.In})
+        super().__init__(inputs_of(registers))
         self.registers = registers
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.registers = registers = self.registers
-        bus = registers.bus
-        for name in self.signature.members:
-            m.d.comb += getattr(bus if hasattr(bus, name) else registers, name).eq(getattr(self, name))
-        LiteSubordinate(m, bus, most=RegisterFile.DEPTH + 2)
+        m.submodules.registers = self.registers
+        drive(m, self, self.registers)
+        LiteSubordinate(m, self.registers.bus, most=RegisterFile.DEPTH + 2)
         return m
 
 

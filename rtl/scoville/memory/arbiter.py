@@ -12,7 +12,8 @@ __all__ = ["WriteArbiter"]
 class WriteArbiter(wiring.Component):
     """Merges two pairs of write commands and data; the data of the commands leaves in the order of the commands.
 
-    Command 0 wins when both wait. An offered command is not withdrawn for a later one.
+    They take turns when both wait, so neither waits for more than one command of the other. An offered command is not
+    withdrawn for a later one.
 
     Throughput: a command and a beat a cycle. Latency: none for commands; data passes without a register, from two
     cycles after its command.
@@ -50,7 +51,10 @@ class WriteArbiter(wiring.Component):
         waiting = Signal()
         held = Signal()
         owner = Signal()
-        m.d.comb += owner.eq(Mux(waiting, held, ~self.command0.valid))
+        before = Signal(init=1)  # who went last
+        m.d.comb += owner.eq(Mux(waiting, held, Mux(before, ~self.command0.valid, self.command1.valid)))
+        with m.If(self.command.valid & self.command.ready):
+            m.d.sync += before.eq(owner)
         m.d.sync += [waiting.eq(self.command.valid & ~self.command.ready), held.eq(owner)]
         m.d.comb += [
             self.command.valid.eq(Mux(owner, self.command1.valid, self.command0.valid) & tickets.w_rdy),
