@@ -53,8 +53,10 @@ class GoldenChip:
         if self.refused:
             return
         self.context = registers["CONTEXT"]
+        window = (registers["WINDOW_BASE"], registers["WINDOW_LIMIT"]) if "WINDOW_LIMIT" in registers else None
         self.memory = GoldenMemory(config, memory, base=base, kv_base=registers["KV_BASE"],
-                                   kv_pages=registers["KV_PAGES"], kv_page_bytes=registers["KV_PAGE_BYTES"])
+                                   kv_pages=registers["KV_PAGES"], kv_page_bytes=registers["KV_PAGE_BYTES"],
+                                   window=window)
         self.program = self._fetch(registers["PROGRAM"])
         self.vocab = next((i["limit"] for i in self.program if i and i.get("dest") == Dest.LOGITS), 0)
         self.page_bytes = registers["KV_PAGE_BYTES"]

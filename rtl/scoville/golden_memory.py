@@ -90,18 +90,20 @@ class GoldenMemory:
     data : uint8 array, changed in place by KV writes
     base : address of ``data[0]``
     kv_base, kv_pages, kv_page_bytes : the pool of KV pages, as the registers of the same names
-
-    Members
-    -------
-    kv_pool : uint8 ``[kv_pages, kv_page_bytes]``, a view of the pages
+    window : (first address, the one behind the last) that may be accessed; all of the memory by default
     """
 
-    def __init__(self, config, data, *, base=0, kv_base, kv_pages, kv_page_bytes):
+    def __init__(self, config, data, *, base=0, kv_base, kv_pages, kv_page_bytes, window=None):
         self.config, self.data, self.base = config, data, base
-        self.kv_pages = kv_pages
-        pool = self.view(kv_base, kv_pages * kv_page_bytes)
-        self.kv_pool = pool.reshape(kv_pages, kv_page_bytes)
+        self.kv_base, self.kv_pages, self.kv_page_bytes = kv_base, kv_pages, kv_page_bytes
+        first, behind = window or (base, base + len(data))
+        self.window = max(first, base), min(behind, base + len(data))
         self._weights = {}
+
+    @property
+    def kv_pool(self):
+        """The pages, uint8 ``[kv_pages, kv_page_bytes]``, without a copy."""
+        return self.view(self.kv_base, self.kv_pages * self.kv_page_bytes).reshape(self.kv_pages, self.kv_page_bytes)
 
     def view(self, address, size):
         """`size` bytes at an address, without a copy.
@@ -109,11 +111,11 @@ class GoldenMemory:
         Raises
         ------
         OutsideMemory
-            If they are not all in the memory.
+            If they are not all in the window.
         """
         start = address - self.base
-        if start < 0 or start + size > len(self.data):
-            raise OutsideMemory(f"{size} bytes at {address:#x} are outside the memory")
+        if address < self.window[0] or address + size > self.window[1]:
+            raise OutsideMemory(f"{size} bytes at {address:#x} are outside the window")
         return self.data[start:start + size]
 
     def floats(self, address, count):
@@ -151,11 +153,19 @@ class GoldenMemory:
         return (slice(0, PAGE_TOKENS * blocks), slice(header, half),
                 slice(half, half + PAGE_TOKENS * blocks), slice(half + header, 2 * half))
 
+    def _part(self, number, part):
+        """Bytes of a part of a page."""
+        return self.view(self.kv_base + int(number) * self.kv_page_bytes + part.start, part.stop - part.start)
+
+    def _gather(self, numbers, part):
+        """That part of many pages, uint8 ``[*numbers.shape, bytes]``."""
+        return np.stack([self._part(number, part) for number in numbers.flat]).reshape(*numbers.shape, -1)
+
     def pages(self, instruction, count):
         """The first `count` pages of every KV head, for an ATTEND instruction, as `KvPages`."""
         heads, blocks = instruction["kv_heads"], instruction["head_blocks"]
         numbers = np.stack([self.page_numbers(instruction, heads, page) for page in range(count)])
-        k_e8, k, v_e8, v = (self.kv_pool[numbers, part] for part in self._parts(blocks))
+        k_e8, k, v_e8, v = (self._gather(numbers, part) for part in self._parts(blocks))
         shape = (count, heads, blocks)
         return KvPages(k_e8.reshape(*shape, PAGE_TOKENS), k.view(np.int8).reshape(*shape, PAGE_TOKENS, BLOCK),
                        v_e8.reshape(*shape, PAGE_TOKENS), v.view(np.int8).reshape(*shape, BLOCK, PAGE_TOKENS))
@@ -165,7 +175,8 @@ class GoldenMemory:
         count, heads, blocks = pages.k_e8.shape[:3]
         numbers = np.stack([self.page_numbers(instruction, heads, page) for page in range(count)])
         for part, values in zip(self._parts(blocks), (pages.k_e8, pages.k, pages.v_e8, pages.v), strict=True):
-            self.kv_pool[numbers, part] = values.view(np.uint8).reshape(count, heads, -1)
+            for number, content in zip(numbers.flat, values.view(np.uint8).reshape(count * heads, -1), strict=True):
+                self._part(number, part)[...] = content
 
     def append(self, instruction, position, codes, e8, *, value):
         """Write one token's K (or, with `value`, V) of every KV head.
@@ -179,14 +190,14 @@ class GoldenMemory:
         heads, blocks = e8.shape
         parts = self._parts(blocks)[2:] if value else self._parts(blocks)[:2]
         for head, number in enumerate(self.page_numbers(instruction, heads, page)):
-            exponents, values = (self.kv_pool[number, part] for part in parts)
+            exponents, values = (self._part(number, part) for part in parts)
             exponents.reshape(blocks, PAGE_TOKENS)[:, token] = e8[head]
             values = values.reshape(blocks, PAGE_TOKENS, BLOCK)
             (values[:, :, token] if value else values[:, token])[...] = codes[head].view(np.uint8)
 
 
 class OutsideMemory(ValueError):
-    """An address outside the memory."""
+    """An access that is not wholly in the window."""
 
 
 class PageFault(Exception):

@@ -22,7 +22,7 @@ class Status(enum.IntEnum):
     READ_ERROR = 1  # AXI error response to a read; ERROR_ADDRESS is the burst's
     WRITE_ERROR = 2  # AXI error response to a write
     ILLEGAL_INSTRUCTION = 3  # ERROR_ADDRESS is the instruction's
-    WINDOW = 4  # a read, or a write of logits, outside WINDOW_BASE .. WINDOW_LIMIT; ERROR_ADDRESS is the burst's
+    WINDOW = 4  # a read or a write that is not wholly in WINDOW_BASE .. WINDOW_LIMIT; ERROR_ADDRESS is the burst's
     PAGE_FAULT = 5  # a KV page that is not mapped, or whose entry cannot be read; ERROR_ADDRESS is the page-table row's
     CONTEXT = 6  # CONTEXT positions are reached, or those of an instruction's table: ERROR_ADDRESS is 0, or its address
     WATCHDOG = 7  # no progress for WATCHDOG cycles
@@ -161,8 +161,8 @@ def _map():
         ("KV_BASE_LO", "rw", "Address of KV page 0.", BUS),
         ("KV_PAGES", "rw", "Pages in the pool; a page number at or above it is a fault.", _number(PAGE_BITS)),
         ("KV_PAGE_BYTES", "rw", "Bytes from one page to the next.", _bytes(PAGE_BITS)),
-        ("WINDOW_BASE_LO", "rw", "Reads, and writes of logits, below this address are refused.", BUS),
-        ("WINDOW_LIMIT_LO", "rw", "Reads, and writes of logits, at or above this address are refused.", BUS),
+        ("WINDOW_BASE_LO", "rw", "Reads and writes below this address are refused.", BUS),
+        ("WINDOW_LIMIT_LO", "rw", "Reads and writes at or above this address are refused.", BUS),
         ("LOGITS_LO", "rw", "Where the logits of each generated token go, one row after the other; 0 for nowhere.",
          BUS),
         ("LOGITS_STRIDE", "rw", "Bytes from one token's logits to the next.", _bytes(32)),

@@ -29,9 +29,11 @@ from scoville.gating import gate_reset, sleeper
 from scoville.isa import INSTRUCTION_BYTES
 from scoville.memory import axi
 from scoville.memory.arbiter import WriteArbiter
+from scoville.memory.axi import ErrorKind
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
-from scoville.memory.reader import ErrorKind, StreamReader
+from scoville.memory.reader import StreamReader
+from scoville.memory.window import Window
 from scoville.memory.writer import StreamWriter
 from scoville.numerics import fp32
 from scoville.registers import IDENTITY, VERSION, Status, address_of, usable
@@ -101,6 +103,7 @@ class Top(wiring.Component):
         sleepy("page_walker", walker, walker.invalidate)
         writer = unit("writer", StreamWriter(config))
         arbiter = unit("write_arbiter", WriteArbiter(config))
+        window = unit("window", Window(config))
         # Datapath.
         decoder = unit("decoder", WeightDecoder(config))
         vectors = unit("vectors", VectorUnit(config))
@@ -129,14 +132,11 @@ class Top(wiring.Component):
         # --- the weight stream -----------------------------------------------------------------------------------
         connect(m, reader.bus, read_mux.reader)
         connect(m, fetch_port.bus, read_mux.fetch)
-        for name in read_mux.bus.signature.members:
-            ours, theirs = getattr(self.m_axi, name), getattr(read_mux.bus, name)
-            outward = read_mux.bus.signature.members[name].flow is Out
-            m.d.comb += ours.eq(theirs) if outward else theirs.eq(ours)
-        for name in writer.bus.signature.members:
-            ours, theirs = getattr(self.m_axi, name), getattr(writer.bus, name)
-            outward = writer.bus.signature.members[name].flow is Out
-            m.d.comb += ours.eq(theirs) if outward else theirs.eq(ours)
+        for manager in (read_mux, writer):
+            for name, member in manager.bus.signature.members.items():
+                ours, theirs = getattr(window.i, name), getattr(manager.bus, name)
+                m.d.comb += ours.eq(theirs) if member.flow is Out else theirs.eq(ours)
+        connect(m, window.bus, flipped(self.m_axi))
         connect(m, decoder.o, array.weights)
         connect(m, decoder.vector, vectors.vector)
         connect(m, decoder.exponents, softmax.exponents)
@@ -207,7 +207,8 @@ class Top(wiring.Component):
                 port.p.beats.eq(1 if request is walker.read_request else request.p.beats),
                 port.valid.eq(request.valid & ~stop),
                 request.ready.eq(port.ready & ~stop),
-                response.payload.eq(answer.payload),
+                response.p.data.eq(answer.p.data),
+                response.p.error.eq(answer.p.error),
                 response.valid.eq(answer.valid),
                 answer.ready.eq(response.ready | stop),
             ]
@@ -236,13 +237,8 @@ class Top(wiring.Component):
             target = consumer.start if consumer is dump else consumer.command
             queue = unit(f"{name}_queue", Queue(source.payload.shape()))
             connect(m, source, queue.i)
-            allowed = self._dump_allowed(m, reader, queue) if consumer is dump else 1
-            m.d.comb += [
-                target.payload.eq(queue.o.payload),
-                target.valid.eq(queue.o.valid & allowed),
-                queue.o.ready.eq(target.ready & allowed),
-                rest.empty[name].eq(queue.empty),
-            ]
+            connect(m, queue.o, target)
+            m.d.comb += rest.empty[name].eq(queue.empty)
         connect(m, back.task, array.task)
         connect(m, softmax.shift, back.shift)
         m.d.comb += [rest.busy[name].eq((units | {"array": array, "router": router})[name].busy)
@@ -255,8 +251,8 @@ class Top(wiring.Component):
             back.settled.eq(rest.settled),
         ]
 
-        self._settings(m, registers, sequence, instruction_fetch, walker, reader, fetch_port, back, faults,
-                       logits_place, front)
+        self._settings(m, registers, sequence, instruction_fetch, walker, window, back, faults, logits_place,
+                       front)
         m.d.comb += [
             sequence.start.eq(host.start),
             logits_place.start.eq(host.start),
@@ -264,15 +260,15 @@ class Top(wiring.Component):
             back.dump_base.eq(logits_place.address),
             sampler.dump_enable.eq(logits_place.enable),  # it changes between tokens
         ]
-        self._faults(m, registers, host, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array)
+        self._faults(m, registers, host, faults, reader, fetch_port, writer, front, kv_store, instruction_fetch,
+                     sequence, array)
         self._count(m, registers, host, counters, sequence, parts)
         self._host(m, registers, host, sequence, faults)
         m.d.comb += host.bus_idle.eq(reader.idle & fetch_port.idle & writer.idle)
         self._clipped(m, host, sequence, chain, softmax, quantiser)
         return m
 
-    def _settings(self, m, registers, sequence, instruction_fetch, walker, reader, fetch_port, back, faults,
-                  logits_place, front):
+    def _settings(self, m, registers, sequence, instruction_fetch, walker, window, back, faults, logits_place, front):
         """From the register file to the units."""
         ports = {
             "prompt": [sequence.prompt],
@@ -285,8 +281,8 @@ class Top(wiring.Component):
             "kv_base": [walker.kv_base],
             "kv_pages": [walker.kv_pages],
             "kv_page_bytes": [walker.page_bytes, front.page_bytes],
-            "window_base": [reader.window_base, fetch_port.window_base],
-            "window_limit": [reader.window_limit, fetch_port.window_limit],
+            "window_base": [window.base],
+            "window_limit": [window.limit],
             "logits": [logits_place.first],
             "logits_stride": [logits_place.stride],
             "seed": [back.seed],
@@ -328,29 +324,14 @@ class Top(wiring.Component):
             self.interrupt.eq(host.interrupt),
         ]
 
-    def _dump_allowed(self, m, reader, queue):
-        """Whether the logits may be written where the host wants them: inside the window, as everything is.
-
-        The answer takes two cycles, an addition and a comparison.
-        """
-        start = queue.o.payload.address
-        end = Signal(self.config.addr_bits + 1, reset_less=True)
-        inside, age = Signal(reset_less=True), Signal(2)
-        m.d.sync += [
-            end.eq(start + (queue.o.payload.words << 2)),
-            inside.eq((start >= reader.window_base) & (end <= reader.window_limit)),
-            age.eq(Mux(queue.o.ready, 0, Cat(queue.o.valid, age[0]))),
-        ]
-        known = queue.o.valid & age[1]
-        self._dump_refused = known & ~inside
-        self._dump_address = start
-        return known & inside
-
-    def _faults(self, m, registers, host, faults, reader, writer, front, kv_store, instruction_fetch, sequence, array):
+    def _faults(self, m, registers, host, faults, reader, fetch_port, writer, front, kv_store, instruction_fetch,
+                sequence, array):
         """Everything that can go wrong, to the fault latch."""
-        window = reader.error & (reader.error_kind == ErrorKind.WINDOW)
-        # The fetch port answers a read outside the window with an error too. It may be late: nothing else waits for it.
-        failed, fetch_error, fetch_outside = Signal(), Signal(), Signal()
+        read_refused = reader.error & (reader.error_kind == ErrorKind.WINDOW)
+        write_refused = writer.error & (writer.error_kind == ErrorKind.WINDOW)
+        # An error is that of the beat that the fetch port shows in the same cycle.
+        _, program, prompt = fetch_port.o
+        failed, refused, fetch_error, fetch_refused = (Signal() for _ in range(4))
         failed_address, fetch_address = Signal(self.config.addr_bits), Signal(self.config.addr_bits)
         m.d.sync += [
             faults.progress.eq(array.issue | (self.m_axi.rvalid & self.m_axi.rready)
@@ -358,22 +339,23 @@ class Top(wiring.Component):
                                | (sequence.token.valid & ~sequence.token.ready)),
             failed.eq(instruction_fetch.error | sequence.read_error),
             failed_address.eq(Mux(instruction_fetch.error, instruction_fetch.error_address, sequence.error_address)),
+            refused.eq(Mux(instruction_fetch.error, program.p.refused, prompt.p.refused)),
             fetch_error.eq(failed),
+            fetch_refused.eq(refused),
             fetch_address.eq(failed_address),
-            fetch_outside.eq((failed_address < reader.window_base) | (failed_address >= reader.window_limit)),
         ]
         m.d.comb += [
-            faults.raise_read_error.eq((reader.error & ~window) | (fetch_error & ~fetch_outside)),
-            faults.address_read_error.eq(Mux(reader.error & ~window, reader.error_address, fetch_address)),
-            faults.raise_write_error.eq(writer.error),
+            faults.raise_read_error.eq((reader.error & ~read_refused) | (fetch_error & ~fetch_refused)),
+            faults.address_read_error.eq(Mux(reader.error & ~read_refused, reader.error_address, fetch_address)),
+            faults.raise_write_error.eq(writer.error & ~write_refused),
             faults.address_write_error.eq(writer.error_address),
             faults.raise_illegal_instruction.eq(front.status == Status.ILLEGAL_INSTRUCTION),
             faults.address_illegal_instruction.eq(front.fault_address),
             faults.raise_token.eq(front.status == Status.TOKEN),
             faults.address_token.eq(front.fault_address),
-            faults.raise_window.eq(window | (fetch_error & fetch_outside) | self._dump_refused),
-            faults.address_window.eq(Mux(window, reader.error_address,
-                                         Mux(fetch_error, fetch_address, self._dump_address))),
+            faults.raise_window.eq(read_refused | write_refused | (fetch_error & fetch_refused)),
+            faults.address_window.eq(Mux(read_refused, reader.error_address,
+                                         Mux(write_refused, writer.error_address, fetch_address))),
             faults.raise_page_fault.eq((front.status == Status.PAGE_FAULT) | kv_store.fault),
             faults.address_page_fault.eq(Mux(front.status == Status.PAGE_FAULT, front.fault_address,
                                              kv_store.fault_row)),

@@ -13,6 +13,7 @@ from cocotbext.axi.constants import AxiResp
 from scoville.board.sdram import SdramController
 from scoville.board.sdram_timing import part, sdram_pins
 from scoville.config import get_config
+from scoville.memory import axi
 from scoville.memory.reader import StreamReader, request_layout
 from scoville_sim.dram import sdram
 from scoville_sim.memory import MemoryTiming
@@ -51,10 +52,10 @@ class Streamed(wiring.Component):
         m = Module()
         m.submodules.reader = reader = StreamReader(self.config)
         m.submodules.controller = self.controller
-        axi = self.controller.axi
-        m.d.comb += [reader.window_limit.eq((1 << self.config.addr_bits) - 1), axi.bready.eq(1)]
-        for name, member in reader.bus.signature.members.items():
-            ours, theirs = getattr(axi, name), getattr(reader.bus, name)
+        bus = self.controller.axi
+        m.d.comb += bus.bready.eq(1)
+        for name, member in axi.read_signature(self.config).members.items():
+            ours, theirs = getattr(bus, name), getattr(reader.bus, name)
             m.d.comb += ours.eq(theirs) if member.flow is Out else theirs.eq(ours)
         connect(m, flipped(self.i), reader.i)
         connect(m, reader.o, flipped(self.o))

@@ -147,7 +147,7 @@ class Shared(wiring.Component):
             "start": In(self.dump.start.signature.flip()), "i": In(stream.Signature(32)),
             "command": In(stream.Signature(write_command_layout(config))),
             "data": In(stream.Signature(write_data_layout(config))),
-            "bus": Out(axi.write_signature(config)), "idle": Out(1), "busy": Out(1)})
+            "bus": Out(axi.guarded_write_signature(config)), "idle": Out(1), "busy": Out(1)})
 
     def elaborate(self, platform):
         m = Module()

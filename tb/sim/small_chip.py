@@ -39,7 +39,7 @@ class SmallChip(wiring.Component):
         m = Module()
         m.submodules.reader = reader = StreamReader(self.config)
         bus, lite = self.m_axi, self.s_axil
-        for name, member in reader.bus.signature.members.items():
+        for name, member in axi.read_signature(self.config).members.items():
             ours, theirs = getattr(bus, name), getattr(reader.bus, name)
             m.d.comb += ours.eq(theirs) if member.flow is Out else theirs.eq(ours)
 

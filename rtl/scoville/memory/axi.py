@@ -3,8 +3,9 @@
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["BOUNDARY", "ID_BITS", "LITE_ADDR_BITS", "LITE_DATA_BITS", "MAX_BURST", "Burst", "Resp", "lite_signature",
-           "read_signature", "signature", "write_signature"]
+__all__ = ["BOUNDARY", "ID_BITS", "LITE_ADDR_BITS", "LITE_DATA_BITS", "MAX_BURST", "Burst", "ErrorKind", "Resp",
+           "guarded_read_signature", "guarded_signature", "guarded_write_signature", "lite_signature", "read_signature",
+           "signature", "write_signature"]
 
 ID_BITS = 2
 MAX_BURST = 256  # beats of one INCR burst
@@ -28,6 +29,14 @@ class Resp(enum.Enum, shape=2):
     EXOKAY = 1
     SLVERR = 2
     DECERR = 3
+
+
+class ErrorKind(enum.Enum, shape=2):
+    """Why a read or a write failed."""
+
+    NONE = 0
+    WINDOW = 1  # not wholly in the address window; never reached the bus
+    RESPONSE = 2  # the memory answered SLVERR or DECERR
 
 
 def _address(prefix, addr_bits):
@@ -80,6 +89,21 @@ def write_signature(config):
 def signature(config):
     """All five channels of AXI4, as the manager sees them."""
     return wiring.Signature(_read_members(config) | _write_members(config))
+
+
+def guarded_read_signature(config):
+    """The read channels inside the chip: with each beat, whether `Window` made it up, as it refused the burst."""
+    return wiring.Signature(_read_members(config) | {"rrefused": In(1)})
+
+
+def guarded_write_signature(config):
+    """The write channels inside the chip: with each response, whether `Window` gave it, as it refused the burst."""
+    return wiring.Signature(_write_members(config) | {"brefused": In(1)})
+
+
+def guarded_signature(config):
+    """All five channels inside the chip."""
+    return wiring.Signature(_read_members(config) | _write_members(config) | {"rrefused": In(1), "brefused": In(1)})
 
 
 def lite_signature():

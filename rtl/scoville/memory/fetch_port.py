@@ -20,8 +20,8 @@ def fetch_layout(config):
 
 
 def response_layout(config):
-    """A beat that came, and whether it failed (`data` is 0 if it was outside the window)."""
-    return data.StructLayout({"data": config.bus_bits, "error": 1})
+    """A beat that came, whether it failed, and whether it did because `Window` refused it (`data` is then 0)."""
+    return data.StructLayout({"data": config.bus_bits, "error": 1, "refused": 1})
 
 
 class FetchPort(wiring.Component):
@@ -40,9 +40,7 @@ class FetchPort(wiring.Component):
     -------
     i : In(stream(fetch_layout)).array(clients)
     o : Out(stream(response_layout)).array(clients)
-    bus : Out(axi.read_signature), always with ID `FETCH_ID`
-    window_base, window_limit : In(addr_bits)
-        Addresses from `window_base` up to, not including, `window_limit` may be read; others give beats with `error`.
+    bus : Out(axi.guarded_read_signature), always with ID `FETCH_ID`
     idle : Out(1), no request in progress
     """
 
@@ -53,9 +51,7 @@ class FetchPort(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(fetch_layout(config))).array(clients),
             "o": Out(stream.Signature(response_layout(config))).array(clients),
-            "bus": Out(axi.read_signature(config)),
-            "window_base": In(config.addr_bits),
-            "window_limit": In(config.addr_bits, init=(1 << config.addr_bits) - 1),
+            "bus": Out(axi.guarded_read_signature(config)),
             "idle": Out(1),
         })
 
@@ -86,12 +82,15 @@ class FetchPort(wiring.Component):
         # Responses go to the client being served; it changes only when the FIFO is empty.
         response = Signal(response_layout(config))
         arrive = Signal()
-        m.d.comb += [queue.w_data.eq(response), queue.w_en.eq(arrive)]
+        m.d.comb += [
+            response.data.eq(bus.rdata), response.error.eq(bus.rresp[1]), response.refused.eq(bus.rrefused),
+            queue.w_data.eq(response), queue.w_en.eq(arrive),
+        ]
         request = Signal(fetch_layout(config))
         for number, (i, o) in enumerate(zip(self.i, self.o, strict=True)):
             m.d.comb += o.payload.eq(queue.r_data)
             with m.If(client == number):
-                m.d.comb += [request.eq(i.payload), o.valid.eq(queue.r_rdy), queue.r_en.eq(o.ready)]
+                m.d.comb += [request.eq(i.payload), o.valid.eq(queue.r_rdy), queue.r_en.eq(o.valid & o.ready)]
 
         with m.FSM():
             with m.State("IDLE"):
@@ -106,28 +105,18 @@ class FetchPort(wiring.Component):
                 m.d.sync += [address.eq(request.address), remaining.eq(request.beats)]
                 m.next = "MEASURE"
             with m.State("MEASURE"):
-                m.d.sync += [beats.eq(least), end.eq(address + (least << size))]
-                m.next = "CHECK"
-            with m.State("CHECK"):
-                m.d.sync += left.eq(beats)
+                m.d.sync += [beats.eq(least), left.eq(least), end.eq(address + (least << size))]
                 with m.If(queue.level == 0):
+                    m.next = "ADDRESS"
                     with m.If(remaining == 0):
                         m.next = "IDLE"
-                    with m.Elif((address >= self.window_base) & (end <= self.window_limit)):
-                        m.next = "ADDRESS"
-                    with m.Else():
-                        m.next = "REFUSE"
             with m.State("ADDRESS"):
                 m.d.comb += bus.arvalid.eq(1)
                 with m.If(bus.arready):
                     m.next = "DATA"
             with m.State("DATA"):
-                m.d.comb += [response.data.eq(bus.rdata), response.error.eq(bus.rresp[1]), arrive.eq(bus.rvalid)]
+                m.d.comb += arrive.eq(bus.rvalid)
                 with m.If(arrive & (left == 1)):
-                    m.next = "MEASURE"
-            with m.State("REFUSE"):
-                m.d.comb += [response.error.eq(1), arrive.eq(1)]
-                with m.If(left == 1):
                     m.next = "MEASURE"
         with m.If(arrive):
             m.d.sync += left.eq(left - 1)
@@ -147,12 +136,12 @@ class ReadMux(wiring.Component):
 
     Members
     -------
-    reader, fetch : In(axi.read_signature), from `StreamReader.bus` and `FetchPort.bus`
-    bus : Out(axi.read_signature)
+    reader, fetch : In(axi.guarded_read_signature), from `StreamReader.bus` and `FetchPort.bus`
+    bus : Out(axi.guarded_read_signature)
     """
 
     def __init__(self, config):
-        reads = axi.read_signature(config)
+        reads = axi.guarded_read_signature(config)
         super().__init__({"reader": In(reads), "fetch": In(reads), "bus": Out(reads)})
 
     def elaborate(self, platform):
@@ -175,6 +164,7 @@ class ReadMux(wiring.Component):
                 manager.rdata.eq(bus.rdata),
                 manager.rresp.eq(bus.rresp),
                 manager.rlast.eq(bus.rlast),
+                manager.rrefused.eq(bus.rrefused),
                 manager.rvalid.eq(bus.rvalid & (bus.rid == number)),
             ]
         m.d.comb += bus.rready.eq(Mux(bus.rid == FETCH_ID, fetch.rready, reader.rready))

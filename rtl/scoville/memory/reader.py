@@ -1,26 +1,19 @@
 """The stream reader: descriptors in, memory beats out in order, as far ahead of the consumer as its FIFO allows."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, enum, fifo, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.slices import StreamSlice
 
 from . import axi
+from .axi import ErrorKind
 
-__all__ = ["ErrorKind", "READER_ID", "StreamReader", "reader_sizes", "request_layout"]
+__all__ = ["READER_ID", "StreamReader", "reader_sizes", "request_layout"]
 
 READER_ID = 0
 BEATS_BITS = 24
 FLIGHT = 32  # bursts in flight
-
-
-class ErrorKind(enum.Enum, shape=2):
-    """Why a read failed."""
-
-    NONE = 0
-    WINDOW = 1  # outside the address window; never reached the bus
-    RESPONSE = 2  # the memory answered SLVERR or DECERR
 
 
 def request_layout(config):
@@ -39,13 +32,13 @@ class StreamReader(wiring.Component):
 
     ::
 
-        i ─► split at burst boundaries ─► window and credit ─► AR
-        o ◄─ FIFO (stream_beats + one burst) ◄─ R, or zeros for a burst outside the window
+        i ─► split at burst boundaries ─► credit ─► AR
+        o ◄─ FIFO (stream_beats + one burst) ◄─ R
 
     A burst goes out only when the FIFO has room for all of it, so RREADY is always high and no other reader of the bus
     waits for this one's consumer. Throughput: a beat a cycle while the memory's latency is at most
     ``stream_beats - 8`` cycles (the rest is this unit's own pipeline). Bursts end at multiples of `burst_beats` beats,
-    so none crosses 4 KB. A failed read still delivers its beats (zeros if it was outside the window), so that nothing
+    so none crosses 4 KB. A failed read still delivers its beats (zeros if it was refused by `Window`), so that nothing
     downstream hangs.
 
     Parameters
@@ -57,9 +50,7 @@ class StreamReader(wiring.Component):
     i : In(stream(request_layout))
         A request with 0 beats delivers nothing.
     o : Out(stream(bus_bits))
-    bus : Out(axi.read_signature), always with ID `READER_ID`
-    window_base, window_limit : In(addr_bits)
-        Addresses from `window_base` up to, not including, `window_limit` may be read.
+    bus : Out(axi.guarded_read_signature), always with ID `READER_ID`
     clear_error : In(1)
     error : Out(1)
         Sticky until `clear_error`. The next three describe the first failure.
@@ -75,9 +66,7 @@ class StreamReader(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(request_layout(config))),
             "o": Out(stream.Signature(config.bus_bits)),
-            "bus": Out(axi.read_signature(config)),
-            "window_base": In(config.addr_bits),
-            "window_limit": In(config.addr_bits, init=(1 << config.addr_bits) - 1),
+            "bus": Out(axi.guarded_read_signature(config)),
             "clear_error": In(1),
             "error": Out(1),
             "error_address": Out(config.addr_bits),
@@ -124,31 +113,17 @@ class StreamReader(wiring.Component):
         with m.If(request.valid & request.ready):
             m.d.sync += [address.eq(request.p.address), remaining.eq(request.p.beats)]
 
-        # One burst waits here until it may go out. It is inside the window if it is not below it, and ends below the
-        # limit; as it does not leave its multiple of `burst_beats`, that needs no address of its end. Where the limit
-        # cuts that multiple, only a request's last burst can end before it.
+        # One burst waits here until it may go out.
         burst_valid = Signal()
         burst_address = Signal(config.addr_bits, reset_less=True)
         burst_beats = Signal(range(self.burst_beats + 1), reset_less=True)
-        inside = Signal(reset_less=True)
         burst_go = Signal()
-        limit_place = self.window_limit[place_bits:]
-        below = (place < limit_place) | (place == limit_place) & last & (
-            offset + remaining[:len(beats)] <= self.window_limit[size:place_bits])
         m.d.comb += split_ready.eq(~burst_valid | burst_go)
         with m.If(split_ready):
-            m.d.sync += [
-                burst_valid.eq(remaining != 0),
-                burst_address.eq(address),
-                burst_beats.eq(beats),
-                inside.eq((address >= self.window_base) & below),
-            ]
+            m.d.sync += [burst_valid.eq(remaining != 0), burst_address.eq(address), burst_beats.eq(beats)]
 
-        # Credit: room in the FIFO that no burst has claimed. `pending`: beats the memory still owes.
+        # Credit: room in the FIFO that no burst has claimed.
         credit = Signal(range(self.depth + 1), init=self.depth)
-        pending = Signal(range(self.depth + 1))
-        zeros = Signal(range(self.burst_beats + 1))
-        issue = Signal()
         rest = Signal(signed((self.depth).bit_length() + 1))  # of the credit, if the burst goes out
         ar_free, waits = Signal(), Signal()
         bus = self.bus
@@ -156,15 +131,11 @@ class StreamReader(wiring.Component):
         m.d.comb += [
             rest.eq(credit - burst_beats),
             ar_free.eq(~waits),
-            burst_go.eq(burst_valid & (rest >= 0) & (zeros == 0) & (~inside | (ar_free & flight.w_rdy))),
-            issue.eq(burst_go & inside),
+            burst_go.eq(burst_valid & (rest >= 0) & ar_free & flight.w_rdy),
             arrive.eq(bus.rvalid & bus.rready),
             take.eq(self.o.valid & self.o.ready),
         ]
-        m.d.sync += [
-            credit.eq(Mux(burst_go, rest, credit) + take),
-            pending.eq(pending + Mux(issue, burst_beats, 0) - arrive),
-        ]
+        m.d.sync += credit.eq(Mux(burst_go, rest, credit) + take)
 
         # The address channel. A second burst waits in front of it, so that bursts do not go out on ARREADY's word.
         spare_address, spare_beats = Signal.like(burst_address), Signal.like(burst_beats)
@@ -172,32 +143,26 @@ class StreamReader(wiring.Component):
             bus.arid.eq(READER_ID),
             bus.arsize.eq(size),
             bus.arburst.eq(axi.Burst.INCR),
-            flight.w_en.eq(issue),
+            flight.w_en.eq(burst_go),
             flight.w_data.eq(burst_address),
         ]
         with m.If(~bus.arvalid | bus.arready):
-            m.d.sync += [bus.arvalid.eq(waits | issue), waits.eq(0),
+            m.d.sync += [bus.arvalid.eq(waits | burst_go), waits.eq(0),
                          bus.araddr.eq(Mux(waits, spare_address, burst_address)),
                          bus.arlen.eq(Mux(waits, spare_beats, burst_beats) - 1)]
-        with m.Elif(issue):
+        with m.Elif(burst_go):
             m.d.sync += [waits.eq(1), spare_address.eq(burst_address), spare_beats.eq(burst_beats)]
 
-        # The data channel, or zeros in the place of a burst that was outside the window.
-        fill = Signal()
+        # The data channel.
         m.d.comb += [
             bus.rready.eq(1),
-            fill.eq((zeros != 0) & (pending == 0)),
-            queue.w_en.eq(arrive | fill),
-            queue.w_data.eq(Mux(fill, 0, bus.rdata)),
+            queue.w_en.eq(arrive),
+            queue.w_data.eq(bus.rdata),
             flight.r_en.eq(arrive & bus.rlast),
             self.o.valid.eq(queue.r_rdy),
             self.o.payload.eq(queue.r_data),
-            queue.r_en.eq(self.o.ready),
+            queue.r_en.eq(self.o.valid & self.o.ready),
         ]
-        with m.If(burst_go & ~inside):
-            m.d.sync += zeros.eq(burst_beats)
-        with m.Elif(fill):
-            m.d.sync += zeros.eq(zeros - 1)
 
         # Errors: the first one stays.
         failed = Signal()
@@ -205,10 +170,7 @@ class StreamReader(wiring.Component):
         with m.If(~self.error | self.clear_error):
             m.d.sync += [self.error.eq(0), self.error_kind.eq(ErrorKind.NONE), self.error_resp.eq(0)]
             with m.If(failed):
-                m.d.sync += [self.error.eq(1), self.error_kind.eq(ErrorKind.RESPONSE), self.error_resp.eq(bus.rresp),
-                             self.error_address.eq(flight.r_data)]
-            with m.Elif(burst_go & ~inside):
-                m.d.sync += [self.error.eq(1), self.error_kind.eq(ErrorKind.WINDOW),
-                             self.error_address.eq(burst_address)]
+                m.d.sync += [self.error.eq(1), self.error_resp.eq(bus.rresp), self.error_address.eq(flight.r_data),
+                             self.error_kind.eq(Mux(bus.rrefused, ErrorKind.WINDOW, ErrorKind.RESPONSE))]
         m.d.comb += self.idle.eq(~request.valid & (remaining == 0) & ~burst_valid & (credit == self.depth))
         return m

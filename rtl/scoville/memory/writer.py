@@ -42,8 +42,8 @@ class StreamWriter(wiring.Component):
     clear : In(1), forgets a recorded error.
     idle : Out(1), no command is in progress and every burst has its response.
     error : Out(1), a response other than OKAY has come since `clear`.
-    error_address, error_resp : Out, start of the first such burst and its response.
-    bus : Out(axi.write_signature)
+    error_address, error_kind, error_resp : Out, start of the first such burst, `axi.ErrorKind` and the response.
+    bus : Out(axi.guarded_write_signature)
     """
 
     OUTSTANDING = 8
@@ -57,8 +57,9 @@ class StreamWriter(wiring.Component):
             "idle": Out(1),
             "error": Out(1),
             "error_address": Out(config.addr_bits),
+            "error_kind": Out(axi.ErrorKind),
             "error_resp": Out(2),
-            "bus": Out(axi.write_signature(config)),
+            "bus": Out(axi.guarded_write_signature(config)),
         })
 
     def elaborate(self, platform):
@@ -141,7 +142,8 @@ class StreamWriter(wiring.Component):
         ]
         m.d.sync += outstanding.eq(outstanding + announce - response)
         with m.If(response & (bus.bresp != axi.Resp.OKAY.value) & ~self.error):
-            m.d.sync += [self.error.eq(1), self.error_address.eq(addresses.r_data), self.error_resp.eq(bus.bresp)]
+            m.d.sync += [self.error.eq(1), self.error_address.eq(addresses.r_data), self.error_resp.eq(bus.bresp),
+                         self.error_kind.eq(Mux(bus.brefused, axi.ErrorKind.WINDOW, axi.ErrorKind.RESPONSE))]
         with m.If(self.clear):
             m.d.sync += self.error.eq(0)
         return m
