@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check, check_fifo, check_stream
 from scoville.memory.writer import write_command_layout, write_data_layout
 
 __all__ = ["WriteArbiter"]
@@ -80,4 +81,10 @@ class WriteArbiter(wiring.Component):
         ]
         with m.If(taken):
             m.d.sync += beat.eq(Mux(last, 1, beat + 1))
+
+        check_fifo(m, tickets, "write arbiter: tickets")
+        check(m, ~taken | (beat <= head.beats), "write arbiter: no beat beyond the command's")
+        check(m, tickets.r_rdy | (beat == 1), "write arbiter: a command begins with its first beat")
+        check_stream(m, self.command, "write arbiter: command")
+        check_stream(m, self.data, "write arbiter: data")
         return m

@@ -2,10 +2,13 @@
 
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from scoville.checks import check, check_channel
 
 __all__ = ["BOUNDARY", "ID_BITS", "LITE_ADDR_BITS", "LITE_DATA_BITS", "MAX_BURST", "Burst", "ErrorKind", "Resp",
-           "guarded_read_signature", "guarded_signature", "guarded_write_signature", "lite_signature", "read_signature",
-           "signature", "write_signature"]
+           "check_addresses", "guarded_read_signature", "guarded_signature", "guarded_write_signature", "lite_signature",
+           "read_signature", "signature", "write_signature"]
 
 ID_BITS = 2
 MAX_BURST = 256  # beats of one INCR burst
@@ -129,3 +132,18 @@ def lite_signature():
         "rvalid": In(1),
         "rready": Out(1),
     })
+
+
+def check_addresses(m, bus, channel, config, name):
+    """Assert the rules of an address channel, ``"ar"`` or ``"aw"``.
+
+    An offer stays and does not change; bursts are INCR, of the bus's width, aligned to it, and within 4 KB.
+    """
+    check_channel(m, bus, channel, name)
+    address, length, valid = (getattr(bus, channel + field) for field in ("addr", "len", "valid"))
+    size = exact_log2(config.bus_bytes)
+    whole = (getattr(bus, f"{channel}size") == size) & (getattr(bus, f"{channel}burst") == Burst.INCR)
+    check(m, ~valid | whole, f"{name}: bursts are INCR and of the bus's width")
+    check(m, ~valid | (address[:size] == 0), f"{name}: bursts are aligned to the bus")
+    last = address[size:exact_log2(BOUNDARY)] + length
+    check(m, ~valid | (last < BOUNDARY // config.bus_bytes), f"{name}: no burst crosses 4 KB")

@@ -5,6 +5,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from scoville.checks import check, check_fifo, check_stream
 from scoville.memory.writer import write_command_layout, write_data_layout
 
 __all__ = ["LogitsDump"]
@@ -128,4 +129,12 @@ class LogitsDump(wiring.Component):
                 final.eq(self.start.payload.words == 1),
                 address.eq(self.start.payload.address),
             ]
+
+        check_fifo(m, beats, "dump: beats")
+        check(m, gathered + asked == beats.level, "dump: every beat is asked for once")
+        check(m, ~ask | (amount != 0) & (amount <= gathered), "dump: asks for what is there")
+        check(m, ~given | (asked != 0), "dump: gives what it asked for")
+        check(m, ~final | ~packing | (words == 1), "dump: the last word is the last")
+        check_stream(m, self.command, "dump: command")
+        check_stream(m, self.data, "dump: data")
         return m

@@ -4,6 +4,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check, check_channel, check_fifo
+
 from . import axi
 from .reader import READER_ID
 
@@ -87,12 +89,14 @@ class FetchPort(wiring.Component):
             queue.w_data.eq(response), queue.w_en.eq(arrive),
         ]
         request = Signal(fetch_layout(config))
+        asked = Signal()
         for number, (i, o) in enumerate(zip(self.i, self.o, strict=True)):
             m.d.comb += o.payload.eq(queue.r_data)
             with m.If(client == number):
-                m.d.comb += [request.eq(i.payload), o.valid.eq(queue.r_rdy), queue.r_en.eq(o.valid & o.ready)]
+                m.d.comb += [request.eq(i.payload), asked.eq(i.valid), o.valid.eq(queue.r_rdy),
+                             queue.r_en.eq(o.valid & o.ready)]
 
-        with m.FSM():
+        with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(1)
                 for number, i in reversed(list(enumerate(self.i))):
@@ -103,7 +107,9 @@ class FetchPort(wiring.Component):
                 for number, i in enumerate(self.i):
                     m.d.comb += i.ready.eq(client == number)
                 m.d.sync += [address.eq(request.address), remaining.eq(request.beats)]
-                m.next = "MEASURE"
+                m.next = "IDLE"  # a request may be withdrawn when the chip stops
+                with m.If(asked):
+                    m.next = "MEASURE"
             with m.State("MEASURE"):
                 m.d.sync += [beats.eq(least), left.eq(least), end.eq(address + (least << size))]
                 with m.If(queue.level == 0):
@@ -122,6 +128,12 @@ class FetchPort(wiring.Component):
             m.d.sync += left.eq(left - 1)
             with m.If(left == 1):
                 m.d.sync += [address.eq(end), remaining.eq(remaining - beats)]
+
+        check_fifo(m, queue, "fetch port: beats")
+        check(m, ~bus.rvalid | fsm.ongoing("DATA") & (bus.rid == FETCH_ID), "fetch port: a beat only when one is due")
+        check(m, ~arrive | (bus.rlast == (left == 1)), "fetch port: RLAST with the last beat")
+        check(m, ~(self.idle | fsm.ongoing("ACCEPT")) | (queue.level == 0), "fetch port: one client at a time")
+        axi.check_addresses(m, bus, "ar", config, "fetch port")
         return m
 
 
@@ -168,4 +180,6 @@ class ReadMux(wiring.Component):
                 manager.rvalid.eq(bus.rvalid & (bus.rid == number)),
             ]
         m.d.comb += bus.rready.eq(Mux(bus.rid == FETCH_ID, fetch.rready, reader.rready))
+        check(m, ~bus.rvalid | (bus.rid == READER_ID) | (bus.rid == FETCH_ID), "read mux: a beat has a reader")
+        check_channel(m, bus, "ar", "read mux")
         return m

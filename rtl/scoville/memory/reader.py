@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check, check_fifo, check_stream
 from scoville.slices import StreamSlice
 
 from . import axi
@@ -173,4 +174,13 @@ class StreamReader(wiring.Component):
                 m.d.sync += [self.error.eq(1), self.error_resp.eq(bus.rresp), self.error_address.eq(flight.r_data),
                              self.error_kind.eq(Mux(bus.rrefused, ErrorKind.WINDOW, ErrorKind.RESPONSE))]
         m.d.comb += self.idle.eq(~request.valid & (remaining == 0) & ~burst_valid & (credit == self.depth))
+
+        check_fifo(m, queue, "reader: beats")
+        check_fifo(m, flight, "reader: bursts in flight")
+        check(m, (credit <= self.depth) & (~take | (credit != self.depth)), "reader: no more credit than room")
+        check(m, credit + queue.level <= self.depth, "reader: credit is room that the FIFO has")
+        check(m, ~arrive | flight.r_rdy & (bus.rid == READER_ID), "reader: a beat only of a burst in flight")
+        check(m, ~self.idle | ~flight.r_rdy & ~bus.arvalid, "reader: idle is without bursts in flight")
+        axi.check_addresses(m, bus, "ar", config, "reader")
+        check_stream(m, self.o, "reader: o")
         return m

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from scoville.checks import check, check_channel
 from scoville.memory import axi
 
 __all__ = ["Window"]
@@ -102,7 +103,22 @@ class Window(wiring.Component):
                 refusing.eq(~inside),
             ]
         m.d.sync += count.eq(count + (taken & inside) - ended)
+        self._check(m, prefix, taken, refusing)
+        check(m, ~ended | (count != 0), f"window: {prefix}: an answer only to a burst that is open")
         return count, taken & inside, refusing
+
+    def _check(self, m, prefix, taken, refusing):
+        """Assert that what is on the bus lies in the window as it was when the burst was let through."""
+        bus = self.bus
+        base, limit = (Signal(self.config.addr_bits, name=f"{prefix}_{name}") for name in ("base", "limit"))
+        with m.If(taken):
+            m.d.sync += [base.eq(self.base), limit.eq(self.limit)]
+        valid, address, length = (getattr(bus, prefix + name) for name in ("valid", "addr", "len"))
+        end = address + ((length + 1) << exact_log2(self.config.bus_bytes))
+        check(m, ~valid | ((address >= base) & (end <= limit)), f"window: {prefix}: nothing outside is addressed")
+        check(m, ~(taken & refusing), f"window: {prefix}: nothing passes a refused burst")
+        axi.check_addresses(m, bus, prefix, self.config, f"window: bus {prefix}")
+        check_channel(m, self.i, prefix, "window: i")
 
     def _reads(self, m):
         i, bus = self.i, self.bus
@@ -129,6 +145,7 @@ class Window(wiring.Component):
             i.rlast.eq(Mux(answering, left == 0, bus.rlast)),
             i.rrefused.eq(answering),
         ]
+        check(m, ~answering | refusing & (waiting == 0), "window: a refused read is answered alone")
 
     def _writes(self, m):
         i, bus = self.i, self.bus
@@ -160,3 +177,7 @@ class Window(wiring.Component):
             m.d.sync += [answering.eq(0), refusing.eq(0)]
         with m.Elif(refusing):
             m.d.sync += swallowing.eq((waiting == 0) & ~passes)
+        check_channel(m, bus, "w", "window: bus")
+        check(m, owed <= waiting, "window: a write is answered after its data")
+        check(m, ~(swallowing & answering), "window: data first, then the answer")
+        check(m, ~(swallowing | answering) | refusing & (waiting == 0), "window: a refused write is answered alone")

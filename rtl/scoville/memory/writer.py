@@ -5,6 +5,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from scoville.checks import check, check_channel, check_fifo
 from scoville.memory import axi
 from scoville.slices import StreamSlice
 
@@ -146,4 +147,14 @@ class StreamWriter(wiring.Component):
                          self.error_kind.eq(Mux(bus.brefused, axi.ErrorKind.WINDOW, axi.ErrorKind.RESPONSE))]
         with m.If(self.clear):
             m.d.sync += self.error.eq(0)
+
+        check_fifo(m, lengths, "writer: lengths")
+        check_fifo(m, addresses, "writer: addresses")
+        check(m, ~announce | (outstanding != self.OUTSTANDING), "writer: no more bursts than it counts")
+        check(m, ~response | (outstanding != 0), "writer: an answer only to a burst that is open")
+        check(m, ~measured | active & (length != 0), "writer: a burst has beats")
+        check(m, ~beat_taken | (beat <= lengths.r_data), "writer: no beat beyond the burst's")
+        check(m, (outstanding != 0) | ~lengths.r_rdy & ~addresses.r_rdy & ~announced, "writer: idle is without bursts")
+        axi.check_addresses(m, bus, "aw", self.config, "writer")
+        check_channel(m, bus, "w", "writer")
         return m
