@@ -7,8 +7,8 @@ from amaranth.utils import exact_log2
 from scoville.checks import check, check_channel
 
 __all__ = ["BOUNDARY", "ID_BITS", "LITE_ADDR_BITS", "LITE_DATA_BITS", "MAX_BURST", "Burst", "ErrorKind", "Resp",
-           "check_addresses", "guarded_read_signature", "guarded_signature", "guarded_write_signature", "lite_signature",
-           "read_signature", "signature", "write_signature"]
+           "check_addresses", "guarded_read_signature", "guarded_signature", "guarded_write_signature",
+           "lite_signature", "read_signature", "signature", "write_signature"]
 
 ID_BITS = 2
 MAX_BURST = 256  # beats of one INCR burst
