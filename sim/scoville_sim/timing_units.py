@@ -32,6 +32,7 @@ from scoville.memory.arbiter import WriteArbiter
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import StreamReader
+from scoville.memory.window import Window
 from scoville.memory.writer import StreamWriter
 from scoville.numerics.block import ScaleMul
 from scoville.numerics.fp32 import Fp32Add, Fp32FromInt, Fp32Mul
@@ -56,6 +57,7 @@ UNITS = {
     "stream_reader": StreamReader,
     "fetch_port": lambda config: FetchPort(config, clients=3),
     "read_mux": ReadMux,
+    "window": Window,
     "stream_writer": StreamWriter,
     "write_arbiter": WriteArbiter,
     "logits_dump": LogitsDump,
