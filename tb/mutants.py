@@ -7,19 +7,37 @@ A failed assertion, a crash or a hang ends its own process only.
 import json
 import os
 import resource
+import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import cocotb
 from cocotb import regression
 from cocotb.triggers import Timer
 
-PASSED, FAILED = 0, 1
+PASSED, FAILED = 0, 100  # exit status of a process; FAILED + n: the n-th test failed
+REVERSED = -1  # the design again, with the tests the other way round
 DESIGN_LIMIT = 600  # seconds of processor time for the design itself
 SLOWER, SLACK = 3, 50_000  # a mutant's test may take so many times the design's, and so many ns more
 
 
-def _child(number, limit, times):
+class Order:
+    """Which tests go first: those that killed other mutants of the same line, then those that killed most."""
+
+    def __init__(self):
+        self.kills = Counter()
+        self.free = False  # whether the design passes in another order too
+
+    def key(self, line):
+        return lambda test: (-self.kills[line, test[0]], -self.kills[None, test[0]], test[0]) if self.free else test[0]
+
+    def killed(self, line, test):
+        self.kills[line, test] += 1
+        self.kills[None, test] += 1
+
+
+def _child(number, limit, times, key):
     """Become mutant `number`: own log, bounded time, and an end that says by its status how the tests ended."""
     log = os.open(f"mutant-{number}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -27,58 +45,74 @@ def _child(number, limit, times):
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     manager = regression._manager_inst
-    if number:
+    places = {test.fullname: place for place, test in enumerate(manager._test_queue)}
+    if times.exists():
         measured = json.loads(times.read_text())
         for test in manager._test_queue:
-            test.timeout = (SLOWER * measured.get(test.fullname, 0) + SLACK, "ns")
+            test.timeout = (SLOWER * measured[test.fullname] + SLACK, "ns")
+    manager._test_queue[:] = [test for _, test in sorted(enumerate(manager._test_queue), key=key)]
 
     def end():
-        if number == 0:
-            times.write_text(json.dumps({test.test_fullname: test.sim_time_ns for test in manager._test_results}))
+        results = {test.test_fullname: test for test in manager._test_results}
+        if not times.exists():
+            times.write_text(json.dumps({name: test.sim_time_ns for name, test in results.items()}))
         sys.stdout.flush()
         sys.stderr.flush()
+        failed = [name for name, test in results.items() if test.outcome.name == "FAIL"]
+        if failed:
+            os._exit(min(FAILED + places.get(failed[0], 0), 255))
         # This test itself has passed as well: a testbench that ran nothing has not.
-        os._exit(FAILED if manager.failures or manager.passed < 2 else PASSED)
+        os._exit(FAILED if manager.passed < 2 else PASSED)
 
     manager._tear_down = end
 
 
 def _verdict(status):
     if os.WIFEXITED(status):
-        return {PASSED: "survived", FAILED: "failed"}.get(os.WEXITSTATUS(status), "crashed")
-    return "hung" if os.WTERMSIG(status) in (9, 24) else "crashed"  # SIGKILL, SIGXCPU
+        code = os.WEXITSTATUS(status)
+        return "survived" if code == PASSED else "failed" if code >= FAILED else "crashed"
+    return "hung" if os.WTERMSIG(status) in (signal.SIGKILL, signal.SIGXCPU) else "crashed"
 
 
 def _fork(task):
     """In each child: its number. The parent writes a line of JSON a process, the design's first, and never returns."""
-    waiting, running, limit = task["numbers"], {}, DESIGN_LIMIT
+    waiting, running, limit, order = task["numbers"], {}, DESIGN_LIMIT, Order()
+    lines = task.get("lines", {})
     times = Path(task["results"] + ".times")
     results = os.open(task["results"], os.O_WRONLY | os.O_APPEND)
 
-    def start(number):
+    def start(number, key=None):
         if (child := os.fork()) == 0:
-            _child(number, limit, times)
+            _child(number, limit, times, key or order.key(lines.get(str(number))))
             return True
         running[child] = number
         return False
 
     def finish():
         child, status, used = os.wait4(-1, 0)
-        row = {"number": running.pop(child), "verdict": _verdict(status),
-               "seconds": round(used.ru_utime + used.ru_stime, 3)}
+        number, seconds = running.pop(child), used.ru_utime + used.ru_stime
+        verdict = _verdict(status)
+        if verdict == "failed" and number > 0:
+            order.killed(lines.get(str(number)), os.WEXITSTATUS(status) - FAILED)
+        return verdict, seconds, {"number": number, "verdict": verdict, "seconds": round(seconds, 3)}
+
+    def note(row):
         os.write(results, (json.dumps(row) + "\n").encode())
-        return row
 
     if start(0):
         return 0
-    design = finish()
-    if design["verdict"] == "survived":
-        limit = int(SLOWER * design["seconds"]) + 2
-        while waiting or running:
-            while waiting and len(running) < task["jobs"]:
-                if start(number := waiting.pop(0)):
-                    return number
-            finish()
+    verdict, seconds, design = finish()
+    if verdict == "survived":
+        limit = int(SLOWER * seconds) + 2
+        if start(REVERSED, key=lambda test: -test[0]):
+            return 0
+        order.free = finish()[0] == "survived"
+    note(design)
+    while verdict == "survived" and (waiting or running):
+        while waiting and len(running) < task["jobs"]:
+            if start(number := waiting.pop(0)):
+                return number
+        note(finish()[2])
     os._exit(0)
 
 

@@ -37,13 +37,13 @@ def record(tests, folder):
     return runs
 
 
-def judge(run, verilog, numbers, folder, *, jobs=2, progress=lambda done: None):
+def judge(run, verilog, lines, folder, *, jobs=2, progress=lambda done: None):
     """Run the tests of `run` (from `record`) on the design, and then on mutants of it.
 
     Parameters
     ----------
     verilog : Path of the netlist with the mutants, from `scoville_sim.mutate_netlist`
-    numbers : of the mutants to run
+    lines : number to source line of the mutants to run
     folder : emptied first; logs of the mutants are left there
     jobs : processes at a time
     progress : called now and then with the number of mutants that are done
@@ -60,7 +60,7 @@ def judge(run, verilog, numbers, folder, *, jobs=2, progress=lambda done: None):
     folder.mkdir(parents=True)
     results, found = folder / "results.jsonl", {}
     results.touch()
-    task = {"numbers": list(numbers), "jobs": jobs, "results": str(results)}
+    task = {"numbers": list(lines), "lines": lines, "jobs": jobs, "results": str(results)}
     testcase = run["testcase"]
     if testcase:
         testcase = [SELECT, *([testcase] if isinstance(testcase, str) else testcase)]
@@ -90,7 +90,7 @@ def judge(run, verilog, numbers, folder, *, jobs=2, progress=lambda done: None):
         said = (folder / f"mutant-{row['number']}.log").read_text(errors="replace")
         if row["verdict"] == "survived" and FAILED_ASSERTION.search(said):
             found[row["number"]] = "crashed"
-    if found.get(0) != "survived" or set(found) != {0, *numbers}:
+    if found.get(0) != "survived" or set(found) != {0, *lines}:
         log = folder / ("mutant-0.log" if found else "run.log")
         raise RuntimeError(f"the tests of {run['module']} do not pass on the design itself ({found.get(0, 'no run')}); "
                            f"log {log}\n{log.read_text()[-2000:] if log.exists() else ''}")

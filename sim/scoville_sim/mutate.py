@@ -120,7 +120,7 @@ def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, progress=lam
     for key, (mutants, verilog) in planted.items():
         verdicts = dict.fromkeys((mutant.number for mutant in mutants), "survived")
         for place, run in enumerate(runs):
-            alive = [number for number, verdict in verdicts.items() if verdict == "survived"]
+            alive = {mutant.number: mutant.line for mutant in mutants if verdicts[mutant.number] == "survived"}
             if run["netlist"] == key and alive:
                 verdicts |= mutation.judge(run, verilog, alive, folder / f"run-{place}", jobs=jobs,
                                            progress=lambda done, base=judged: progress(base + done, total))
