@@ -1,4 +1,4 @@
-"""The slices: order, an item a cycle, their latency, and a ready that does not see the consumer's."""
+"""The slices: order, an item a cycle, their latency, a ready that does not see the consumer's, and resets."""
 
 import cocotb
 import harness
@@ -36,6 +36,20 @@ async def capacity(dut):
     assert int(dut.i__ready.value)
     await tb.wait(10)
     assert source.accepted == [0, 1, 2, 3]
+
+
+@cocotb.test()
+async def reset_empties(dut):
+    """What is inside at a reset is gone."""
+    tb = harness.Bench(dut, 4)
+    source = tb.source("i")
+    await tb.reset()
+    source.send(range(4))
+    await tb.wait(10)
+    assert int(dut.o__valid.value) and not int(dut.i__ready.value)
+    await tb.reset()
+    await ReadOnly()
+    assert not int(dut.o__valid.value) and int(dut.i__ready.value)
 
 
 @pytest.mark.parametrize("kind", [Skid, StreamSlice])

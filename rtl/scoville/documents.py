@@ -4,6 +4,7 @@ Either way the links of the test plan are checked.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from scoville.control import rules
 __all__ = ["main", "pages"]
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+MUTATION = DOCS.parent / "benchmarks" / "mutation.json"
+MUTATION_MARKERS = ("<!-- Made from benchmarks/mutation.json; do not edit. -->", "<!-- End of the mutation scores. -->")
 
 
 def instructions():
@@ -43,12 +46,26 @@ def configurations():
     return "\n".join([*lines, ""])
 
 
+def mutation():
+    """The scores that ``make mutate STORE=1`` has kept, as a Markdown table."""
+    columns = ("mutants", "killed", "equivalent", "excused", "survived")
+    lines = ["| unit | " + " | ".join(columns) + " | score, % |", "|---" * (len(columns) + 2) + "|"]
+    lines += [f"| {unit} | " + " | ".join(str(row[column]) for column in columns) + f" | {row['score']} |"
+              for unit, row in json.loads(MUTATION.read_text()).items()]
+    return "\n".join(["", *lines, ""])
+
+
+def _between(text, begin, end, inserted):
+    """Text with what is between two markers replaced."""
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{inserted}\n{end}{after}"
+
+
 def verification():
-    """The chapter with its table of the test plan."""
-    text = (DOCS / "verification.md").read_text()
-    before, rest = text.split(testplan.BEGIN)
-    _, after = rest.split(testplan.END)
-    return before + testplan.BEGIN + "\n" + testplan.markdown() + "\n" + testplan.END + after
+    """The chapter with its tables of the test plan and of mutation."""
+    text = _between((DOCS / "verification.md").read_text(), testplan.BEGIN, testplan.END, testplan.markdown())
+    return _between(text, *MUTATION_MARKERS, mutation())
 
 
 def pages():

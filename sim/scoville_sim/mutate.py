@@ -166,7 +166,8 @@ def _report(console, results):
 def _store(results, count, seed):
     kept = json.loads(STORE.read_text()) if STORE.exists() else {}
     kept |= {unit: score(rows) | {"n": count, "seed": seed} for unit, rows in results.items()}
-    STORE.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+    rows = ",\n".join(f" {json.dumps(unit)}: {json.dumps(row)}" for unit, row in sorted(kept.items()))
+    STORE.write_text(f"{{\n{rows}\n}}\n")
 
 
 def main():
