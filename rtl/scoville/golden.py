@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .control.legality import Legality
+from .control.legality import Legality, Refused
 from .golden_memory import GoldenMemory, OutsideMemory, PageFault
 from .golden_pass import Pass
 from .isa import INSTRUCTION_BYTES, Dest, Opcode, decode
@@ -156,14 +156,6 @@ class GoldenChip:
             if last or not instruction["only_last"]:
                 state.execute(instruction)
         return state.logits
-
-
-class Refused(Exception):
-    """An instruction that the chip does not carry out; `status` says why."""
-
-    def __init__(self, status):
-        super().__init__(status.name)
-        self.status = status
 
 
 class ContextOverrun(Exception):

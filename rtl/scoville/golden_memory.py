@@ -137,10 +137,13 @@ class GoldenMemory:
         Raises
         ------
         PageFault
-            If one is not mapped.
+            If one is not mapped, or the table cannot be read.
         """
         first = instruction["table"] + 4 * page
-        entries = [self.view(first + head * instruction["table_stride"], 4) for head in range(heads)]
+        try:
+            entries = [self.view(first + head * instruction["table_stride"], 4) for head in range(heads)]
+        except OutsideMemory as error:
+            raise PageFault(str(error)) from error
         numbers = np.stack(entries).view(np.uint32).reshape(-1).astype(np.int64)
         if (numbers >= self.kv_pages).any():
             raise PageFault(f"page {page} of the table at {instruction['table']:#x} is not mapped")

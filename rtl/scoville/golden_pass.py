@@ -4,11 +4,13 @@ import numpy as np
 
 from .attention import softmax
 from .config import BLOCK, PAGE_TOKENS
+from .control.legality import Refused
 from .epilogue import chain
 from .epilogue import norm as norms
 from .golden_linear import linear
 from .isa import Dest, Element, LoadDest
 from .numerics import block, fp32
+from .registers import Status
 
 __all__ = ["Pass"]
 
@@ -58,13 +60,19 @@ class Pass:
             self.norm_weights = self.memory.floats(i["address"], i["count"])
 
     def _rope(self, i):
-        rows = [self.memory.floats(i["address"] + i["stride"] * int(p), i["bytes"] // 4) for p in self.positions]
+        rows = [self.memory.floats(self._row(i, p), i["bytes"] // 4) for p in self.positions]
         self.cos, self.sin = np.stack(rows, axis=1).reshape(-1, 2, self.lanes).swapaxes(0, 1)
+
+    def _row(self, i, number):
+        """The address of a row of a table: it does not wrap."""
+        address = i["address"] + i["stride"] * int(number)
+        if address >> self.config.addr_bits:
+            raise Refused(Status.ILLEGAL_INSTRUCTION)
+        return address
 
     def _embed(self, i):
         size = 2 if i["element"] == Element.BF16 else 4
-        rows = np.stack([self.memory.view(i["address"] + i["stride"] * int(row), size * i["rows"])
-                         for row in self.ids])
+        rows = np.stack([self.memory.view(self._row(i, token), size * i["rows"]) for token in self.ids])
         bits = rows.view(np.uint16).astype(np.uint32) << 16 if size == 2 else rows.view(np.uint32)
         self._to_operands(self._chain(bits.view(np.float32).T, i, norm=True, store=True), i["dst"])
 

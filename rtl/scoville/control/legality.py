@@ -13,7 +13,15 @@ from scoville.control.rules import HEAD_BYTES, PRODUCTS, RULES, TERMS, choose
 from scoville.isa import FIELDS, Dest, LoadDest, Mode, Opcode
 from scoville.registers import Status
 
-__all__ = ["CONTEXT", "Legality", "Tag", "after", "reads", "writes"]
+__all__ = ["CONTEXT", "Legality", "Refused", "Tag", "after", "reads", "writes"]
+
+
+class Refused(Exception):
+    """An instruction that the chip does not carry out; `status` says why."""
+
+    def __init__(self, status):
+        super().__init__(status.name)
+        self.status = status
 
 
 class Tag:
