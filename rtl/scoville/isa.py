@@ -7,7 +7,7 @@ aligned to the bus.
 import enum
 
 __all__ = ["FIELDS", "INSTRUCTION_BYTES", "PAGE_BITS", "POSITION_BITS", "Dest", "Element", "LoadDest", "Mode", "Opcode",
-           "ScaleFormat", "decode", "encode", "field"]
+           "ScaleFormat", "decode", "encode", "field", "width"]
 
 INSTRUCTION_BYTES = 32
 POSITION_BITS = 24  # of a token's position in its sequence
@@ -109,6 +109,11 @@ def field(word, opcode, name):
     """The bits of one field of an instruction word that is an HDL value."""
     lsb, width = FIELDS[opcode][name]
     return word[lsb:lsb + width]
+
+
+def width(opcode, name):
+    """Bits of a field."""
+    return FIELDS[opcode][name][1]
 
 
 def decode(data):

@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 from scoville.attention.pages import page_address_layout, page_request_layout
 from scoville.checks import check, check_stream
 from scoville.config import BLOCK, PAGE_TOKENS
+from scoville.isa import PAGE_BITS, POSITION_BITS, Opcode, width
 from scoville.memory.writer import write_command_layout, write_data_layout
 from scoville.slices import StreamSlice
 
@@ -20,7 +21,8 @@ PART_BYTES = PAGE_TOKENS * BLOCK  # codes of one block of the head dimension, al
 def store_command_layout(config):
     """One matrix's output: `blocks` blocks, of values if `value` else of keys; `position` is that of seat 0."""
     return data.StructLayout({
-        "value": 1, "table": config.addr_bits, "table_stride": 24, "position": 24, "head_blocks": 4, "blocks": 24})
+        "value": 1, "table": config.addr_bits, "table_stride": width(Opcode.LINEAR, "table_stride"),
+        "position": POSITION_BITS, "head_blocks": width(Opcode.LINEAR, "head_blocks"), "blocks": 24})
 
 
 def kv_block_layout(config):
@@ -88,7 +90,7 @@ class KvStore(wiring.Component):
 
         # The command and where the parts of its pages begin.
         command = Signal(store_command_layout(config), reset_less=True)
-        left = Signal(24, reset_less=True)  # blocks to come
+        left = Signal(len(command.blocks), reset_less=True)  # blocks to come
         exponents = Signal(16, reset_less=True)
         codes = Signal(16, reset_less=True)
         header_beats = Signal(16)
@@ -108,13 +110,13 @@ class KvStore(wiring.Component):
         # The block, its place, and the last page found.
         block = Signal(kv_block_layout(config), reset_less=True)
         shifter = Signal(8 * BLOCK, reset_less=True)
-        position = Signal(24, reset_less=True)
+        position = Signal(POSITION_BITS, reset_less=True)
         row = Signal(config.addr_bits, reset_less=True)
-        page = Signal(24)
+        page = Signal(PAGE_BITS)
         slot = position[:5]
         known = Signal()
         known_head = Signal(8, reset_less=True)
-        known_page = Signal(24, reset_less=True)
+        known_page = Signal(PAGE_BITS, reset_less=True)
         base = Signal(page_address_layout(config), reset_less=True)
         stride_product = Signal(32, reset_less=True)
         m.d.comb += [
@@ -153,7 +155,7 @@ class KvStore(wiring.Component):
                 m.d.sync += [
                     block.eq(coming.p),
                     shifter.eq(coming.p.q),
-                    position.eq((command.position + coming.p.seat)[:24]),
+                    position.eq((command.position + coming.p.seat)[:POSITION_BITS]),
                     stride_product.eq(coming.p.kv_head * command.table_stride),
                     beat.eq(0),
                 ]

@@ -10,6 +10,7 @@ from scoville.array.drain import drain_row
 from scoville.attention.denominator import FRACTION_BITS, SUM_BITS, Denominator
 from scoville.checks import check, check_fifo, check_stream
 from scoville.config import BLOCK, PAGE_TOKENS, VALUES_BEHIND
+from scoville.isa import PAGE_BITS, POSITION_BITS
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import Pipe
 from scoville.slices import Skid
@@ -28,8 +29,9 @@ def softmax_command_layout(config):
     `last_phase`: the scores of a page come for phase 0, 1, … to this one.
     """
     return data.StructLayout({
-        "scale": 32, "pages": 24, "head_blocks": 4,
-        "positions": data.ArrayLayout(24, config.seats), "mask": config.seats, "last_phase": range(config.phases)})
+        "scale": 32, "pages": PAGE_BITS, "head_blocks": 4,
+        "positions": data.ArrayLayout(POSITION_BITS, config.seats), "mask": config.seats,
+        "last_phase": range(config.phases)})
 
 
 def model(scores, positions, ev8, c):
@@ -138,7 +140,7 @@ class Softmax(wiring.Component):
         config, lanes = self.config, self.config.lanes
         command = Signal(softmax_command_layout(self.config), reset_less=True)
         active = Signal()
-        page = Signal(24)
+        page = Signal(PAGE_BITS)
         count = Signal(5)  # rows of the page and phase taken
         phase = Signal(range(config.phases))
         slot = Signal(exact_log2(SLOTS))
@@ -168,13 +170,13 @@ class Softmax(wiring.Component):
 
         pipe = Pipe(m)
         place = pipe.input(Cat(self.i.payload.row, slot))
-        token = Cat(self.i.payload.row, page)[:24]
+        token = Cat(self.i.payload.row, page)[:POSITION_BITS]
         flags = pipe.input(Cat(count == 0, last_row, page == 0, last_page, command.head_blocks))
         zs, valids = [], []
         for lane in range(lanes):
             y = fp32.mul(pipe, pipe.input(self.i.payload["values"][lane]), pipe.input(command.scale))
             zs.append(fp32.to_fixed(pipe, y, Z_FRACTION, Z_BITS))
-            mask, position = Signal(name=f"mask{lane}"), Signal(24, name=f"position{lane}")
+            mask, position = Signal(name=f"mask{lane}"), Signal(POSITION_BITS, name=f"position{lane}")
             m.d.comb += [
                 mask.eq(Array(command.mask[lane::lanes])[phase]),
                 position.eq(Array(command.positions[lane + number * lanes] for number in range(config.phases))[phase]),

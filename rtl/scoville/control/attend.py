@@ -6,14 +6,15 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from scoville.array.array import array_task
-from scoville.array.operand import credit_bits
+from scoville.array.operand import credit_bits, operand_depth
 from scoville.attention.softmax import softmax_command_layout
+from scoville.checks import check, check_fifo, check_stream
 from scoville.config import PAGE_TOKENS, TILE_ROWS, VALUES_BEHIND
-from scoville.control.front_end import PAGE_SHIFT, PassState
+from scoville.control.state import PAGE_SHIFT, PassState
 from scoville.epilogue.chain import LaneScale, chain_command
 from scoville.epilogue.quantiser import quantiser_command
 from scoville.epilogue.router import QuantDest
-from scoville.isa import INSTRUCTION_BYTES, Opcode, ScaleFormat, field
+from scoville.isa import INSTRUCTION_BYTES, PAGE_BITS, POSITION_BITS, Opcode, ScaleFormat, field
 from scoville.weights.walk import WeightCommand, WeightKind
 
 __all__ = ["AttendWalker"]
@@ -152,22 +153,22 @@ class AttendWalker(wiring.Component):
         seat = Signal(range(seats))
         token = Signal(range(config.seats + 1))
         last_phase = Signal(range(config.phases))
-        in_group = Signal(8)
-        kv_head = Signal(8)
+        in_group = Signal(len(group))
+        kv_head = Signal(len(kv_heads))
         first_head = Signal(8)  # the absolute number of the KV head's first query head
         seat_token = Signal(data.ArrayLayout(range(max(2, seats)), seats))
         seat_head = Signal(data.ArrayLayout(8, seats))
-        positions = Signal(data.ArrayLayout(24, seats))
+        positions = Signal(data.ArrayLayout(POSITION_BITS, seats))
         mask = Signal(seats)
         for number in range(1, config.phases):
             with m.If(mask[number * config.lanes]):
                 m.d.comb += last_phase.eq(number)
 
-        pages = Signal(24, reset_less=True)  # the pass state stands still, long before it is wanted here
-        key_page = Signal(24)
-        part = Signal(4)
-        query = Signal(12)  # operand address of this pass's query blocks
-        head_query = Signal(12, reset_less=True)  # and of the KV head's first ones
+        pages = Signal(PAGE_BITS, reset_less=True)  # the pass state stands still, long before it is wanted here
+        key_page = Signal(PAGE_BITS)
+        part = Signal(len(blocks))
+        query = Signal(len(src))  # operand address of this pass's query blocks
+        head_query = Signal(len(src), reset_less=True)  # and of the KV head's first ones
         need = Signal(credit_bits(config))  # what the scores of this KV head wait for
         new_head = Signal()  # but for the blocks of the head itself
         all_keys, last_key, last_pass = Signal(), Signal(), Signal()
@@ -363,4 +364,13 @@ class AttendWalker(wiring.Component):
                         m.d.comb += [self.shift.ready.eq(1), used_page.eq(1), behind.r_en.eq(1)]
                         m.d.sync += [part.eq(0), value_slot.eq(value_slot + 1)]
                         m.next = "behind"
+
+        check(m, ~used_page | (ready_pages != 0), "attend: values are weighed by probabilities that are written")
+        check(m, ~(self.probability_done & ~used_page) | (ready_pages != VALUES_BEHIND + 1),
+              "attend: pages of probabilities have room")
+        check(m, ~self.task.valid | (self.task.p.address < operand_depth(config)), "attend: the blocks are there")
+        check(m, ~self.i.ready | (ready_pages == 0), "attend: every page's values are weighed at the end")
+        check_fifo(m, behind, "attend: pages whose values are due")
+        for name in ("decoder", "chain", "quantiser", "softmax", "task"):
+            check_stream(m, getattr(self, name), f"attend: {name}")
         return m

@@ -8,9 +8,10 @@ from scoville.array.array import array_task
 from scoville.array.operand import credit_bits
 from scoville.attention.kv_store import store_command_layout
 from scoville.attention.softmax import softmax_command_layout
+from scoville.checks import check, check_stream
 from scoville.config import TILE_ROWS
 from scoville.control.attend import AttendWalker
-from scoville.control.front_end import PassState
+from scoville.control.state import PassState
 from scoville.epilogue.chain import LaneScale, chain_command
 from scoville.epilogue.quantiser import quantiser_command
 from scoville.epilogue.router import QuantDest
@@ -283,15 +284,16 @@ class BackEnd(wiring.Component):
         opcode = field(word, Opcode.END, "opcode")
         dest = field(word, Opcode.LINEAR, "dest")
         seat = Signal(range(config.seats + 1))
-        tiles = Signal(20)
+        tiles = Signal(len(field(word, Opcode.LINEAR, "tiles")))
         self._payloads(m, word, seat)
 
         m.submodules.walker = walker = AttendWalker(config)
 
         # The last results that were promised to the operand buffer: how many before them, where, and how many.
         promised, base = Signal(credit_bits(config)), Signal(credit_bits(config))
-        results, result_blocks, countable = Signal(12), Signal(12), Signal()
-        promise, promised_blocks = Signal(), Signal(12)
+        place = len(field(word, Opcode.LINEAR, "dst"))
+        results, result_blocks, countable = Signal(place), Signal(place), Signal()
+        promise, promised_blocks = Signal(), Signal(place)
         with m.If(promise):
             m.d.sync += [base.eq(promised), promised.eq(promised + promised_blocks), result_blocks.eq(promised_blocks),
                          results.eq(field(word, Opcode.LINEAR, "dst")), countable.eq(opcode != Opcode.EMBED)]
@@ -303,7 +305,7 @@ class BackEnd(wiring.Component):
                 | (opcode == Opcode.LINEAR) & (field(word, Opcode.LINEAR, "kblocks") <= result_blocks))),
             promised_blocks.eq(self.quantiser.p.blocks),
         ]
-        attend_blocks = Signal(12, reset_less=True)  # wanted at the end of the walk, long after its factors are there
+        attend_blocks = Signal(place, reset_less=True)  # wanted long after its factors are there
         m.d.sync += attend_blocks.eq(field(word, Opcode.ATTEND, "kv_heads") * walker.kv_blocks)
         m.d.comb += [self.opcode.eq(opcode), self.dest.eq(dest)]
 
@@ -393,6 +395,15 @@ class BackEnd(wiring.Component):
                 with m.If(walker.i.ready):
                     m.d.comb += [promise.eq(1), promised_blocks.eq(attend_blocks)]
                     m.next = "take"
+
+        # The checker has seen to it that what the units are told is within the build.
+        check(m, ~promise | (promised_blocks <= config.operand_blocks), "back end: results fit the operand buffer")
+        with m.If(fsm.ongoing("order")):
+            check(m, opcode <= max(Opcode).value, "back end: the instruction is known")
+        with m.If(fsm.ongoing("tiles")):
+            check(m, tiles < field(word, Opcode.LINEAR, "tiles"), "back end: a tile of the matrix")
+        for name in (*COMMANDS, "softmax", "task"):
+            check_stream(m, getattr(self, name), f"back end: {name}")
 
         # The walker has the command ports while an ATTEND is under way.
         with m.If(fsm.ongoing("attend")):

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check, check_stream
 from scoville.isa import INSTRUCTION_BYTES
 
 __all__ = ["InstructionFetch", "chunk_bytes", "instruction_layout"]
@@ -124,4 +125,7 @@ class InstructionFetch(wiring.Component):
                         m.next = "request"
                 with m.If(self.stop):
                     m.next = "idle"
+        assert chunk_bytes % config.bus_bytes == 0 and chunk_bytes % INSTRUCTION_BYTES == 0
+        check(m, ~(self.start & begin), "instruction fetch: a pass begins when the one before has begun to be read")
+        check_stream(m, self.request, "instruction fetch: request")
         return m

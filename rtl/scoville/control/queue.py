@@ -5,6 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from scoville.checks import check, check_stream
+
 __all__ = ["Queue"]
 
 
@@ -46,4 +48,6 @@ class Queue(wiring.Component):
             fifo.r_en.eq(self.o.ready),
             self.empty.eq(fifo.level == 0),
         ]
+        check(m, ~self.empty | ~self.o.valid, "queue: an item that is offered is inside")
+        check_stream(m, self.o, "queue: o")
         return m
