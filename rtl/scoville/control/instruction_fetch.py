@@ -125,7 +125,7 @@ class InstructionFetch(wiring.Component):
                         m.next = "request"
                 with m.If(self.stop):
                     m.next = "idle"
-        assert chunk_bytes % config.bus_bytes == 0 and chunk_bytes % INSTRUCTION_BYTES == 0
+        assert size % config.bus_bytes == 0 and size % INSTRUCTION_BYTES == 0
         check(m, ~(self.start & begin), "instruction fetch: a pass begins when the one before has begun to be read")
         check_stream(m, self.request, "instruction fetch: request")
         return m
