@@ -83,7 +83,7 @@ def used():
     """(class, depth) of every FIFO in any named configuration, and in the boards' memories."""
     designs = [Top(config) for config in CONFIGS.values()]
     for config in (get_config("ulx3s"), get_config("nano")):
-        designs += [BlockRam(config, 1 << 16), SdramBursts(config, part("ulx3s", 50_000_000))]
+        designs += [BlockRam(config, 1 << 16), SdramBursts(config, part("as4c16m16sa_7", 50_000_000))]
     return {(type(piece), piece.depth) for design in designs for piece in Opened(design).parts
             if isinstance(piece, SyncFIFO | SyncFIFOBuffered)}
 

@@ -83,7 +83,6 @@ class WriteArbiter(wiring.Component):
             m.d.sync += beat.eq(Mux(last, 1, beat + 1))
 
         check_fifo(m, tickets, "write arbiter: tickets")
-        check(m, ~taken | (beat <= head.beats), "write arbiter: no beat beyond the command's")
         check(m, tickets.r_rdy | (beat == 1), "write arbiter: a command begins with its first beat")
         check_stream(m, self.command, "write arbiter: command")
         check_stream(m, self.data, "write arbiter: data")
