@@ -5,7 +5,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.checks import check, check_fifo, check_stream
-from scoville.memory.writer import write_command_layout, write_data_layout
+from scoville.memory.writer import WRITE_BEATS_BITS, write_command_layout, write_data_layout
 
 __all__ = ["WriteArbiter"]
 
@@ -43,7 +43,7 @@ class WriteArbiter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        ticket = data.StructLayout({"owner": 1, "beats": 16})
+        ticket = data.StructLayout({"owner": 1, "beats": WRITE_BEATS_BITS})
         m.submodules.tickets = tickets = fifo.SyncFIFOBuffered(width=ticket.size, depth=self.DEPTH)
         written = data.View(ticket, tickets.w_data)
         head = data.View(ticket, tickets.r_data)
@@ -67,7 +67,7 @@ class WriteArbiter(wiring.Component):
             tickets.w_en.eq(self.command.valid & self.command.ready & (written.beats != 0)),
         ]
 
-        beat = Signal(16, init=1)
+        beat = Signal(WRITE_BEATS_BITS, init=1)
         taken = Signal()
         last = Signal()
         m.d.comb += [

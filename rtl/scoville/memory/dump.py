@@ -88,12 +88,12 @@ class LogitsDump(wiring.Component):
         asked = Signal(range(2 * burst + 2))  # beats asked for and not yet taken
         ask = Signal()
         amount = Signal(range(burst + 1))
-        next_address = Signal(config.addr_bits + 1)
+        next_address = Signal(config.addr_bits)
         given = Signal()
         m.d.comb += [
             self.command.payload.address.eq(address),
             self.command.payload.beats.eq(amount),
-            next_address.eq(address + (amount << exact_log2(config.bus_bytes))),
+            next_address.eq((address + (amount << exact_log2(config.bus_bytes)))[:config.addr_bits]),
             ask.eq(self.command.valid & self.command.ready),
             self.data.payload.data.eq(head.words),
             self.data.valid.eq(beats.r_rdy & (asked != 0)),

@@ -66,7 +66,7 @@ class FetchPort(wiring.Component):
 
         client = Signal(range(self.clients))
         address, remaining = Signal(config.addr_bits, reset_less=True), Signal(BEATS_BITS)
-        end = Signal(config.addr_bits + 1, reset_less=True)
+        end = Signal(config.addr_bits, reset_less=True)  # a run past the end met the window's limit before
         room, least = Signal(range(self.burst_beats + 1)), Signal(range(self.burst_beats + 1))
         beats = Signal(range(self.burst_beats + 1), reset_less=True)
         left = Signal(range(self.burst_beats + 1), reset_less=True)
@@ -111,7 +111,7 @@ class FetchPort(wiring.Component):
                 with m.If(asked):
                     m.next = "MEASURE"
             with m.State("MEASURE"):
-                m.d.sync += [beats.eq(least), left.eq(least), end.eq(address + (least << size))]
+                m.d.sync += [beats.eq(least), left.eq(least), end.eq((address + (least << size))[:config.addr_bits])]
                 with m.If(queue.level == 0):
                     m.next = "ADDRESS"
                     with m.If(remaining == 0):

@@ -9,12 +9,14 @@ from scoville.checks import check, check_channel, check_fifo
 from scoville.memory import axi
 from scoville.slices import StreamSlice
 
-__all__ = ["StreamWriter", "write_command_layout", "write_data_layout"]
+__all__ = ["WRITE_BEATS_BITS", "StreamWriter", "write_command_layout", "write_data_layout"]
+
+WRITE_BEATS_BITS = 16  # of a command
 
 
 def write_command_layout(config):
     """A write: `beats` consecutive beats from the bus-aligned `address`."""
-    return data.StructLayout({"address": config.addr_bits, "beats": 16})
+    return data.StructLayout({"address": config.addr_bits, "beats": WRITE_BEATS_BITS})
 
 
 def write_data_layout(config):
@@ -80,20 +82,20 @@ class StreamWriter(wiring.Component):
         # Addresses: cut the command at boundaries. A burst is measured in one cycle and goes out in the next.
         active, measured = Signal(), Signal()
         address = Signal(self.config.addr_bits, reset_less=True)
-        remaining = Signal(16, reset_less=True)
+        remaining = Signal(WRITE_BEATS_BITS, reset_less=True)
         to_boundary = Signal(range(boundary_beats + 1))
         allowed = Signal(range(axi.MAX_BURST + 1))
         length = Signal(range(axi.MAX_BURST + 1), reset_less=True)
-        rest = Signal(16)
+        rest = Signal(WRITE_BEATS_BITS)
         announce, announced = Signal(), Signal()  # its data may come; in the first cycle of its address, and after it
         burst_taken = Signal()
         last_burst = Signal(reset_less=True)
-        next_address = Signal(self.config.addr_bits + 1)
+        next_address = Signal(self.config.addr_bits)  # a run past the end met the window's limit before
         m.d.comb += [
             to_boundary.eq(boundary_beats - address[beat_bits:exact_log2(axi.BOUNDARY)]),
             allowed.eq(Mux(to_boundary > axi.MAX_BURST, axi.MAX_BURST, to_boundary)),
             rest.eq(remaining - length),
-            next_address.eq(address + (length << beat_bits)),
+            next_address.eq((address + (length << beat_bits))[:self.config.addr_bits]),
             bus.awaddr.eq(address),
             bus.awlen.eq((length - 1)[:8]),
             bus.awsize.eq(beat_bits),
