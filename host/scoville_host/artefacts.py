@@ -34,7 +34,7 @@ def write_artefacts(config, folder):
 
     folder = Path(folder)
     top = Top(config)
-    text = verilog.emit(top, name="scoville")
+    text = verilog.emit(top, name="scoville", assertions=False)
     texts = {"scoville.v": text, "registers.md": registers.markdown(), "scoville_regs.h": registers.c_header()}
     for name, content in texts.items():
         write_text(folder / name, content)

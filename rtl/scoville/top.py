@@ -25,7 +25,6 @@ from scoville.epilogue.chain import Chain
 from scoville.epilogue.quantiser import Quantiser
 from scoville.epilogue.router import Router
 from scoville.epilogue.vectors import VectorUnit
-from scoville.gating import gate_reset, sleeper
 from scoville.isa import INSTRUCTION_BYTES
 from scoville.memory import axi
 from scoville.memory.arbiter import WriteArbiter
@@ -88,19 +87,11 @@ class Top(wiring.Component):
             setattr(m.submodules, name, ResetInserter(reset)(component))
             return component
 
-        def sleepy(name, component, *awake, **options):
-            parts[name] = component
-            setattr(m.submodules, name, sleeper(m, component, *awake, wrap=ResetInserter(reset), **options))
-            return component
-
-        gate_reset(reset)
-
         # Memory side.
         reader = unit("reader", StreamReader(config))
         fetch_port = unit("fetch_port", FetchPort(config, clients=3))
         read_mux = unit("read_mux", ReadMux(config))
-        walker = PageWalker(config)
-        sleepy("page_walker", walker, walker.invalidate)
+        walker = unit("page_walker", PageWalker(config))
         writer = unit("writer", StreamWriter(config))
         arbiter = unit("write_arbiter", WriteArbiter(config))
         window = unit("window", Window(config))
@@ -109,15 +100,13 @@ class Top(wiring.Component):
         vectors = unit("vectors", VectorUnit(config))
         operands = unit("operands", OperandBuffer(config))
         array = unit("array", DotArray(config))
-        softmax = sleepy("softmax", Softmax(config))
-        chain = Chain(config)
-        sleepy("chain", chain, chain.awake, tail=3, signs=())
-        quantiser = sleepy("quantiser", Quantiser(config))
+        softmax = unit("softmax", Softmax(config))
+        chain = unit("chain", Chain(config))
+        quantiser = unit("quantiser", Quantiser(config))
         router = unit("router", Router(config))
-        kv_store = KvStore(config)
-        sleepy("kv_store", kv_store, kv_store.clear)
+        kv_store = unit("kv_store", KvStore(config))
         sampler = unit("sampler", Sampler(config))
-        dump = sleepy("dump", LogitsDump(config))
+        dump = unit("dump", LogitsDump(config))
         # Control.
         sequence = unit("sequence", SequenceController(config))
         instruction_fetch = unit("instruction_fetch", InstructionFetch(config))

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 from amaranth.back import rtlil, verilog
 
+from .rtlil_text import without_assertions
+
 __all__ = ["STRIP", "emit", "emit_rtlil", "from_rtlil"]
 
 STRIP = "chformal -remove"  # what a Yosys script does before it builds anything: assertions are no hardware
@@ -24,13 +26,14 @@ def _builtin_yosys():
             os.environ["AMARANTH_USE_YOSYS"] = before
 
 
-def emit_rtlil(component, name="top", platform=None, *, emit_src=False):
+def emit_rtlil(component, name="top", platform=None, *, emit_src=False, assertions=True):
     """The component as RTLIL text; its ports are those of its signature, and clk and rst.
 
     A `platform` may give blocks of its own (`scoville.numerics.multiplier`). With `emit_src` every cell says which
-    Python line made it: an absolute path, so not for what is kept.
+    Python line made it: an absolute path, so not for what is kept. For `assertions` see `emit`.
     """
-    return rtlil.convert(component, name=name, platform=platform, emit_src=emit_src)
+    text = rtlil.convert(component, name=name, platform=platform, emit_src=emit_src)
+    return text if assertions else without_assertions(text)
 
 
 def from_rtlil(text, *, system_verilog=True):
@@ -40,7 +43,7 @@ def from_rtlil(text, *, system_verilog=True):
                                            write_verilog_opts=("-sv",) if system_verilog else ())
 
 
-def emit(component, name="top", *, system_verilog=True):
+def emit(component, name="top", *, system_verilog=True, assertions=True):
     """Verilog of a component.
 
     Parameters
@@ -50,10 +53,11 @@ def emit(component, name="top", *, system_verilog=True):
     system_verilog : write `always_comb` and `always_ff`, which Verilator and Yosys read as meant. The plain
         ``always @*`` form is only for Icarus 11, which oscillates on some `always_comb` blocks; Verilator 5.48
         simulated that form wrongly (docs/simulator.md).
+    assertions : False for what is built: the same logic, without assertions and without what only they use
 
     Returns
     -------
     str
         One file with all modules; no absolute paths, no source locations, the same bytes every time.
     """
-    return from_rtlil(emit_rtlil(component, name), system_verilog=system_verilog)
+    return from_rtlil(emit_rtlil(component, name, assertions=assertions), system_verilog=system_verilog)

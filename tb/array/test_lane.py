@@ -33,7 +33,7 @@ async def schedule(dut):
     await tb.reset()
     rng, cycles, rows, count = tb.rng, config.block_cycles, config.rows, 10 * config.interleave
     acc = np.zeros((lane.depth, rows), np.float32)
-    drive, expected, used = defaultdict(dict), {}, {}
+    drive, expected, used, inside = defaultdict(dict), {}, {}, set()
     cycle = 0
     for item in range(count):
         codes, scale, minimum, _, _, _ = random_items(tb.np_rng, rows, config.act_bits)
@@ -58,6 +58,7 @@ async def schedule(dut):
             "minimum": pack_array(Scale, map(scale_fields, minimum))}
         drive[last + latency.read] |= {"read": address}
         drive[last + latency.rescale] |= {"control": harness.pack(Accumulate, {"clear": clear, "shift": shift})}
+        inside.update(range(cycle, last + latency.result))
         drive[last + latency.result] |= {"write_en": 1, "write": address}
         term = DotUnit.model(codes, block.model.scale_fp16(scale), block.model.scale_fp16(minimum),
                              q.repeat(rows, 0), e8.repeat(rows), total.repeat(rows))
@@ -67,7 +68,8 @@ async def schedule(dut):
         cycle += cycles + (rng.randint(0, 3) if item > count // 2 else 0)
     checked = 0
     for now in range(max(expected) + 1):
-        for name, value in ({"write_en": 0} | drive[now]).items():
+        enable = now in inside or rng.random() < 0.5  # where nothing is inside it does not matter
+        for name, value in ({"write_en": 0, "enable": enable} | drive[now]).items():
             getattr(dut, name).value = int(value)
         await RisingEdge(dut.clk)
         if now in expected:

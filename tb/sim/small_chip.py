@@ -3,6 +3,7 @@
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
+from scoville.checks import check
 from scoville.memory import axi
 from scoville.memory.reader import StreamReader
 
@@ -95,6 +96,7 @@ class SmallChip(wiring.Component):
             self.interrupt.eq(done),
             self.activity.eq(Cat(done, reader.o.valid)),
         ]
+        check(m, ~start | (beats != 0), "small chip: a start has beats")
         with m.If(start):
             m.d.sync += [left.eq(beats), total.eq(0), done.eq(0)]
         with m.If(reader.o.valid):

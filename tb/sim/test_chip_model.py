@@ -133,6 +133,17 @@ def test_broken_protocol(breakage, message):
         chip.run(10_000)
 
 
+def test_assertions():
+    """One that fails is an error with its message and the cycle, at the access after which it failed."""
+    chip = make("slim")
+    with pytest.raises(SimError, match=r"cycle \d+: assertion failed: small chip: a start has beats"):
+        start(chip, 0, 0)
+    chip = make("slim")  # and it is told of this chip alone
+    start(chip, 0, 3)
+    chip.run(10_000)
+    assert chip.read(SUM) == total(chip, 0, 3)
+
+
 def test_boundary_is_checked():
     chip = make()
     start(chip, 0, 2, target=4096 - 64)

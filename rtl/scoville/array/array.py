@@ -223,8 +223,9 @@ class DotArray(wiring.Component):
         slice_index = Signal(range(max(2, config.block_cycles)), reset_less=True)
         m.d.sync += slice_index.eq(Mux(go, 0, slice_index + 1))
 
-        # What travels with it: age 0 is the cycle of its last slice
-        pipe = Pipe(m)
+        # What travels with it: age 0 is the cycle of its last slice. Nothing moves where no item is.
+        moving = Signal()
+        pipe = Pipe(m, moving)
         control = Signal(data.StructLayout({
             "address": range(config.interleave * config.phases * accumulator_tiles(config)), "clear": 1, "drain": 1,
             "tag": 1, "phase": range(config.phases), "last": 1,
@@ -268,6 +269,7 @@ class DotArray(wiring.Component):
             for row in range(config.rows):
                 m.d.comb += lane.codes[row].as_value().eq(shared[row])
             m.d.comb += [
+                lane.enable.eq(moving),
                 lane.first.eq(slice_index == 0),
                 lane.slice.eq(slice_index),
                 lane.block.eq(self.operand_blocks[index]),
@@ -294,6 +296,8 @@ class DotArray(wiring.Component):
         in_flight = Signal(range(latency.result + 3))
         m.d.comb += pending.eq(in_flight != 0)
         m.d.sync += in_flight.eq(in_flight + go - valids[latency.result])
+        m.d.sync += moving.eq(go | pending)
+        check(m, moving | ~pending, "array: the pipeline moves while an item is inside")
         m.d.comb += self.busy.eq(follows | active | pending | drain.busy)
 
         reasons = Cat(self.issue, self.no_task, self.no_weights, self.no_operands, self.drain_full)

@@ -63,7 +63,7 @@ def dot_product(pipe, config, codes, q, first):
     assert width_of(total) + exact_log2(config.block_cycles) == bits + 1
     if config.block_cycles > 1:
         running = Signal(signed(bits), reset_less=True, name="running")
-        with pipe.m.If(pipe.enable):
+        with pipe.m.If(pipe.enabled(at)):
             pipe.m.d.sync += running.eq(Mux(pipe.delay(first, at), 0, running) + total)
         return pipe.input(running, at + 1)
     return pipe.input(total[:bits].as_signed(), at)

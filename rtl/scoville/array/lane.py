@@ -68,8 +68,9 @@ class Lane(wiring.Component):
     """R dot units on one activation block, each with accumulators for `accumulator_tiles` tiles of every phase.
 
     Per item and row: acc = (clear ? 0 : acc * 2^-shift) + (dot * scale + sum * minimum) * 2^(e8 - 127), roundings as in
-    the numerics contract. The pipeline moves in every cycle. Codes and block are taken a slice a cycle; scales, control
-    and write come at the ages that `Latencies` gives, so that lanes share the registers that delay them.
+    the numerics contract. The pipeline moves while an item is inside. Codes and block are taken a slice a cycle;
+    scales, control and write come at the ages that `Latencies` gives, so that lanes share the registers that delay
+    them.
     Throughput: an item in `block_cycles` cycles; an accumulator may be used again after `interleave` items.
     Latency: `Latencies.result`.
 
@@ -79,6 +80,7 @@ class Lane(wiring.Component):
 
     Members
     -------
+    enable : In(1), the pipeline moves
     first, slice : In, this cycle's slice is the item's first; its number
     codes : In, `dot_width` codes of each row, `factor_age` cycles after their slice's number
     block : In, the activation block, stable for all slices of an item
@@ -93,6 +95,7 @@ class Lane(wiring.Component):
         self.config = config
         self.depth = config.interleave * config.phases * accumulator_tiles(config)
         super().__init__({
+            "enable": In(1),
             "first": In(1),
             "slice": In(range(max(2, config.block_cycles))),
             "codes": In(data.ArrayLayout(data.ArrayLayout(signed(8), config.dot_width), config.rows)),
@@ -109,7 +112,7 @@ class Lane(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, latency = self.config, Latencies(self.config)
-        pipe = Pipe(m)
+        pipe = Pipe(m, self.enable)
 
         # Dot products and terms
         first = pipe.input(self.first)

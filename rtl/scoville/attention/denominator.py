@@ -101,11 +101,11 @@ class Denominator(wiring.Component):
                 last.eq(page.last), to_feed.eq(seats), to_come.eq(seats),
             ]
 
-        pipe = Pipe(m)
+        pipe = Pipe(m, occupied=Signal(name="occupied"))
         term = fp32.from_int(pipe, pipe.input(sums[0]), -FRACTION_BITS)
         total = fp32.add(pipe, fp32.scale2(pipe, pipe.input(old[0]), pipe.input(-shifts[0])), term)
         inverse = table.recip(pipe, total)
-        fed = pipe.valid(feed, total.at)
+        fed = pipe.occupy(feed, inverse.at)[total.at - 1]
         m.d.comb += done.eq(fed & (to_come == 1))
         with m.If(fed):
             m.d.sync += [new.eq(Cat(new.as_value()[32:], total.value)), to_come.eq(to_come - 1)]

@@ -168,7 +168,7 @@ class Softmax(wiring.Component):
             m.d.sync += [command.eq(self.command.payload), page.eq(0),
                          active.eq(self.command.payload.pages != 0)]
 
-        pipe = Pipe(m)
+        pipe = Pipe(m, occupied=Signal(name="occupied"))
         place = pipe.input(Cat(self.i.payload.row, slot))
         token = Cat(self.i.payload.row, page)[:POSITION_BITS]
         flags = pipe.input(Cat(count == 0, last_row, page == 0, last_page, command.head_blocks))
@@ -184,7 +184,7 @@ class Softmax(wiring.Component):
             valids.append(pipe.reg(mask & (token <= position), 0))
         at = zs[0].at
         write = scores.write_port(granularity=lanes)
-        here = pipe.valid(taken, at)
+        here = pipe.occupy(taken, at + 2)[at - 1]
         chosen = Signal(config.phases)  # whose scores have come
         m.d.comb += [
             chosen.eq(Mux(here, 1 << pipe.delay(pipe.input(phase), at), 0)),
@@ -281,7 +281,7 @@ class Softmax(wiring.Component):
             m.d.sync += [page.eq(pages.r_data), index.eq(0), running.eq(1)]
 
         # z and M to p.
-        pipe = Pipe(m, enable)
+        pipe = Pipe(m, enable, occupied=Signal(name="occupied"))
         read = scores.read_port()
         m.d.comb += [read.addr.eq(Cat(row, slot)), read.en.eq(enable)]
         maxima = pipe.reg(page.maxima, 0).value
@@ -299,17 +299,16 @@ class Softmax(wiring.Component):
         assert at < PAGE_TOKENS
         place = pipe.input(Cat(row, block == 0, last_row & last_block))
         token, is_fresh = pipe.delay(place, at)[:5], pipe.delay(place, at)[5]
-        here = pipe.valid(issue, at)
+        *_, here, out_valid = pipe.occupy(issue, at + 1)
 
         # Later blocks take p from memory.
         m.submodules.probabilities = kept = memory.Memory(shape=data.ArrayLayout(32, seats), depth=PAGE_TOKENS, init=[])
         store, recall = kept.write_port(), kept.read_port()
         m.d.comb += [
             store.addr.eq(token), store.data.eq(Cat(fresh)), store.en.eq(enable & here & is_fresh),
-            recall.addr.eq(pipe.delay(place, at - 1)[:5]), recall.en.eq(enable),
+            recall.addr.eq(pipe.delay(place, at - 1)[:5]), recall.en.eq(pipe.moves),
         ]
         bias = pipe.input(pipe.delay(exponent, at) - 127, at=at)
-        out_valid = pipe.valid(here, 1)
         out_token, out_fresh, out_last = (pipe.delay(place, at + 1)[part] for part in (slice(5), 5, 6))
         add = enable & out_valid & out_fresh
         total = Signal(data.ArrayLayout(SUM_BITS, seats))

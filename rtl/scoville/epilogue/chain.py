@@ -13,7 +13,6 @@ from amaranth.utils import exact_log2
 from scoville.array.drain import drain_row
 from scoville.checks import check, check_stream
 from scoville.config import BLOCK
-from scoville.gating import sleeper
 from scoville.isa import Mode
 from scoville.numerics import fp32
 from scoville.numerics.pipe import Pipe
@@ -21,7 +20,7 @@ from scoville.slices import Skid, StreamSlice
 
 from . import norm, pair
 from .norm import RmsUnit
-from .pair import PairStage, occupied, shift_valid
+from .pair import PairStage
 from .vectors import READ_LATENCY, bias_port, norm_port, rope_port
 
 __all__ = ["Chain", "ChainSource", "LaneScale", "chain_command", "model_rows"]
@@ -90,7 +89,6 @@ class Chain(wiring.Component):
     logits : Out(stream(FP32[T])), to the sampler
     bias, norm, rope : read ports of the vector unit
     busy : a command runs, or its rows are in the pipeline; the computation of 1/rms does not count
-    awake : Out(1), the state may change in this cycle: a command can start, or rows come or are inside
     clipped : Out(1), a row is taken from the array in which a lane of the mask has the largest finite value
     """
 
@@ -108,16 +106,13 @@ class Chain(wiring.Component):
             "norm": Out(norm_port(config)),
             "rope": Out(rope_port(config)),
             "busy": Out(1),
-            "awake": Out(1),
             "clipped": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        pairs = PairStage(self.config)
-        m.submodules.pair = sleeper(m, pairs, tail=3)
-        rms = RmsUnit(self.config)
-        m.submodules.rms = sleeper(m, rms)
+        m.submodules.pair = pairs = PairStage(self.config)
+        m.submodules.rms = rms = RmsUnit(self.config)
 
         command = Signal(chain_command(self.config))
         running = Signal()
@@ -136,8 +131,6 @@ class Chain(wiring.Component):
             start.eq(self.command.valid & self.command.ready),
             self.factor.ready.eq(start & attention),
             self.busy.eq(running | flowing),
-            self.awake.eq(flowing | rms.busy | self.o.valid | self.logits.valid | (self.command.valid & ~running)
-                          | (running & (self.i.valid | self.embed.valid))),
         ]
         with m.If(start):
             m.d.sync += [command.eq(new), running.eq(1)]
@@ -152,7 +145,7 @@ class Chain(wiring.Component):
         lanes = range(self.config.lanes)
         new = self.command.payload
         enable, admit, from_embed = Signal(), Signal(), Signal()
-        pipe = Pipe(m, enable)
+        pipe = Pipe(m, enable, occupied=Signal(name="occupied"))
 
         # rows and rotation pairs are counted here
         row = Signal(24)
@@ -203,7 +196,7 @@ class Chain(wiring.Component):
             bias_at = value.at
             results.append(fp32.add(pipe, value, pipe.input(bias, bias_at)))
         at = results[0].at
-        valids = shift_valid(pipe, admit, at)
+        valids = pipe.occupy(admit, at)
         counted, turned, phased = pipe.input(row), pipe.input(turn), pipe.input(phase)
 
         m.submodules.front_slice = front = StreamSlice(pairs.i.payload.shape())
@@ -228,14 +221,14 @@ class Chain(wiring.Component):
                 item.cos[lane].eq(Mux(turns, self.rope.data[lane].cos, fp32.constant(1.0))),
                 item.sin[lane].eq(Mux(turns, self.rope.data[lane].sin, 0)),
             ]
-        return occupied(pipe, admit, valids) | front.o.valid
+        return pipe.occupied | front.o.valid
 
     def _back(self, m, command, pairs, rms):
         """Residual, sum of squares and norm weight, behind the pair stage; returns whether rows are inside."""
         config = self.config
         lanes = range(config.lanes)
         enable, accept = Signal(), Signal()
-        pipe = Pipe(m, enable)
+        pipe = Pipe(m, enable, occupied=Signal(name="occupied"))
         entering = pairs.o.payload
         row, phase = pipe.input(entering.row), pipe.input(entering.phase)
         m.submodules.residual = memory = Memory(
@@ -261,7 +254,7 @@ class Chain(wiring.Component):
         sums = [fp32.add(pipe, square, pipe.input(current[adding_phase][lane], square.at))
                 for lane, square in enumerate(squares)]
         done, interval = sums[0].at, sums[0].at - squares[0].at
-        valids = shift_valid(pipe, accept, done)
+        valids = pipe.occupy(accept, done)
         last_row = Mux(command.mode == Mode.GLU, command.rows >> 1, command.rows) - 1
         finished = pipe.delay(pipe.input((entering.row == last_row) & (entering.phase == command.last_phase)), done)
         leaving_phase = pipe.delay(phase, done)
@@ -319,7 +312,7 @@ class Chain(wiring.Component):
                 writer.data[lane].eq(values[lane].value),
                 skid.i.payload[lane].eq(outputs[lane].value),
             ]
-        return occupied(pipe, accept, valids) | skid.full | pending
+        return pipe.occupied | skid.full | pending
 
 
 def is_plain(command):

@@ -44,7 +44,7 @@ class RmsUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        pipe = Pipe(m)
+        pipe = Pipe(m, self.busy)
         job = Signal(self.i.payload.shape(), reset_less=True)
         issued = Signal(self.seats)  # one hot: the seat that enters the pipeline
         m.d.sync += issued.eq(issued << 1)

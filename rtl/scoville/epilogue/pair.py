@@ -63,7 +63,8 @@ class PairStage(wiring.Component):
         m = Module()
         row = self.i.payload
         enable = Signal()
-        pipe = Pipe(m, enable)
+        # Whether a kind is at work is known from registers, as all else waits for it.
+        turn_busy, glu_busy = Signal(), Signal()
 
         # the issue registers: a pair, its rotation, and which of its results is computed now
         first, second = Signal(), Signal()
@@ -98,11 +99,11 @@ class PairStage(wiring.Component):
         gated = mode == Mode.GLU
         turn_in, gate_in = (first & ~gated) | second, first & gated
         place, turned_place = Cat(index, phase), Cat(index | second, phase)
-        turned, turn_valids, turn_place = self._rotation(pipe, x, y, cos, sin, turned_place, second, turn_in)
-        product, glu_valids, glu_place = self._gate(m, pipe, x, y, place, gate_in)
+        rotation, gate = (Pipe(m, enable, occupied=busy) for busy in (turn_busy, glu_busy))
+        turned, turn_valids, turn_place = self._rotation(rotation, x, y, cos, sin, turned_place, second, turn_in)
+        product, glu_valids, glu_place = self._gate(m, gate, x, y, place, gate_in)
         turn_valid, glu_valid = turn_valids[-1], glu_valids[-1]
-        # Whether a kind is at work is known from registers, as all else waits for it.
-        turn_busy, glu_busy, now_gated = Signal(), Signal(), row.mode == Mode.GLU
+        now_gated = row.mode == Mode.GLU
         with m.If(enable):
             m.d.sync += [
                 turn_busy.eq((accept & complete & ~now_gated) | rotates | turn_in | turn_valids[:-1].any()),
@@ -137,7 +138,7 @@ class PairStage(wiring.Component):
             right = pipe.input(Cat(right.value[:31], right.value[31] ^ flip), right.at)
             results.append(fp32.add(pipe, left, right))
         at = results[0].at
-        valids, index = shift_valid(pipe, valid, at), pipe.input(index)
+        valids, index = pipe.valids(valid, at), pipe.input(index)
         return Cat(pipe.delay(index, at), *(r.value for r in results)), valids, pipe.delay(index, at - 1)
 
     def _gate(self, m, pipe, x, y, index, valid):
@@ -154,7 +155,7 @@ class PairStage(wiring.Component):
         m.submodules.waiting = waiting = Memory(
             shape=len(index) + 64 * lanes, depth=1 << (at // 2 + 2).bit_length(), init=[])
         writer, reader = waiting.write_port(), waiting.read_port()
-        valids = shift_valid(pipe, valid, at + 6)
+        valids = pipe.valids(valid, at + 6)
         m.d.comb += [
             writer.en.eq(valid & pipe.enable),
             writer.data.eq(Cat(index, x, y)),
@@ -173,22 +174,6 @@ class PairStage(wiring.Component):
         assert results[0].at == at + 6
         index = pipe.input(waited.index, at)
         return Cat(pipe.delay(index, at + 6), *(r.value for r in results)), valids, pipe.delay(index, at + 5)
-
-
-def shift_valid(pipe, valid, at):
-    """Valid bits of ages 1 to `at`, as one signal."""
-    valids = Signal(at)
-    with pipe.m.If(pipe.enable):
-        pipe.m.d.sync += valids.eq(Cat(valid, valids[:-1]))
-    return valids
-
-
-def occupied(pipe, valid, valids):
-    """Whether any of `valids`, made of `valid` by `shift_valid`, is high, from a register instead of a wide gate."""
-    some = Signal(name="occupied")
-    with pipe.m.If(pipe.enable):
-        pipe.m.d.sync += some.eq(valid | valids[:-1].any())
-    return some
 
 
 def model(v, mode, cos=None, sin=None):

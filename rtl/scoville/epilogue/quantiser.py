@@ -12,7 +12,6 @@ from scoville.config import BLOCK
 from scoville.numerics import block
 from scoville.numerics.pipe import Pipe, Staged
 
-from .pair import shift_valid
 from .router import quant_info, quantised_block
 
 __all__ = ["QuantSource", "Quantiser", "model", "quantiser_command"]
@@ -180,7 +179,7 @@ class Quantiser(wiring.Component):
         """Blocks out of the memories, a group of values a cycle; returns whether any are inside."""
         config = self.config
         enable = Signal()
-        pipe = Pipe(m, enable)
+        pipe = Pipe(m, enable, occupied=Signal(name="occupied"))
 
         # which group of which lane
         slot, group = Signal(range(self.slots)), Signal(range(self.groups))
@@ -224,7 +223,7 @@ class Quantiser(wiring.Component):
         done += 1
 
         # groups gather in the output register
-        valids = shift_valid(pipe, lanes.any(), done)
+        valids = pipe.occupy(lanes.any(), done)
         def aged(value):
             return pipe.delay(value if isinstance(value, Staged) else pipe.input(value), done)
 
@@ -244,7 +243,7 @@ class Quantiser(wiring.Component):
             m.d.sync += [tag.eq(value) for tag, value in tags]
         m.d.comb += enable.eq(self.o.ready | ~self.o.valid)
         check_stream(m, self.o, "quantiser: o")
-        return lanes.any() | valids.any() | self.o.valid
+        return lanes.any() | pipe.occupied | self.o.valid
 
 
 def tree_sum(values):

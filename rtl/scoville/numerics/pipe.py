@@ -27,12 +27,18 @@ class Pipe:
     ----------
     m : Module
     enable : 1-bit value; every register of the pipe holds while it is low.
+    occupied : None, or a register, high while a valid item is behind one of the pipe's registers. While it is low only
+        the first ones move: what the others carry is of no use.
     flags : None, or a list to which every operation that can saturate appends its 1-bit overflow as a `Staged`.
     """
 
-    def __init__(self, m, enable=1, flags=None):
+    def __init__(self, m, enable=1, flags=None, occupied=None):
         self.m = m
-        self.enable = enable
+        self.enable = self.moves = enable
+        self.occupied = occupied
+        if occupied is not None:
+            self.moves = Signal(name="moves")
+            m.d.comb += self.moves.eq(enable & occupied)
         self.flags = flags
         self._names = 0
 
@@ -48,13 +54,17 @@ class Pipe:
             frame = frame.f_back
         return f"{frame.f_code.co_name.strip('_')}_{self._names}"
 
+    def enabled(self, at):
+        """Whether registers that take values of age `at` move."""
+        return self.moves if at > 0 else self.enable
+
     def reg(self, value, at, name=None):
         """`value`, made combinationally of values of age `at`, behind one register."""
         value = value if not isinstance(value, int) else Const(value)
         plain = HdlValue.cast(value)
         register = Signal(value.shape() if hasattr(value, "shape") else plain.shape(), reset_less=True,
                           name=name or self._name())
-        with self.m.If(self.enable):
+        with self.m.If(self.enabled(at)):
             self.m.d.sync += register.eq(value)
         return Staged(register, at + 1)
 
@@ -65,7 +75,7 @@ class Pipe:
         while hasattr(self.m.submodules, name):  # another pipe of this module has it
             name += "_"
         self.m.submodules[name] = unit
-        self.m.d.comb += [unit.enable.eq(self.enable), unit.a.eq(a), unit.b.eq(b)]
+        self.m.d.comb += [unit.enable.eq(self.enabled(at)), unit.a.eq(a), unit.b.eq(b)]
         return Staged(unit.o, at + stages)
 
     def wire(self, value):
@@ -102,6 +112,20 @@ class Pipe:
         ages = [s.at for s in staged if isinstance(s, Staged) and s.at is not None]
         at = max(ages)
         return at, [self.delay(s, at) for s in staged]
+
+    def valids(self, valid, at):
+        """Valid bits of ages 1 to `at`, as one signal."""
+        valids = Signal(at)
+        with self.m.If(self.enable):
+            self.m.d.sync += valids.eq(Cat(valid, valids[:-1]))
+        return valids
+
+    def occupy(self, valid, at):
+        """As `valids`, for all that the pipe carries: `occupied` says whether any of them is high."""
+        valids = self.valids(valid, at)
+        with self.m.If(self.enable):
+            self.m.d.sync += self.occupied.eq(valid | valids[:-1].any())  # a register instead of a wide gate
+        return valids
 
     def valid(self, valid, at):
         """A valid bit carried to age `at` through resettable registers."""

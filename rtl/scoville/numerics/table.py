@@ -90,7 +90,7 @@ class Curve:
         rom = Memory(shape=sum(widths), depth=len(rows), init=rows)
         pipe.m.submodules += rom
         port = rom.read_port()
-        pipe.m.d.comb += [port.addr.eq(u[self.rest_bits:]), port.en.eq(pipe.enable)]
+        pipe.m.d.comb += [port.addr.eq(u[self.rest_bits:]), port.en.eq(pipe.enabled(at))]
         row = pipe.reg(port.data, at + 1).value
         c0 = pipe.input(row[:widths[0]].as_signed(), at + 2)
         c1 = pipe.input(row[widths[0]:-widths[2]].as_signed(), at + 2)

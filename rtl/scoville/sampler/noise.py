@@ -84,7 +84,7 @@ class GumbelNoise(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         enable, running = Signal(), Signal()
-        pipe = Pipe(m, enable)
+        pipe = Pipe(m, enable, occupied=Signal(name="occupied"))
         job = Signal(noise_command, reset_less=True)
         row = Signal(24)
         word = threefry(pipe, (pipe.input(row | Const(0, 32)), job.position), (job.seed[:32], job.seed[32:]))
@@ -92,18 +92,17 @@ class GumbelNoise(wiring.Component):
 
         m.submodules.skid = skid = Skid(self.o.payload.shape())
         wiring.connect(m, skid.o, wiring.flipped(self.o))
-        valids, occupied = Signal(noise.at), Signal()
+        valids = pipe.occupy(running, noise.at)
         last = Signal(24, reset_less=True)
         with m.If(enable):
-            m.d.sync += [valids.eq(Cat(running, valids[:-1])), occupied.eq(running | valids[:-1].any()),
-                         row.eq(Mux(running, row + 1, 0))]
+            m.d.sync += row.eq(Mux(running, row + 1, 0))
             with m.If(row == last):
                 m.d.sync += running.eq(0)
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += [job.eq(self.command.payload), last.eq(self.command.payload.rows - 1), row.eq(0),
                          running.eq(self.command.payload.rows != 0)]
         m.d.comb += [
-            self.command.ready.eq(~running & ~occupied),
+            self.command.ready.eq(~running & ~pipe.occupied),
             skid.i.valid.eq(valids[-1]),
             skid.i.payload.eq(noise.value),
             enable.eq(skid.i.ready | ~skid.i.valid),

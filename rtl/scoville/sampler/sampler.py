@@ -65,7 +65,7 @@ class Sampler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.noise = gumbel = GumbelNoise()
-        pipe = Pipe(m)
+        pipe = Pipe(m, occupied=Signal(name="occupied"))
         command, new = Signal(self.command.payload.shape(), reset_less=True), self.command.payload
         m.submodules.logits = logits = StreamSlice(self.i.payload.shape())
         wiring.connect(m, wiring.flipped(self.i), logits.i)
@@ -86,7 +86,7 @@ class Sampler(wiring.Component):
         scaled = fp32.mul(pipe, pipe.input(logit), pipe.input(Mux(greedy, fp32.constant(1.0), command.invt)))
         bump = pipe.delay(pipe.input(Mux(greedy, 0, gumbel.o.payload)), scaled.at)
         score = fp32.add(pipe, scaled, pipe.input(bump, scaled.at))
-        valid = pipe.valid(admit, score.at)
+        valid = pipe.occupy(admit, score.at)[-1]
         index = pipe.delay(pipe.input(row), score.at)
         last = pipe.delay(pipe.input(row == command.rows - 1), score.at)
         best = Signal(32, reset_less=True)
