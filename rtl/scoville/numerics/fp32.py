@@ -52,7 +52,10 @@ def shift_left(pipe, value, amount):
     """value << amount in the width of `value`, combinational; two bits of the amount at a time, a 4:1 selection."""
     width = width_of(value)
     for low in range(0, len(amount), 2):
-        value = pipe.wire((value << (amount[low:low + 2] << low))[:width])
+        # Not by one shift: it would be as wide as the largest amount of its bits makes it, which a simulator pays for.
+        for bit in range(low, min(low + 2, len(amount))):
+            value = Mux(amount[bit], Cat(Const(0, 1 << bit), value)[:width], value)
+        value = pipe.wire(value)
     return value
 
 
