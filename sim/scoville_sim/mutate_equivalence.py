@@ -31,7 +31,8 @@ def _miter(ports):
              "output differ;", *(f"input [{width - 1}:0] {name};" for name, width in inputs.items())]
     for copy, select in (("gold", f"{SELECT_BITS}'d0"), ("gate", SELECT)):
         lines += [f"wire [{width - 1}:0] {copy}_{name};" for name, width in outputs.items()]
-        pins = [*(f".{name}({name})" for name in inputs), *(f".{name}({copy}_{name})" for name in outputs),
+        # A port may have the name of a Verilog word, `end`.
+        pins = [*(f".{name}({name})" for name in inputs), *(f".\\{name} ({copy}_{name})" for name in outputs),
                 f".{SELECT}({select})"]
         lines.append(f"top {copy}({', '.join(pins)});")
     differ = []

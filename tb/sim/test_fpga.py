@@ -93,6 +93,8 @@ def test_bitstream_is_reproducible(folder):
         assert done.returncode == 0, done.stderr
         bitstreams.append((folder / "build" / "counter" / "counter.bit").read_bytes())
     assert bitstreams[0] == bitstreams[1] and b"\xff\xff\xbd\xb3" in bitstreams[0][:512]
+    assert "$check" in (folder / "build" / "counter" / "top.il").read_text()
+    assert "$check" not in (folder / "build" / "counter" / "top.json").read_text()  # an assertion is no hardware
     found = json.loads((folder / "build" / "counter" / "fpga.json").read_text())
     assert found["used"]["dsp"][0] >= 1
     assert all(clock["achieved"] >= clock["constraint"] >= 25 for clock in found["clocks"].values())
