@@ -225,6 +225,21 @@ int chip_read(Chip* chip, uint32_t address, uint32_t* value) {
     return response;
 }
 
+uint32_t chip_handshakes(const Chip* chip) {
+    const Vtop& top = chip->top;
+    const bool wires[] = {
+        bool(AXI(arvalid)),  bool(AXI(arready)),  bool(AXI(rvalid)),   bool(AXI(rready)),  bool(AXI(awvalid)),
+        bool(AXI(awready)),  bool(AXI(wvalid)),   bool(AXI(wready)),   bool(AXI(bvalid)),  bool(AXI(bready)),
+        bool(LITE(arvalid)), bool(LITE(arready)), bool(LITE(rvalid)),  bool(LITE(rready)), bool(LITE(awvalid)),
+        bool(LITE(awready)), bool(LITE(wvalid)),  bool(LITE(wready)),  bool(LITE(bvalid)), bool(LITE(bready)),
+    };
+    uint32_t bits = 0;
+    for (size_t n = 0; n < sizeof wires; ++n) bits |= uint32_t(wires[n]) << n;
+    return bits;
+}
+
+uint32_t chip_activity(const Chip* chip) { return activity_of(chip->top); }
+
 void chip_inject(Chip* chip, uint64_t base, uint64_t size, uint32_t response) {
     chip->memory.injections.push_back({base, size, uint8_t(response)});
 }

@@ -47,6 +47,10 @@ int chip_interrupt(const Chip*);
 // Accesses over AXI4-Lite: the response (0 is OKAY), or -1 if none came.
 int chip_write(Chip*, uint32_t address, uint32_t value);
 int chip_read(Chip*, uint32_t address, uint32_t* value);
+// VALID (even bits) and READY of the channels AR, R, AW, W, B: of the memory bus, then of the register bus.
+uint32_t chip_handshakes(const Chip*);
+// What the trace port shows.
+uint32_t chip_activity(const Chip*);
 // Accesses that overlap the range are answered by `response` (2 SLVERR, 3 DECERR) from now on.
 void chip_inject(Chip*, uint64_t base, uint64_t size, uint32_t response);
 void chip_clear_injections(Chip*);

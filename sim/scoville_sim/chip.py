@@ -12,6 +12,8 @@ from .memory import MemoryTiming
 __all__ = ["SimError", "VerilatedChip"]
 
 SLVERR, DECERR = 2, 3
+SLICE = 100_000  # cycles between two looks at what Python has to do, such as an interrupt from the keyboard
+CHANNELS = [f"{bus}.{channel}" for bus in ("m_axi", "s_axil") for channel in ("ar", "r", "aw", "w", "b")]
 
 _u8, _u32, _u64 = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_uint64
 _chip = ctypes.c_void_p
@@ -35,6 +37,8 @@ _FUNCTIONS = {
     "interrupt": (ctypes.c_int, [_chip]),
     "write": (ctypes.c_int, [_chip, _u32, _u32]),
     "read": (ctypes.c_int, [_chip, _u32, ctypes.POINTER(_u32)]),
+    "handshakes": (_u32, [_chip]),
+    "activity": (_u32, [_chip]),
     "inject": (None, [_chip, _u64, _u64, _u32]),
     "clear_injections": (None, [_chip]),
     "set_timing": (None, [_chip, ctypes.POINTER(Timing)]),
@@ -137,13 +141,20 @@ class VerilatedChip:
 
     def step(self, cycles=1):
         """Let `cycles` cycles pass."""
-        self._call("step", cycles)
-        self._check()
+        for left in range(cycles, 0, -SLICE):
+            self._call("step", min(SLICE, left))
+            self._check()
 
     def run(self, max_cycles):
         """Run until the interrupt is high, at most `max_cycles` cycles; returns the cycles that passed."""
-        passed = self._call("run", max_cycles)
-        self._check()
+        passed = 0
+        while passed < max_cycles:
+            part = min(SLICE, max_cycles - passed)
+            done = self._call("run", part)
+            passed += done
+            self._check()
+            if done < part:
+                break
         return passed
 
     def reset(self, cycles=5):
@@ -175,6 +186,17 @@ class VerilatedChip:
         kept = np.ctypeslib.as_array(self._call("events"), (self._capacity,)).view(np.uint64).reshape(-1, 2)
         kept = np.roll(kept, -int(count % self._capacity), 0) if count > self._capacity else kept[:count]
         return kept[:, 0].copy(), kept[:, 1].copy(), count > self._capacity
+
+    @property
+    def handshakes(self):
+        """The channels of the buses as they are now: {name: (VALID, READY)}."""
+        bits = self._call("handshakes")
+        return {name: (bits >> 2 * n & 1, bits >> 2 * n + 1 & 1) for n, name in enumerate(CHANNELS)}
+
+    @property
+    def activity(self):
+        """The word that `Top.activity` shows now."""
+        return self._call("activity")
 
     @property
     def interrupt(self):

@@ -1,15 +1,17 @@
 """A Verilated chip with an image in its memory, driven as a host would drive it."""
 
 import numpy as np
+from scoville.control.activity import unpack
 from scoville.registers import STALLS, Status
 from scoville_host.driver import DONE, ERROR, INTERRUPTS, NO_TOKEN, RUNNING, Driver
-from scoville_sim import MemoryTiming, VerilatedChip
+from scoville_sim import MemoryTiming, SimError, VerilatedChip
 
 __all__ = ["FAST", "Machine"]
 
 FAST = MemoryTiming(read_latency=5, write_latency=5)  # saves cycles where timing is not what is tested
 SATURATED, IDLE_BUS = 8, 16
 PATIENCE = 4_000_000  # cycles
+QUIET = 50_000  # cycles without a beat in which a chip that runs would have had one
 
 
 class Machine:
@@ -53,12 +55,32 @@ class Machine:
             self.driver.start(len(prompt), max_new, **settings)
 
     def wait(self, cycles=PATIENCE):
-        """Run to the next interrupt, and take it back: its bits."""
-        self.chip.run(cycles)
-        assert self.chip.interrupt, f"no interrupt for {cycles} cycles; STATUS {self.chip.read('STATUS'):#x}"
+        """Run to the next interrupt, and take it back: its bits. A chip that hangs is told from one that is slow."""
+        before, passed = None, 0
+        while not self.chip.interrupt:
+            counters = self.chip.counters
+            beats = counters["read_beats"], counters["write_beats"]
+            assert beats != before, f"no beat on the memory bus for {QUIET} cycles; {self.state()}"
+            assert passed < cycles, f"no interrupt for {cycles} cycles; {self.state()}"
+            before = beats
+            passed += self.chip.run(min(QUIET, cycles - passed))
         bits = self.chip.read("IRQ_STATUS")
         self.chip.write("IRQ_STATUS", bits)
         return bits
+
+    def state(self):
+        """What a chip that hangs is doing, a line for the chip, its units, and each channel of its buses."""
+        activity = unpack(self.chip.activity)
+        stalls = dict(enumerate(STALLS, 1)) | {0: "work", 31: "no sequence"}
+        busy = [name for name, value in activity.items() if value and name != "charged"]
+        try:
+            status = f"STATUS {self.chip.read('STATUS'):#x}"
+        except SimError as error:
+            status = str(error)
+        lines = [f"cycle {self.chip.cycles}, {status}",
+                 f"charged to {stalls.get(activity['charged'])}; busy: {', '.join(busy) or 'no unit'}"]
+        lines += [f"{name}: valid={valid} ready={ready}" for name, (valid, ready) in self.chip.handshakes.items()]
+        return "\n  ".join(lines)
 
     def finish(self):
         """Take tokens until the sequence is over: (tokens, logits)."""

@@ -70,6 +70,24 @@ def write_huggingface(folder, tensors, sizes=SIZES, *, dtype=np.float32, shards=
     return folder
 
 
+def read_huggingface(folder):
+    """(tensors by the importer's names, sizes) of a checkpoint directory with one BF16 file, read by hand."""
+    config = json.loads((folder / "config.json").read_text())
+    sizes = {"hidden": config["hidden_size"], "layers": config["num_hidden_layers"],
+             "heads": config["num_attention_heads"], "kv_heads": config["num_key_value_heads"],
+             "head_dim": config["head_dim"], "ffn": config["intermediate_size"], "vocab": config["vocab_size"]}
+    data = (folder / "model.safetensors").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header, body = json.loads(data[8:8 + length]), data[8 + length:]
+    tensors = {}
+    for name in random_tensors(sizes, tied=config["tie_word_embeddings"]):
+        entry = header[huggingface_name(name)]
+        assert entry["dtype"] == "BF16"
+        raw = np.frombuffer(body[slice(*entry["data_offsets"])], np.uint16)
+        tensors[name] = (raw.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
+    return tensors, sizes
+
+
 def to_bf16(folder):
     """Change the one safetensors file of a folder to BF16, as its bytes on disk."""
     path = folder / "model.safetensors"
@@ -100,6 +118,7 @@ def write_gguf(path, tensors, sizes=SIZES, kind="F32", **settings):
         "block_count": sizes["layers"], "context_length": 128, "embedding_length": sizes["hidden"],
         "feed_forward_length": sizes["ffn"], "attention.head_count": sizes["heads"],
         "attention.head_count_kv": sizes["kv_heads"], "attention.key_length": sizes["head_dim"],
+        "attention.value_length": sizes["head_dim"],
         "rope.dimension_count": sizes["head_dim"], "vocab_size": sizes["vocab"],
     } | settings
     for key, value in numbers.items():
@@ -107,6 +126,11 @@ def write_gguf(path, tensors, sizes=SIZES, kind="F32", **settings):
     writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
     writer.add_float32("llama.rope.freq_base", 10000.0)
     writer.add_uint32("tokenizer.ggml.eos_token_id", 1)
+    # A vocabulary without meaning: llama.cpp reads no file that has none.
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([f"<{n}>" for n in range(sizes["vocab"])])
+    writer.add_token_scores([0.0] * sizes["vocab"])
+    writer.add_token_types([1] * sizes["vocab"])
     top = {"embedding": "token_embd", "norm": "output_norm", "lm_head": "output"}
     norms = {"attention_norm": "attn_norm", "ffn_norm": "ffn_norm"}
     for name, values in tensors.items():
