@@ -112,10 +112,10 @@ def test_missed_clock_fails(folder):
                    folder=folder)
     assert done.returncode == 2
     assert "timing missed" in done.stderr and done.stderr.count("\n") == 1
-    reached = [float(mhz) for mhz in re.findall(r"counter: seed \d: clk reaches ([\d.]+) MHz of 400.0", done.stdout)]
+    reached = [float(mhz) for mhz in re.findall(r"counter: seed \d: clk reaches ([\d.]+) MHz of 400", done.stdout)]
     assert len(reached) == 3 and len(set(reached)) > 1
-    assert f"clk reaches {max(reached)} MHz of 400.0; 3 seeds tried, the best is" in done.stderr
-    assert f"clock clk {max(reached)} MHz of 400.0" in done.stdout and "square" in done.stdout
+    assert f"clk reaches {max(reached)} MHz of 400; 3 seeds tried, the best is" in done.stderr
+    assert f"clock clk {max(reached)} MHz of 400" in done.stdout and "square" in done.stdout
     build = folder / "build" / "counter"
     report = json.loads((build / "report.json").read_text())
     assert {round(clock["achieved"], 2) for clock in report["fmax"].values()} == {max(reached)}
