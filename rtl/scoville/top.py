@@ -9,6 +9,7 @@ from scoville.array.operand import OperandBuffer
 from scoville.attention.kv_store import KvStore
 from scoville.attention.pages import PageWalker
 from scoville.attention.softmax import Softmax
+from scoville.checks import check
 from scoville.control.accounting import activity, stall_reasons
 from scoville.control.activity import activity_layout
 from scoville.control.back_end import BackEnd
@@ -255,6 +256,11 @@ class Top(wiring.Component):
         self._host(m, registers, host, sequence, faults)
         m.d.comb += host.bus_idle.eq(reader.idle & fetch_port.idle & writer.idle)
         self._clipped(m, host, sequence, chain, softmax, quantiser)
+
+        at_rest = Signal()
+        m.d.comb += at_rest.eq(rest.quiet & rest.settled & reader.idle & instructions.empty)
+        check(m, ~host.start | at_rest, "top: a sequence begins with nothing under way")
+        check(m, ~back.done | stop | at_rest, "top: nothing of a pass is left at its end")
         return m
 
     def _settings(self, m, registers, sequence, instruction_fetch, walker, window, back, faults, logits_place, front):

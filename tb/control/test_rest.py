@@ -48,12 +48,14 @@ async def places(dut):
     top = (1 << config.addr_bits) - config.bus_bytes
     await bench.reset()
     for first, stride in ((0, 64), (4096, 0), (4096, 320), (bench.rng.randrange(1 << 30) << 4, (1 << 32) - 16),
-                          (top - 640, 640), (top - 640, 656), (top - 1280, 640), (top, 16), (0, 16)):
+                          (top - 640, 640), (top - 640, 656), (top - 1280, 640), (top, 16), (0, 16),
+                          *((1 << bit, 0) for bit in range(4, config.addr_bits)),
+                          *((16, 1 << bit) for bit in range(4, 32))):
         dut.first.value, dut.stride.value = first, stride
         dut.start.value = 1
         await bench.wait(1)
         dut.start.value, dut.first.value = 0, 1 << 20
-        for token in range(6):
+        for token in range(6 if stride % 32 == 0 else 3):
             await FallingEdge(dut.clk)
             assert int(dut.address.value) == place.model(first, stride, token)
             await bench.wait(bench.rng.randrange(1, 3))
@@ -63,6 +65,9 @@ async def places(dut):
             dut.next.value = 1
             await bench.wait(1)
             dut.next.value = 0
+        await bench.reset()
+        await FallingEdge(dut.clk)
+        assert not int(dut.address.value)
 
 
 def test_rest(sim):
