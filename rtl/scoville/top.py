@@ -260,7 +260,7 @@ class Top(wiring.Component):
         at_rest = Signal()
         m.d.comb += at_rest.eq(rest.quiet & rest.settled & reader.idle & instructions.empty)
         check(m, ~host.start | at_rest, "top: a sequence begins with nothing under way")
-        check(m, ~back.done | stop | at_rest, "top: nothing of a pass is left at its end")
+        check(m, ~back.done | stop | fault | at_rest, "top: nothing of a pass is left at its end")
         return m
 
     def _settings(self, m, registers, sequence, instruction_fetch, walker, window, back, faults, logits_place, front):
