@@ -121,15 +121,24 @@ def test_sampler(sim, config):
 
 def test_inverse_temperature():
     """Always zero or a positive normal number, the nearest to 1 / (T ln 2); refused beyond the limits."""
-    for temperature in (LEAST * (1 + 1e-12), 4.3e-39, 5e-39, 1e-6, 0.7, 1, 100, MOST):
+    for temperature in (LEAST, 1e-29, 1e-6, 0.7, 1, 100, MOST):
         value = inverse_temperature(temperature)
         assert np.isfinite(value) and value >= np.finfo(np.float32).tiny
         assert abs(float(value) * temperature * np.log(2) - 1) < 2.0**-24
-    for temperature in (0, 1e-300, 1e-46, 1e-39, LEAST):
+    for temperature in (0, 5e-324, 1e-300, 1e-46, 1e-39, 5e-39, 9.9e-31):
         assert inverse_temperature(temperature) == 0
     for temperature in (-1e-9, -0.5, np.nextafter(MOST, 1e39), 1e46, 1e300, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="must be 0 .* to 1e\\+38"):
             inverse_temperature(temperature)
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-300, 5e-39, 9e-31, LEAST, 1e-20, 1e-9])
+def test_tiny_temperatures_take_the_largest_logit(temperature):
+    """Also among large logits, which saturate when they are multiplied by too much."""
+    rng = np.random.default_rng(1)
+    for position in range(50):
+        logits = (rng.choice([1, 30, 1e6]) * rng.standard_normal(64)).astype(np.float32)
+        assert sampler.model(logits, inverse_temperature(temperature), 7, position) == logits.argmax()
 
 
 def test_tokens_follow_the_softmax():
