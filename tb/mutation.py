@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def record(tests, folder):
     """The runs of testbenches in their smoke configuration: RTLIL in `folder`, and a list of dicts, in test order.
 
+    It is empty where the tests need no simulator.
+
     Parameters
     ----------
     tests : paths of pytest files, or node ids
@@ -32,7 +34,7 @@ def record(tests, folder):
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {RECORDING: str(folder)}, capture_output=True,
                           text=True, check=False)
     runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    if not runs:
+    if not runs and done.returncode not in (0, 5):  # 5: no test was selected
         raise RuntimeError(f"no testbench ran in {', '.join(map(str, tests))}:\n{done.stdout[-2000:]}")
     return runs
 

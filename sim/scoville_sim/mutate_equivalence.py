@@ -92,9 +92,9 @@ def equivalent(folder, numbers, limit=20):
         return verdicts
     ports = json.loads((folder / "cells.json").read_text())["modules"]["top"]["ports"]
     (folder / "miter.v").write_text(_miter(ports))
-    yosys(folder, ["read_rtlil mutants.il", "chformal -remove", "read_verilog miter.v", "hierarchy -top miter",
-                   "flatten", "opt -purge", "memory -nordff", "opt -purge", "dffunmap", "techmap", "dffunmap",
-                   "setundef -undriven -init -zero", "aigmap", "clean -purge",
+    yosys(folder, ["read_rtlil mutants.il", "setattr -unset init", "chformal -remove", "read_verilog miter.v",
+                   "hierarchy -top miter", "flatten", "opt -purge", "memory -nordff", "opt -purge", "dffunmap",
+                   "techmap", "dffunmap", "zinit -all", "setundef -undriven -zero", "aigmap", "clean -purge",
                    "write_aiger -ascii -symbols -zinit miter.aag"], "miter")
     text = (folder / "miter.aag").read_text()
     for number in numbers:

@@ -55,10 +55,15 @@ def yosys(folder, script, name="yosys"):
 
 
 def elaborate(rtlil, folder):
-    """``netlist.il`` (word-level cells, flat) and ``cells.json`` (without what only assertions need) of RTLIL text."""
+    """``netlist.il`` (word-level cells, flat) and ``cells.json`` (without what only assertions need) of RTLIL text.
+
+    Every register begins with 0, behind inverters where the design says 1: a mutant at its output takes the wire with
+    the initial value away.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "source.il").write_text(rtlil)
     yosys(folder, ["read_rtlil source.il", "hierarchy -top top", "proc", "flatten", "opt -purge",
+                   "wreduce", "opt -purge", "zinit -all", "opt_clean -purge",
                    "write_rtlil netlist.il", "chformal -remove", "opt_clean -purge", "write_json cells.json"],
           "elaborate")
 
