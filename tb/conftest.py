@@ -17,6 +17,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     processes.adopt()
+    if config.getoption("--smoke"):
+        os.environ.setdefault("SCOVILLE_OPTIMISE", "-O1")  # of whole chips: their runs are short
 
 
 @pytest.fixture(autouse=True)

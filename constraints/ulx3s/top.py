@@ -1,6 +1,6 @@
 """ULX3S with an LFE5U-85F: the chip with weights and KV cache in the SDRAM on the board."""
 
-from amaranth.hdl import Cat, Elaboratable, Module
+from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import io
 from amaranth.vendor import LatticeECP5Platform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
@@ -42,10 +42,15 @@ class Top(Elaboratable):
         m = Module()
         m.submodules.board = board = self.board
         m.submodules.pin = pin = io.Buffer("i", platform.request("clk25", dir="-"))
+        m.domains += Clocks.domains()
         m.submodules.clocks = Clocks(pin.i, PIN_HZ, self.clock_hz)
-        uart = platform.request("uart")
-        m.d.comb += [board.rx.eq(uart.rx.i), uart.tx.o.eq(board.tx)]
-        m.d.comb += Cat(platform.request("led", n).o for n in range(3)).eq(board.leds)
+        uart = platform.request("uart", dir=dict.fromkeys(("rx", "tx", "rts", "dtr"), "-"))
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.d.comb += [board.rx.eq(rx.i), tx.o.eq(board.tx)]
+        for n in range(3):
+            m.submodules[f"led{n}"] = led = io.Buffer("o", platform.request("led", n, dir="-"))
+            m.d.comb += led.o.eq(board.leds[n])
         if "pins" in board.signature.members:
             self.memory(m, board.pins, platform)
         return m

@@ -1,11 +1,17 @@
 """Random Llama models of any shape, compiled, and what the golden model makes of them."""
 
+import dataclasses
+
 import numpy as np
+from scoville.config import get_config
 from scoville_host.compiler import compile_model
 from scoville_host.model import LINEARS, Model, Tensor
 from scoville_host.runtime import GoldenBackend
 
-__all__ = ["compiled", "golden", "prompt_for", "random_llama", "same_bits"]
+__all__ = ["MIX", "compiled", "configuration", "golden", "prompt_for", "random_llama", "same_bits"]
+
+# What `nano` has not, in a small chip: a wide bus, lanes of one row, phases, blocks in four steps, wide activations.
+MIX = dataclasses.replace(get_config("slim"), name="mix", bus_bytes=32, lanes=2, phases=2, act_bits=10)
 
 _images = {}
 _golden = {}
@@ -36,6 +42,11 @@ def random_llama(seed=0, *, hidden=64, layers=2, heads=2, kv_heads=1, head_dim=3
         model.tensors[name] = Tensor("F32", values=values.astype(np.float32))
     model.check()
     return model
+
+
+def configuration(name):
+    """A configuration by name: one of the project's, or `MIX`."""
+    return MIX if name == MIX.name else get_config(name)
 
 
 def prompt_for(model, length, seed=0):

@@ -23,6 +23,7 @@ class LlamaCpp:
         settings = xllamacpp.CommonParams()
         settings.model.path = str(path)
         settings.n_ctx, settings.n_parallel, settings.warmup = context, 1, False
+        settings.verbosity = 0
         settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
         settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         self._server = xllamacpp.Server(settings)

@@ -28,11 +28,13 @@ class Top(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.submodules.pin = pin = io.Buffer("i", platform.request("clk25", dir="-"))
+        m.domains += Clocks.domains()
         m.submodules.clocks = Clocks(pin.i, 25_000_000, self.clock_hz)
         count, square = Signal(18), Signal(36)
         m.d.sync += [count.eq(count + 1), square.eq(count * count + square)]
         check(m, square != 3, "no hardware, and nothing that a router knows")
-        m.d.comb += platform.request("led", 0).o.eq(square[-1])
+        m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
+        m.d.comb += led.o.eq(square[-1])
         return m
 
 

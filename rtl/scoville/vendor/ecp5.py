@@ -33,6 +33,8 @@ def pll_parameters(input_hz, output_hz, phase):
 class Clocks(Elaboratable):
     """Domain sync from a pin through the PLL, in reset until it locks, and domain late, the same clock after `phase`.
 
+    The domains are those of the module that this one is in, which makes them with `domains`.
+
     Parameters
     ----------
     pin : Signal of the clock pin
@@ -44,10 +46,13 @@ class Clocks(Elaboratable):
         self.pin, self.output_hz = pin, output_hz
         self.parameters = pll_parameters(input_hz, output_hz, phase)
 
+    @staticmethod
+    def domains():
+        """What the parent adds to its `m.domains`."""
+        return [ClockDomain("sync"), ClockDomain("late", reset_less=True)]
+
     def elaborate(self, platform):
         m = Module()
-        m.domains.sync = ClockDomain()
-        m.domains.late = ClockDomain(reset_less=True)
         locked = Signal()
         clock = Signal(attrs={"keep": 1})  # its name is in the constraint file
         late = Signal()
