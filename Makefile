@@ -11,6 +11,7 @@ BOARD   ?= ulx3s-bram
 JOBS    ?= 2
 SIM     ?=
 SEED    ?= 1
+SEEDS   ?= 1
 K       ?=
 WAVES   ?=
 ALL     ?=
@@ -23,7 +24,7 @@ STORE   ?=
 KEEP    ?=
 
 export AMARANTH_USE_YOSYS := builtin
-export SEED WAVES
+export SEED SEEDS WAVES
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test sim formal verilog synth bench board-sim fpga flash timing mutate report docs check lint clean tools icarus
@@ -56,7 +57,7 @@ demo: $(BIN)/.ready  ## a language model writes text, computed by the RTL
 test: icarus $(BIN)/.ready lint check  ## what to run before a push: lint, types, testbenches under both simulators
 	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal --smoke $(if $(SIM),--sim=$(SIM)) $(if $(K),-k "$(K)")
 
-sim: icarus $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED=1] [K=pattern] [JOBS=2] [WAVES=1]
+sim: icarus $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED=1] [SEEDS=20] [K=pattern] [JOBS=2] [WAVES=1]
 	@mkdir -p build
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal --junitxml=build/sim.xml $(if $(SIM),--sim=$(SIM)) $(if $(K),-k "$(K)")
 

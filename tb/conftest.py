@@ -5,7 +5,7 @@ import time
 
 import processes
 import pytest
-from simulators import SIMULATORS, run_seed
+from simulators import SIMULATORS, run_seeds
 
 
 def pytest_addoption(parser):
@@ -35,13 +35,16 @@ def leaves_no_process():
 
 
 def pytest_report_header(config):
-    return f"SEED={run_seed()} (set it in the environment to change every test's random choices)"
+    seeds = ", ".join(map(str, run_seeds()))
+    return f"seeds: {seeds} (set SEED and SEEDS in the environment to change every test's random choices)"
 
 
 def pytest_generate_tests(metafunc):
     if "sim" in metafunc.fixturenames:
         only = metafunc.config.getoption("--sim")
         metafunc.parametrize("sim", [only] if only else SIMULATORS)
+    elif "run_seed" in metafunc.fixturenames:  # `simulators.run` has its own loop
+        metafunc.parametrize("run_seed", run_seeds())
 
 
 def pytest_collection_modifyitems(config, items):

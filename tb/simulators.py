@@ -20,7 +20,7 @@ from amaranth.lib import wiring
 from cocotb_tools.runner import Icarus, Verilator, get_results
 from scoville.verilog import emit_rtlil, from_rtlil
 
-__all__ = ["BUILD", "RECORDING", "SIMULATORS", "run", "run_seed", "simulate"]
+__all__ = ["BUILD", "RECORDING", "SIMULATORS", "run", "run_seed", "run_seeds", "simulate"]
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "tb"
 TIMESCALE = ("1ns", "1ps")
@@ -37,6 +37,7 @@ RUNTIME, HEADER = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_thr
 MAKE_VARIABLES = {"OPT_FAST": "-O0", "OPT_SLOW": "-O0", "PYTHON3": sys.executable, "VM_GLOBAL_FAST": ""}
 LOG_TAIL = 60  # lines shown when a run fails
 RECORDING = "SCOVILLE_RECORD"  # environment: the folder where `run` leaves what it would do, for `mutation.judge`
+ICARUS_SEEDS = 2  # at the most
 LIMIT = 900  # seconds a command may take; testbenches have a limit of their own, in `harness`
 # What the Verilog of an assertion becomes for Icarus, which has none in Verilog-2005: its message, if it has one, has
 # been written without a line's end, and the run ends with the assertion, as Verilator's does.
@@ -71,8 +72,14 @@ SIMULATORS = tuple(RUNNERS)
 
 
 def run_seed():
-    """The seed of this regression: the environment's SEED, or 1."""
+    """The seed of this regression, or the first of them: the environment's SEED, or 1."""
     return int(os.environ.get("SEED", "1"))
+
+
+def run_seeds(sim="verilator"):
+    """The seeds of this regression: the environment's SEEDS of them from SEED on; Icarus, which is slow, takes two."""
+    count = int(os.environ.get("SEEDS", "1"))
+    return range(run_seed(), run_seed() + (min(count, ICARUS_SEEDS) if sim == "icarus" else count))
 
 
 @contextmanager
@@ -233,7 +240,7 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
     test_module : ``__name__`` of the file with the ``@cocotb.test()`` functions
     sim : "verilator" or "icarus"
     parameters : what `harness.parameters` returns inside the cocotb tests; anything JSON can hold
-    seed : seed of the run; by default from the environment's SEED, the module and the parameters
+    seed : seed of the run; by default one for each of `run_seeds`, from it, the module and the parameters
     testcase : name, or list of names, of the cocotb tests to run; all by default
     cells : Verilog files with models of the vendor's cells that the component has
     platform : what elaborates it, if it gives such cells
@@ -243,30 +250,37 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
         pytest.fail(f"unknown simulator {sim!r}; there are: {', '.join(SIMULATORS)}", pytrace=False)
     component = component_or_factory if isinstance(component_or_factory, wiring.Component) else component_or_factory()
     parameters = json.dumps(parameters)
-    if seed is None:
-        seed = zlib.crc32(f"{run_seed()} {test_module} {parameters}".encode()) & 0x7FFFFFFF
     waves = os.environ.get("WAVES", "0") not in ("", "0")
     inputs, outputs = _ports(component)
     bench = {"inputs": inputs, "outputs": outputs, "parameters": json.loads(parameters)}
+    # What the seed of the regression means for this run.
+    seeds = {of: zlib.crc32(f"{of} {test_module} {parameters}".encode()) & 0x7FFFFFFF for of in run_seeds(sim)}
+    if seed is not None:
+        seeds = {run_seed(): seed}
     if RECORDING in os.environ:
         if sim == "verilator" and not cells:
-            _record(component, test_module, bench, seed, testcase)
+            _record(component, test_module, bench, seeds[run_seed()], testcase)
         return
     source = _verilog(component, sim, platform)
     current = os.environ.get("PYTEST_CURRENT_TEST", test_module).rsplit(" (", 1)[0].rsplit("/", 1)[-1]
-    test_dir = BUILD / "runs" / re.sub(r"[^\w.=-]+", "_", f"{current}-{sim}")
-    log = test_dir / "run.log"
-    shutil.rmtree(test_dir, ignore_errors=True)
-    try:
-        tests, failed = get_results(simulate(source, sim, test_module, test_dir, seed, bench=bench, cells=cells,
-                                             testcase=testcase, waves=waves))
-    except SystemExit:  # cocotb's way to say that a test failed
-        tests, failed = 0, "cocotb tests failed"
-    except Exception as error:
-        tests, failed = 0, error
-    text = log.read_text(errors="replace") if log.exists() else ""
-    assertion = FAILED_ASSERTION.search(text)  # whatever the cocotb tests say: they may have ended before it
-    if failed or assertion or not tests:
-        reason = assertion.group(0) if assertion else failed or "no cocotb test ran"
-        pytest.fail(f"{reason} under {sim}; SEED={run_seed()}, seed of this run {seed}; log {log}\n{_tail(log)}",
-                    pytrace=False)
+    failures = {}
+    for of, seed in seeds.items():
+        name = f"{current}-{sim}" + (f"-{of}" if len(seeds) > 1 else "")
+        test_dir = BUILD / "runs" / re.sub(r"[^\w.=-]+", "_", name)
+        shutil.rmtree(test_dir, ignore_errors=True)
+        log = test_dir / "run.log"
+        try:
+            tests, failed = get_results(simulate(source, sim, test_module, test_dir, seed, bench=bench, cells=cells,
+                                                 testcase=testcase, waves=waves))
+        except SystemExit:  # cocotb's way to say that a test failed
+            tests, failed = 0, "cocotb tests failed"
+        except Exception as error:
+            tests, failed = 0, error
+        text = log.read_text(errors="replace") if log.exists() else ""
+        assertion = FAILED_ASSERTION.search(text)  # whatever the cocotb tests say: they may have ended before it
+        if failed or assertion or not tests:
+            reason = assertion.group(0) if assertion else failed or "no cocotb test ran"
+            failures[of] = f"{reason} under {sim}; SEED={of}, seed of this run {seed}; log {log}\n{_tail(log)}"
+    if failures:
+        summary = f"{len(failures)} of {len(seeds)} seeds failed: {', '.join(map(str, failures))}\n"
+        pytest.fail((summary if len(seeds) > 1 else "") + "\n".join(failures.values()), pytrace=False)

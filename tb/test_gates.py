@@ -19,6 +19,7 @@ FAULTS = {
     "unused import": ("rtl/scoville/config.py", None, "import os\n", "lint", "F401"),
     "wrong type": ("host/scoville_host/files.py", None, "\n\ndef planted() -> int:\n    return 'no'\n", "lint",
                    "Incompatible return value type"),
+    "test in no plan": ("tb/test_planted.py", None, "def test_planted():\n    pass\n", "check", "test_planted.py is in no"),
     "page changed by hand": ("docs/registers.md", "TOKEN", "TOKENS", "check", "registers.md"),
     "register without its page": ("rtl/scoville/registers.py", "Bit 0 running,", "Bit 0 runs,", "check",
                                   "registers.md"),
@@ -54,12 +55,15 @@ def test_gates_are_open(tree):
 def test_gate(tree, fault):
     file, old, new, target, message = FAULTS[fault]
     path = tree / file
-    before = path.read_text()
+    before = path.read_text() if path.exists() else ""
     assert old is None or old in before
     path.write_text(before + new if old is None else before.replace(old, new, 1))
     try:
         done = make(target, tree)
     finally:
-        path.write_text(before)
+        if before:
+            path.write_text(before)
+        else:
+            path.unlink()
     assert done.returncode != 0
     assert message in done.stdout + done.stderr

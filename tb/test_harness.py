@@ -7,6 +7,7 @@ from pathlib import Path
 import cocotb
 import harness
 import pytest
+import simulators
 from amaranth.hdl import Assert, Module, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -218,6 +219,32 @@ def test_hung_component(sim):
                  r"no output changed for 1000 cycles .* done.*\n.* i: valid=0 ready=1.*\n.* o: valid=1 ready=0",
                  r"not done after 2 seconds of processor time.*\n.* i: .*\n.* o: valid=0 ready=1, 4 came"):
         assert re.search(text, log), text
+
+
+@cocotb.test()
+async def unlucky(dut):
+    """Fails where the seed makes it: for some of the seeds."""
+    tb = harness.Bench(dut)
+    await tb.reset()
+    assert tb.rng.random() < 0.7
+
+
+def test_seeds(sim, monkeypatch):
+    """One build, a run for each seed, Icarus two at the most; the seeds that fail are named, and each fails alone."""
+    monkeypatch.setenv("SEED", "3")
+    monkeypatch.setenv("SEEDS", "4")
+    harness.run(Doubler, __name__, sim=sim, testcase="doubles")
+    folders = [path.name for path in (simulators.BUILD / "runs").glob(f"test_harness.py_test_seeds_{sim}*")]
+    assert {name.rpartition("-")[2] for name in folders} >= ({"3", "4"} if sim == "icarus" else set("3456"))
+    with pytest.raises(pytest.fail.Exception, match=r"^\d+ of \d+ seeds failed: ") as failure:
+        for first in range(3, 103, 4):
+            monkeypatch.setenv("SEED", str(first))
+            harness.run(Queue, __name__, sim=sim, testcase="unlucky")
+    (bad, *_) = re.search("failed: (.*)", str(failure.value))[1].split(", ")
+    monkeypatch.setenv("SEEDS", "1")
+    monkeypatch.setenv("SEED", bad)
+    with pytest.raises(pytest.fail.Exception, match=f"SEED={bad},"):
+        harness.run(Queue, __name__, sim=sim, testcase="unlucky")
 
 
 def test_pack():

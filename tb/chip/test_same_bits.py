@@ -10,7 +10,6 @@ from scoville_host.checkpoint import load_checkpoint
 from scoville_host.compiler import compile_model
 from scoville_host.history import fill_history
 from scoville_sim import MemoryTiming
-from simulators import run_seed
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny"
 # The builds of the other chips take minutes; `mix` has what they differ in.
@@ -98,11 +97,11 @@ def test_memory_latency(name, latency):
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_random_stalls(name, seed):
+def test_random_stalls(name, seed, run_seed):
     image = compiled(configuration(name), layers=1, heads=3)
     latency = (1, 300)[seed % 2]
     check(image, [1, 2, 3, 4, 5], 2, timing=dataclasses.replace(STALLING, read_latency=latency),
-          memory_seed=1000 * run_seed() + seed)
+          memory_seed=1000 * run_seed + seed)
 
 
 def test_tight_memory():
