@@ -19,7 +19,7 @@ FAULTS = {
     "unused import": ("rtl/scoville/config.py", None, "import os\n", "lint", "F401"),
     "wrong type": ("host/scoville_host/files.py", None, "\n\ndef planted() -> int:\n    return 'no'\n", "lint",
                    "Incompatible return value type"),
-    "test in no plan": ("tb/test_planted.py", None, "def test_planted():\n    pass\n", "check", 
+    "test in no plan": ("tb/test_planted.py", None, "def test_planted():\n    pass\n", "check",
                         "test_planted.py is in no"),
     "page changed by hand": ("docs/registers.md", "TOKEN", "TOKENS", "check", "registers.md"),
     "register without its page": ("rtl/scoville/registers.py", "Bit 0 running,", "Bit 0 runs,", "check",
