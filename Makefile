@@ -27,7 +27,7 @@ export AMARANTH_USE_YOSYS := builtin
 export SEED SEEDS WAVES
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim formal verilog synth bench board-sim fpga flash timing mutate report docs check lint clean tools icarus
+.PHONY: help demo test sim formal coverage verilog synth bench board-sim fpga flash timing mutate report docs check lint clean tools icarus
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -63,6 +63,12 @@ sim: icarus $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED
 
 formal: $(BIN)/.ready  ## proofs of the RTL, unbounded where the table says so: [K=text in a proof's name] [JOBS=2]
 	@$(BIN)/python -m formal --jobs $(JOBS) $(if $(K),-k "$(K)")
+
+coverage: $(BIN)/.ready  ## functional and toggle coverage of the testbenches, a block: build/coverage/report.txt [K=pattern] [ALL=1]
+	@rm -rf build/coverage
+	@COVER=1 $(BIN)/pytest -q -n $(JOBS) --dist worksteal --sim verilator $(if $(ALL),,--smoke) $(if $(K),-k "$(K)") \
+	  tb --ignore tb/host --ignore tb/sim --ignore tb/chip
+	@cd tb && $(CURDIR)/$(BIN)/python -m cover.report
 
 verilog: $(BIN)/.ready  ## build/<config>/scoville.v, its ports, register map and C header: [CONFIG=kria]
 	@$(BIN)/scoville verilog --config $(CONFIG)

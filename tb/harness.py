@@ -12,6 +12,7 @@ from amaranth.hdl import Const, Shape, ShapeCastable
 from amaranth.lib import data
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, Event, RisingEdge, Timer
+from cover.observe import watch
 from simulators import SIMULATORS, run, run_seed
 
 __all__ = ["SIMULATORS", "Bench", "Sink", "Source", "assert_full_speed", "pack", "parameters", "pass_through", "run",
@@ -72,6 +73,7 @@ class Source:
         self._ready = getattr(bench.dut, f"{name}__ready")
         self._payload = getattr(bench.dut, f"{name}__payload", None)
         self.timeout = TIMEOUT
+        self._watcher = watch(name)
         self.clear()
 
     def clear(self):
@@ -105,6 +107,8 @@ class Source:
 
     def step(self):
         pending = self._pending
+        if self._watcher is not None:
+            self._watcher.cycle(pending, int(self._ready.value))
         if pending is not None:
             if not int(self._ready.value):
                 return
@@ -136,6 +140,7 @@ class Sink:
         self.timeout = TIMEOUT
         self.every = 1
         self._event = Event()
+        self._watcher = watch(name)
         self.clear()
 
     def clear(self):
@@ -180,6 +185,8 @@ class Sink:
                 self._waiting = payload
         elif self._waiting is not None:
             self._fail("valid fell before ready")
+        if self._watcher is not None:
+            self._watcher.cycle(payload if valid else None, self._is_ready)
         if self._wanted > len(self.received) and self.bench.cycle - self._progress > self.timeout:
             self._fail(f"{len(self.received) - self._taken} of {self._wanted - self._taken} payloads came, "
                        f"then none for {self.timeout} cycles")

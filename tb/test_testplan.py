@@ -5,7 +5,7 @@ from scoville import testplan
 
 PLAN = '[[point]]\nwhat = "a thing"\ntests = ["a/test_a.py::works"]\ncover = ["a.sizes"]\nproofs = ["a.py"]\n'
 FILES = {"tb/plan/a.toml": PLAN, "tb/a/test_a.py": "async def works(dut):\n    pass\n",
-         "tb/cover/a.py": 'SIZES = point("a.sizes", range(3))\n', "formal/a.py": "PROOFS = []\n"}
+         "tb/cover/a.py": 'SIZES = CoverPoint("a.sizes.of", bins=[])\n', "formal/a.py": "PROOFS = []\n"}
 
 
 def write(root, changes):
@@ -19,11 +19,11 @@ def write(root, changes):
 @pytest.mark.parametrize(("changes", "problem"), [
     ({"tb/a/test_a.py": "def other():\n    pass\n"}, "there is no test a/test_a.py::works"),
     ({"tb/plan/a.toml": PLAN.replace("a/test_a.py::works", "a/test_b.py")}, "there is no test a/test_b.py"),
-    ({"tb/cover/a.py": 'SIZES = point("a.other", range(3))\n'}, "there is no cover point a.sizes"),
+    ({"tb/cover/a.py": 'SIZES = CoverPoint("a.other.of", bins=[])\n'}, "there is no cover point a.sizes"),
     ({"formal/a.py": "CLAIMS = []\n"}, "there is no proof a.py"),
     ({"tb/plan/b.toml": '[[point]]\nwhat = "hope"\ncover = ["a.sizes"]\n'}, "'hope': neither a test nor a proof"),
     ({"tb/a/test_more.py": ""}, "test tb/a/test_more.py is in no plan"),
-    ({"tb/cover/b.py": 'cross("b.both", [])\n'}, "cover point b.both is in no plan"),
+    ({"tb/cover/b.py": 'CoverCross("b.both.of", items=[])\n'}, "cover point b.both is in no plan"),
     ({"formal/b/c.py": "def proofs(quick):\n    return []\n"}, "proof formal/b/c.py is in no plan"),
 ])
 def test_a_missing_link_is_named(tmp_path, changes, problem):

@@ -21,7 +21,7 @@ class Point:
     block : name of the plan's file
     what : a line
     tests : paths below tb/, of a file or of a function in it (``memory/test_reader.py::window``)
-    cover : names of cover points
+    cover : units with cover points (``memory.reader``)
     proofs : files below formal/
     """
 
@@ -63,10 +63,10 @@ def _tests(root):
 
 
 def _covers(root):
-    """Names of the cover points: the first argument of every call of `point` or `cross` below tb/cover/."""
-    return {node.args[0].value for path in sorted((root / "tb" / "cover").glob("*.py"))
+    """The units that have cover points: the first two parts of the names that tb/cover/ gives them."""
+    return {".".join(node.args[0].value.split(".")[:2]) for path in sorted((root / "tb" / "cover").glob("*.py"))
             for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("point", "cross")
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("CoverPoint", "CoverCross")
             and node.args and isinstance(node.args[0], ast.Constant)}
 
 

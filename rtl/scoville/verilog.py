@@ -36,10 +36,10 @@ def emit_rtlil(component, name="top", platform=None, *, emit_src=False, assertio
     return text if assertions else without_assertions(text)
 
 
-def from_rtlil(text, *, system_verilog=True):
-    """Verilog text of RTLIL text. See `emit`."""
+def from_rtlil(text, *, system_verilog=True, keep_src=False):
+    """Verilog text of RTLIL text, see `emit`; with `keep_src` each declaration says which Python line made it."""
     with _builtin_yosys():
-        return verilog._convert_rtlil_text(text, strip_internal_attrs=True,
+        return verilog._convert_rtlil_text(text, strip_internal_attrs=not keep_src,
                                            write_verilog_opts=("-sv",) if system_verilog else ())
 
 
