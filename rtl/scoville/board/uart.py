@@ -86,7 +86,7 @@ class UartReceiver(wiring.Component):
                     m.next = "BREAK"
             with m.State("BREAK"), m.If(line):
                 m.next = "IDLE"
-        check(m, (clocks < self.divisor) & (index < BITS), "UART receiver: a byte has so many bits")
+        check(m, clocks < self.divisor, "UART receiver: a bit has so many clocks")
         check_stream(m, self.o, "UART receiver")
         return m
 
