@@ -99,7 +99,8 @@ def prove(proof, folder=BUILD):
     if proof.engine == PDR and abc() is None:
         return _outcome(proof, started, ["abc is missing; install it with: apt-get install berkeley-abc"])
     folder = folder / proof.name
-    claim, broken = _rtlil(proof.claim()), _rtlil(proof.broken())
+    claim = _rtlil(proof.claim())
+    faults = ((proof.fault, proof.broken), *proof.others)
     covered = _rtlil(proof.covered()) if proof.covered else claim
     problems = []
     proving = ("bmc", proof.bound) if proof.bound is not None else ("prove", proof.depth)
@@ -109,8 +110,8 @@ def prove(proof, folder=BUILD):
         ("proof", claim, (*proving, proof.engine), ("PASS",), "the claim is not proved"),
         ("cover", covered, ("cover", proof.reach, INDUCTION), ("PASS",),
          "a cover is not reached: the claim may be empty"),
-        ("fault", broken, searching, ("FAIL",) if proof.fails else ("FAIL", "UNKNOWN"),
-         f"the planted fault is not noticed: {proof.fault}"),
+        *((f"fault{number or ''}", _rtlil(broken()), searching, ("FAIL",) if proof.fails else ("FAIL", "UNKNOWN"),
+           f"the planted fault is not noticed: {fault}") for number, (fault, broken) in enumerate(faults)),
     )
     for name, text, (mode, depth, engine), wanted, problem in runs:
         verdict, account = _sby(folder / name, text, mode, engine, depth, traces=name == "proof")
@@ -124,5 +125,6 @@ def prove(proof, folder=BUILD):
 def _outcome(proof, started, problems):
     reach = "unbounded" if proof.bound is None else f"{proof.bound} cycles"
     engine = proof.engine if proof.engine == PDR or proof.bound is not None else f"{proof.engine}, k={proof.depth}"
-    return Outcome(name=proof.name, says=proof.says, engine=engine, reach=reach, fault=proof.fault,
+    faults = "; ".join((proof.fault, *(fault for fault, _ in proof.others)))
+    return Outcome(name=proof.name, says=proof.says, engine=engine, reach=reach, fault=faults,
                    seconds=round(time.monotonic() - started, 1), problems=tuple(problems))

@@ -12,7 +12,7 @@ class Opened(Elaboratable):
     """The component, elaborated once; use it as the submodule in place of the component.
 
     A name is a path: the submodules' names, then the variable's in `elaborate` (or in a method that it calls), or the
-    signal's where it has no variable, joined by points (``skid.spare``).
+    signal's own, joined by points (``skid.spare``).
 
     Parameters
     ----------
@@ -57,8 +57,7 @@ class Opened(Elaboratable):
             self._name(path, name, signal)
         for statements in fragment.statements.values():
             for signal in statements._lhs_signals():
-                if not any(signal is other for other in named.values()):
-                    self._name(path, signal.name, signal)
+                self._name(path, signal.name, signal)
         for number, (child, name, _) in enumerate(fragment.subfragments):
             self._walk(child, (*path, name or f"U${number}"))
 

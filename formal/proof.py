@@ -35,6 +35,7 @@ class Proof:
     bound : None, or the cycles for which the claim is proved
     reach : cycles within which all covers must be reached
     fails : cycles within which the planted fault must show; None: it lies too deep, the induction must fail of it
+    others : further planted faults, (sentence, what makes it) each
     covered : None, or makes the claim whose covers are reached, where those of `claim` lie too deep
     quick : `make test` runs it too
     """
@@ -49,5 +50,6 @@ class Proof:
     bound: int | None = None
     reach: int = 12
     fails: int | None = 12
+    others: tuple[tuple[str, Callable[[], Any]], ...] = ()
     covered: Callable[[], Any] | None = None
     quick: bool = False
