@@ -51,15 +51,24 @@ class ArbiterIsFair(Claim):
         m.d.comb += [
             Assert(~passes | same & one),
             Assert(same), Assert(seen["beat"] == (at + 1)[:16]),
-            Assert((at == 0) | (seen["tickets.r_rdy"] & (owner == head[0]))),
+            Assert((at == 0) | (seen["tickets.r_rdy"] & (owner == head[0]) & (at < head[1:]))),
+            Assert(~seen["tickets.r_rdy"] | (head[1:] != 0)),
             Assert(~follower.here | (follower.word[1:] != 0)),
             Assert(~follower.here | (follower.ahead != 0) | (at < follower.word[1:])),
             *(Assert((count == 0) | (seen["before"] != number) & ~(seen["waiting"] & (seen["held"] != number)))
               for number, count in enumerate(passed)),
+            *(Assert(~waits | (word[1:] != 0)) for waits, word in self._kept(seen)),
             Assert(~(seen["waiting"] & seen["held"]) | arbiter.command1.valid),
             Assert(~(seen["waiting"] & ~seen["held"]) | arbiter.command0.valid),
         ]
         return m
+
+    def _kept(self, seen):
+        """Of every word of the tickets' memory, whether it is a ticket that waits, and what it is."""
+        depth, consume = WriteArbiter.DEPTH - 1, seen["tickets.consume"]
+        for place in range(depth):
+            before = Mux(consume <= place, place - consume, place + depth - consume)
+            yield before < seen["tickets.inner_level"], seen.word("tickets.storage", Const(place, range(depth)))
 
 
 PROOFS = [
