@@ -13,7 +13,7 @@ def strobes(mask):
     return STROBES[0 if not mask else 1 if not mask & mask + 1 else 2]
 
 
-def length(beats, burst=16):
+def length(beats, burst=64):  # nano's, the reader's longest
     return LENGTH[0 if beats == 0 else 1 if beats == 1 else 2 if beats < burst else 3 if beats == burst else 4]
 
 
