@@ -116,7 +116,7 @@ class LegalProgram:
         ValueError
             If none was found that the rules allow.
         """
-        for _ in range(400):
+        for _ in range(1000):
             fields = self._draw(opcode, given)
             if fields is not None and self.try_add(opcode, fields):
                 return fields
@@ -182,6 +182,8 @@ class LegalProgram:
             put(limit=IDS + rng.randrange(1000))
         elif opcode is Opcode.LINEAR:
             own = [block for block, tag in enumerate(self.legality.tags) if tag == Tag.OWN]
+            wanted = given.get("kblocks", 1)
+            own = [block for block in own if self.legality.tags[block:block + wanted] == [Tag.OWN] * wanted]
             if not own:
                 return None
             src = rng.choice(own)

@@ -1,14 +1,20 @@
 """The checker against the model of the rules; each fault alone is refused, and its limits are not."""
 
+import random
+from dataclasses import replace
+
 import cocotb
 import harness
 import pytest
 from cocotb.triggers import RisingEdge
-from programs import IDS, LegalProgram, largest_page, matrix_beats, random_state
+from programs import IDS, LegalProgram, encoded, largest_page, matrix_beats, random_instruction, random_state
+from scoville.attention.kv_store import page_offsets
 from scoville.config import BLOCK, CONFIGS, get_config
+from scoville.control import legality
 from scoville.control.checker import Checker, checked_layout
 from scoville.control.instruction_fetch import instruction_layout
 from scoville.control.legality import Legality
+from scoville.control.rules import RULES
 from scoville.control.state import PassState
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, Dest, LoadDest, Mode, Opcode, ScaleFormat, decode
 from scoville.registers import Status
@@ -119,6 +125,120 @@ def faults(config):
         1, memory - 1, memory - 24 * bus + bus], [memory - 24 * bus], ILLEGAL
 
 
+ONE = {"tokens": 1, "position": 40, "last": 1, "ids": [1]}
+PROMPT = ONE | {"last": 0}
+IN_VAIN = {
+    "`lane_scale`: a norm came before": "the blocks that are read are of an EMBED, or made from them, and it is a norm",
+    "the entries of the pass's pages fit `table_stride`": "KEY's were judged in the same pass, with the same stride",
+}
+"""Rules that hold if the others do; each with its reason."""
+
+
+class Broken(LegalProgram):
+    """A program whose last instruction breaks a rule: its fields agree with each other, but nothing asks whether they
+    are allowed."""
+
+    def bad(self, opcode, **given):
+        fields = {"only_last": 0, "wait": 1} | given
+        if (drawn := self._draw(opcode, fields)) is None:
+            drawn = random_instruction(self.config, self.rng, opcode, **fields)
+        self.words.append(encoded(opcode, drawn | given))
+        return self
+
+    def of(self, opcode, **given):
+        self.add(opcode, **{"only_last": 0, "wait": 1} | given)
+        return self
+
+    def started(self):
+        self.begin()
+        return self
+
+    def attended(self):
+        """KEY, VALUE and QUERY of 2 KV heads and groups of 3; ATTEND's fields are in `heads`."""
+        self.begin()
+        self.of(Opcode.LINEAR, dest=Dest.KEY, kv_heads=2, head_blocks=1, tiles=2)
+        self.heads = {"kv_heads": 2, "head_blocks": 1} | {
+            name: self.fields[-1][name] for name in ("table", "table_stride")}
+        self.of(Opcode.LINEAR, dest=Dest.VALUE, tiles=2, **self.heads)
+        queries = self.config.operand_blocks - 6
+        self.of(Opcode.LINEAR, dest=Dest.QUERY, kv_heads=2, head_blocks=1, group=3, tiles=6, dst=queries)
+        self.heads |= {"src": queries, "group": 3}
+        return self
+
+
+def alone(config, rng):
+    """(program, state, status, KV_PAGE_BYTES or None): faults that need more than one field, or an instruction before.
+
+    Rules that are judged of skipped instructions are broken by one, where others would refuse it if it were not.
+    """
+    load, rope, embed, linear, attend = Opcode.LOAD, Opcode.ROPE, Opcode.EMBED, Opcode.LINEAR, Opcode.ATTEND
+    bus, blocks, memory = config.bus_bytes, config.operand_blocks, 1 << config.addr_bits
+    logits = {"dest": Dest.LOGITS, "only_last": 1}
+
+    def new(state=ONE):
+        return Broken(config, rng, state)
+
+    def fault(program, status=ILLEGAL, state=ONE, page_bytes=None):
+        return program, state, status, page_bytes
+
+    yield fault(new().bad(rope, bytes=128 + bus // 2))
+    yield fault(new().started().bad(embed, rows=33, dst=0))
+    yield fault(new().started().bad(embed, rows=32, dst=0, element=0, bytes=-(-128 // bus) * bus + bus))
+    yield fault(new().started().bad(linear, **PLAIN | {"tiles": 0, "dst": 0, "src": 1, "kblocks": 1, "code_bits8": 1}))
+    yield fault(new().started().bad(linear, address=memory - bus, **PLAIN | {
+        "tiles": 1, "src": 1, "kblocks": 1, "dst": 0}))
+    for name, most in (("bias", config.max_rows), ("residual", config.max_hidden)):
+        yield fault(new(PROMPT).started().bad(linear, only_last=1, src=0, kblocks=1, **{
+            "dest": Dest.VALUE, "mode": Mode.PLAIN, "kv_heads": most // BLOCK + 1, "head_blocks": 1, "table": 0,
+            "table_stride": bus, "tiles": most // BLOCK + 1, "bias": 0, "residual": 0} | {name: 1}), state=PROMPT)
+    skipped = {"only_last": 1, "kv_heads": 1, "group": 1, "head_blocks": 1, "src": 0, "dst": 8, "table": 0,
+               "table_stride": bus, "softmax_scale": 0}
+    for fields in ({"table": 1}, {"table_stride": 1}, {"table": memory - bus, "table_stride": 2 * bus}, {"kv_heads": 0},
+                   {"group": 0}, {"head_blocks": 0}, {"head_blocks": config.max_head_blocks + 1, "dst": 16},
+                   {"src": blocks}, {"dst": blocks}, {"dst": 0}, {"softmax_scale": 255 << 23},
+                   {"softmax_scale": 511 << 23}):
+        yield fault(new(PROMPT).bad(attend, **skipped | fields), state=PROMPT)
+    key = {"dest": Dest.KEY, "kv_heads": 2, "head_blocks": 1, "tiles": 2}
+    yield fault(new().started().bad(linear, **key), page_bytes=page_offsets(config, 1)[1] - 1)
+    yield fault(new().started().of(linear, **PLAIN | {"mode": Mode.ROPE, "head_blocks": 1}).bad(rope, wait=0))
+    yield fault(new().of(load, load_dest=LoadDest.NORM, count=32).bad(embed, rows=64, dst=0))
+    small = {"tiles": 2, "src": 0, "kblocks": 1, "dst": 2}
+    yield fault(new().started().of(load, load_dest=LoadDest.NORM, count=32).bad(linear, **PLAIN | small | {"norm": 1}))
+    yield fault(new().started().of(load, load_dest=LoadDest.BIAS, count=32).bad(linear, **PLAIN | small | {"bias": 1}))
+    for name, opcode, before in (("norm", load, LoadDest.NORM), ("bias", load, LoadDest.BIAS)):
+        yield fault(new().started().of(linear, **PLAIN | small | {name: 1}).bad(opcode, load_dest=before, wait=0))
+    yield fault(new().started().of(linear, **PLAIN | small | {"code_bits8": 0}).bad(
+        load, load_dest=LoadDest.TABLE, wait=0))
+    yield fault(new().of(load, load_dest=LoadDest.NORM, count=64).of(embed, rows=32, dst=0).bad(
+        linear, **PLAIN | small | {"residual": 1, "code_bits8": 1}))
+    if config.max_head_blocks > 1 and bus <= 128:
+        yield fault(new().started().of(rope, bytes=128).bad(linear, **PLAIN | small | {
+            "mode": Mode.ROPE, "head_blocks": 2}))
+    yield fault(new().of(load, load_dest=LoadDest.NORM, count=64).of(embed, rows=64, dst=0).bad(
+        linear, **PLAIN | small | {"code_bits8": 0}))
+    yield fault(new().started().of(linear, **PLAIN | small | {"src": 1, "dst": 2}).bad(
+        linear, **PLAIN | small | {"src": 2, "kblocks": 2, "dst": 0, "wait": 0}))
+    yield fault(new().started().of(linear, **PLAIN | small | {"tiles": 2}).of(
+        linear, **PLAIN | small | {"src": 2, "kblocks": 1, "dst": 0, "tiles": 1}).bad(
+        linear, **PLAIN | small | {"src": 3, "kblocks": 1, "dst": 1, "tiles": 1, "wait": 0}))  # of half the results
+    program = new().attended()
+    yield fault(program.bad(attend, wait=0, dst=0, **program.heads))
+    yield fault(new().started().of(linear, **logits).bad(linear, **logits))
+    yield fault(new().started().bad(linear, **key | {"dest": Dest.VALUE}))
+    for change in ({"table": bus}, {"table_stride": 31 * bus}, {"kv_heads": 1, "tiles": 1}):
+        program = new().attended()
+        pages = {"dest": Dest.VALUE, "tiles": 2} | {name: value for name, value in program.heads.items()
+                                                     if name not in ("src", "group")}
+        yield fault(program.bad(linear, **pages | change))
+    for change in ({"table": bus}, {"table_stride": 31 * bus}, {"group": 1}, {"src": blocks - 5, "group": 1}):
+        program = new().attended()
+        yield fault(program.bad(attend, dst=0, **program.heads | change))
+    program = new().attended()
+    pages = {name: value for name, value in program.heads.items() if name not in ("src", "group")}
+    yield fault(program.of(linear, dest=Dest.KEY, tiles=2, **pages).bad(attend, dst=0, **program.heads))
+    yield fault(new().started().bad(Opcode.END))
+
+
 def by_the_model(config, words, state, page_bytes):
     """(word, status) that leave the checker."""
     legality, out = Legality(config), []
@@ -179,7 +299,7 @@ async def each_fault(dut):
     """A legal instruction with one field changed: at its limits, past them, far past them."""
     system = System(dut, 1, 0.0)
     config, rng = system.config, system.rng
-    state = {"tokens": 1, "position": 40, "last": 1, "ids": [1]}
+    state = ONE
     for opcode, fields, field, wrong, right, status in faults(config):
         if opcode is not Opcode.END:
             fields = {"only_last": 0} | fields
@@ -198,6 +318,8 @@ async def each_fault(dut):
             program.words[-1] = patched(program.words[-1], opcode, field, value)
             found = await system.run(program.words, state)
             assert found is status, f"{opcode.name} {fields}: {field} = {value} is {found.name} ({system.tb.seed})"
+    for program, state, status, page_bytes in alone(config, rng):
+        assert await system.run(program.words, state, page_bytes) is status
     for opcode in range(len(Opcode), 16):
         assert await system.run([rng.getrandbits(252) << 4 | opcode], state) is ILLEGAL
 
@@ -262,3 +384,49 @@ def test_beats_are_those_of_the_layout(name):
             shape = {"kblocks": kblocks, "tiles": 3, "code_bits8": int(fmt.code_bits == 8),
                      "scale_format": fmt.scale_format, "minimum": int(fmt.minimum)}
             assert matrix_beats(config, shape) * config.bus_bytes == matrix_bytes(fmt, 3, kblocks, config)
+
+
+def broken_programs(config, rng):
+    """(words, state, status, KV_PAGE_BYTES) of every fault of `faults` and `alone`."""
+    for opcode, fields, field, wrong, _, status in faults(config):
+        for value in wrong:
+            program = program_for(config, rng, ONE)
+            if opcode is Opcode.END:
+                program.end()
+            else:
+                beside = {"only_last": 0} | fields
+                program.add(opcode, **{name: each for name, each in beside.items() if name != field})
+            program.words[-1] = patched(program.words[-1], opcode, field, value)
+            yield program.words, ONE, status, largest_page(config)
+    for program, state, status, page_bytes in alone(config, rng):
+        yield program.words, state, status, page_bytes or largest_page(config)
+
+
+def test_no_rule_is_in_vain(monkeypatch):
+    """Without any one rule, some fault is let pass: each is broken by itself."""
+    nano, rng = get_config("nano"), random.Random(1)
+    cases = [(nano, *case) for case in broken_programs(nano, rng)]
+    wide = replace(nano, bus_bytes=256)  # 2^24 rows are fewer than 2^24 beats
+    many = {"tiles": 1 << 19, "kblocks": 1, "src": 0, "dest": Dest.LOGITS, "only_last": 1, "mode": Mode.PLAIN,
+            "code_bits8": 0, "minimum": 0, "scale_format": ScaleFormat.NONE, "bias": 0, "address": 0, "limit": 1}
+    cases.append((wide, Broken(wide, rng, PROMPT).bad(Opcode.LINEAR, **many, beats=1 << 20, residual=0, norm=0).words,
+                  PROMPT, ILLEGAL, largest_page(wide)))
+    roomy = replace(nano, operand_blocks=1024)
+    heads = {"only_last": 1, "kv_heads": 200, "group": 2, "head_blocks": 1, "src": 0, "dst": 512, "table": 0,
+             "table_stride": 0, "softmax_scale": 0}
+    cases.append((roomy, Broken(roomy, rng, PROMPT).bad(Opcode.ATTEND, **heads).words, PROMPT, ILLEGAL,
+                  largest_page(roomy)))
+
+    def unnoticed():
+        return all(by_the_model(config, words, state, page_bytes)[-1:] == [(words[-1], status)]
+                   for config, words, state, status, page_bytes in cases)
+
+    for config, words, state, status, page_bytes in cases:
+        fields = decode(words[-1].to_bytes(INSTRUCTION_BYTES, "little"))
+        assert by_the_model(config, words, state, page_bytes)[-1:] == [(words[-1], status)], fields
+    found = set()
+    for rule in RULES:
+        monkeypatch.setattr(legality, "RULES", tuple(other for other in RULES if other is not rule))
+        if unnoticed():
+            found.add(rule.text)
+    assert found == set(IN_VAIN)
