@@ -15,11 +15,15 @@ from scoville.board.sdram import SdramController
 from scoville.board.sdram_timing import part
 from scoville.control.attend import AttendWalker
 from scoville.control.back_end import BackEnd
+from scoville.control.checker import Checker
 from scoville.control.front_end import FrontEnd
+from scoville.control.host_port import HostPort
 from scoville.control.instruction_fetch import InstructionFetch
+from scoville.control.logits_place import LogitsPlace
 from scoville.control.monitor import FaultLatch, PerformanceCounters
 from scoville.control.queue import Queue
 from scoville.control.register_file import RegisterFile
+from scoville.control.rest import Rest
 from scoville.control.sequence import SequenceController
 from scoville.epilogue.chain import Chain
 from scoville.epilogue.norm import RmsUnit
@@ -80,12 +84,16 @@ UNITS = {
     "sampler": Sampler,
     "sequence_controller": SequenceController,
     "instruction_fetch": InstructionFetch,
+    "checker": Checker,
     "front_end": FrontEnd,
     "attend_walker": AttendWalker,
     "back_end": BackEnd,
     "queue": lambda config: Queue(8 * INSTRUCTION_BYTES, 8),
     "performance_counters": lambda config: PerformanceCounters(),
     "fault_latch": FaultLatch,
+    "host_port": lambda config: HostPort(),
+    "logits_place": LogitsPlace,
+    "rest": lambda config: Rest(),
     "register_file": RegisterFile,
     "sdram_controller": lambda config: SdramController(config, part("as4c16m16sa_7", 90_000_000)),
 }
