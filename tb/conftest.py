@@ -1,11 +1,16 @@
 """Options of the testbenches: `pytest --sim icarus` or ``SIM=icarus`` picks one simulator, both by default."""
 
 import os
+import sys
 import time
+from pathlib import Path
 
 import processes
 import pytest
 from simulators import SIMULATORS, run_seeds
+
+# The tools that PyPI's packages install beside this Python are found from any shell.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 def pytest_addoption(parser):

@@ -27,7 +27,7 @@ class Store(wiring.Component):
             "i": In(stream.Signature(kv_block_layout(config))),
             "lookup": Out(stream.Signature(page_request_layout(config))),
             "found": In(stream.Signature(page_address_layout(config))),
-            "bus": Out(axi.write_signature(config)),
+            "bus": Out(axi.guarded_write_signature(config)),
             "clear": In(1), "busy": Out(1), "fault": Out(1), "fault_row": Out(config.addr_bits)})
 
     def elaborate(self, platform):
