@@ -5,7 +5,7 @@ import harness
 import pytest
 from cocotb.triggers import RisingEdge
 from scoville.config import get_config
-from scoville.memory.axi import BOUNDARY, Resp
+from scoville.memory.axi import BOUNDARY, MAX_BURST, Resp
 from scoville.memory.window import Window
 from subordinate import Subordinate
 
@@ -45,8 +45,9 @@ class Manager:
     def burst(self):
         """(address, beats) near an edge of the window or of 4 KB, or far beyond it."""
         edge = self.rng.choice([*self.window, BOUNDARY * self.rng.randrange(9), TOP, TOP // 2 + self.window[0]])
-        beats = self.rng.choice([1, 2, 256, BOUNDARY // self.word, self.rng.randrange(1, 257)])
-        beats = min(beats, 256)
+        beats = self.rng.choice([1, 1, 2, 3, self.rng.randrange(1, 24)])
+        if self.rng.random() < 0.05:
+            beats = self.rng.choice([MAX_BURST, min(MAX_BURST, BOUNDARY // self.word)])
         address = edge + self.word * self.rng.choice([0, -1, 1, -beats, 1 - beats, -1 - beats])
         if self.rng.random() < 0.1:
             address += self.rng.randrange(self.word)
