@@ -130,7 +130,7 @@ class Link(wiring.Component):
         body = Signal(Body)
         index = Signal(range(max(bus_bytes, IDENTITY.size)))
         here, until = Signal(range(DEPTH)), Signal(range(DEPTH))
-        faults = Signal(32)
+        faults, refused = Signal(32), Signal()  # the count of `fault`, a clock late
         own = Signal(8)  # a byte of the link's identity
         bad_op, bad_size, bad_alignment, bad_range = Signal(), Signal(), Signal(), Signal()
         bad_frame = Signal()
@@ -158,7 +158,7 @@ class Link(wiring.Component):
         dropped = Signal()
         m.d.comb += [receiving.eq(quiet & ~missed & ~missed_end), dropped.eq(item.valid & ~receiving),
                      self.fault.eq(bad_frame | dropped & item.p.end)]
-        m.d.sync += [faults.eq(faults + self.fault), silence.eq(silence + 1)]
+        m.d.sync += [refused.eq(self.fault), faults.eq(faults + refused), silence.eq(silence + 1)]
         with m.If(~quiet | item.valid | ~(decoder.open | broken | missed)):
             m.d.sync += silence.eq(0)
         with m.If(line_error):
