@@ -74,5 +74,32 @@ async def data_ahead(dut):
     assert passed["w"] == 3 * [LINK, *range(BEATS)]
 
 
+@cocotb.test()
+async def chip_never_pauses(dut):
+    """Chip bursts without a gap at a memory that takes all: the link's write passes, and the chip's go on."""
+    tb = harness.Bench(dut)
+    await tb.reset()
+    dut.memory__awready.value = dut.memory__wready.value = dut.chip__wlast.value = dut.link__wlast.value = 1
+    dut.chip__awvalid.value = dut.chip__wvalid.value = 1
+    dut.link__awid.value, dut.link__awaddr.value = LINK_ID, LINK
+    for wait in range(8):
+        await tb.wait(10 + wait)
+        done, start = {"aw": 0, "w": 0}, tb.cycle
+        while not all(done.values()):
+            for channel in done:
+                getattr(dut, f"link__{channel}valid").value = 1 - done[channel]
+            await RisingEdge(dut.clk)
+            for channel in done:
+                done[channel] += int(getattr(dut, f"link__{channel}valid").value
+                                     & getattr(dut, f"link__{channel}ready").value)
+            assert tb.cycle - start < 12, "the link waits for the chip's pause"
+        dut.link__awvalid.value = dut.link__wvalid.value = 0
+        begun = 0
+        for _ in range(12):
+            await RisingEdge(dut.clk)
+            begun += int(dut.chip__awready.value)
+        assert begun >= 10, "the chip's bursts do not go on"
+
+
 def test_held_addresses(sim):
     harness.run(MemoryArbiter(get_config("slim")), __name__, sim=sim)

@@ -20,10 +20,10 @@ class MemoryArbiter(wiring.Component):
     """Joins the chip's and the link's memory ports. Answers go by ID: `LINK_ID` is the link's.
 
     Every channel has a `StreamSlice` between the chip and the memory, so no path crosses from one into the other. Of
-    read addresses the link's go first, as the chip might never pause. The link writes between the chip's bursts: its
-    address goes out when the chip offers none and the data of every chip burst has passed, and then the chip waits for
-    its beat. A link as slow as a serial line costs the chip a few cycles now and then. Chip data ahead of its address
-    waits for it here; the memory may take data ahead of an address that it holds up.
+    read addresses the link's go first, as the chip might never pause. The link writes between the chip's bursts: while
+    its address waits no further burst of the chip begins, and when the data of those that have begun has passed, it
+    goes out, and the chip waits for its beat. A link as slow as a serial line costs the chip a few cycles now and then.
+    Chip data ahead of its address waits for it here; the memory may take data ahead of an address that it holds up.
 
     Throughput: a beat a cycle each way. Latency: one cycle each way.
 
@@ -84,7 +84,7 @@ class MemoryArbiter(wiring.Component):
         m.d.comb += [
             address_passed.eq(address_done | link.awvalid & link.awready),
             data_passed.eq(data_done | link.wvalid & link.wready & link.wlast),
-            room.eq(~pending.all()), due.eq(pending.any() & ~mine),
+            room.eq(~pending.all() & ~link.awvalid), due.eq(pending.any() & ~mine),
             slices["aw"].i.valid.eq(chip.awvalid & room), chip.awready.eq(slices["aw"].i.ready & room),
             begun.eq(chip.awvalid & chip.awready),
             ended.eq(w.valid & w.ready & w.p.last),
