@@ -2,6 +2,7 @@
 
 import cocotb
 import harness
+import mutants
 import pytest
 from scoville.slices import Skid
 from scoville_sim import mutate
@@ -54,6 +55,12 @@ def test_broken_testbench_kills_nothing():
     """A testbench that fails without a mutant is an error, not a perfect score."""
     with pytest.raises(RuntimeError, match="do not pass on the design itself"):
         judged("test_failing_judge[verilator]", "tests/fails", 2)
+
+
+def test_time_limit():
+    """Whole ns, as the simulator has no fraction of its step: else every mutant would seem dead."""
+    limit = mutants.time_limit(12521.000000000015)
+    assert limit == 87563 and isinstance(limit, int)
 
 
 @pytest.mark.parametrize("unit", SAMPLE)
