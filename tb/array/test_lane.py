@@ -31,7 +31,7 @@ async def schedule(dut):
     latency, lane = Latencies(config), Lane(config)
     tb = harness.Bench(dut, seed=1)
     await tb.reset()
-    rng, cycles, rows, count = tb.rng, config.block_cycles, config.rows, 10 * config.interleave
+    rng, cycles, rows, count = tb.rng, config.block_cycles, config.rows, 30 * config.interleave
     acc = np.zeros((lane.depth, rows), np.float32)
     drive, expected, used, inside = defaultdict(dict), {}, {}, set()
     cycle = 0
@@ -41,6 +41,10 @@ async def schedule(dut):
         fresh = item < lane.depth
         address = item % lane.depth if fresh or rng.random() < 0.2 else (item - config.interleave) % lane.depth
         clear, shift = int(fresh or rng.random() < 0.2), rng.choice([0, 1, 7, 255])
+        if not fresh and rng.random() < 0.5:  # the rescaled accumulator alone, at and about where it becomes zero
+            scale[:] = minimum[:] = 0
+            field = int(acc[address, rng.randrange(rows)].view(np.uint32)) >> 23 & 255
+            shift = min(max(field - rng.choice([-64, -2, -1, 0, 1, 2, 3, *(1 << bit for bit in range(2, 8))]), 0), 255)
         # The shortest way round for an accumulator: forwarded, or written and then read ahead of its adder.
         cycle = max(cycle, used.get(address, -100) + ADD_LATENCY + latency.early + (latency.early > 0))
         used[address] = cycle
