@@ -3,9 +3,12 @@
 import cocotb
 import harness
 import numpy as np
+from cocotb.triggers import FallingEdge, Timer
 from scoville.sampler import noise
 
 LATENCY = 43
+SEED = 0x0123_4567_89AB_CDEF
+LONG = {"verilator": 1 << 18, "icarus": 1 << 10}  # rows
 
 PUBLISHED = (  # Random123's kat_vectors: rounds, counter, key, result
     (13, (0, 0), (0, 0), (0x9D1C5EC6, 0x8BD50731)),
@@ -13,6 +16,22 @@ PUBLISHED = (  # Random123's kat_vectors: rounds, counter, key, result
     (20, (0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
     (20, (0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
 )
+
+
+def rare_words():
+    """Positions whose row 0, with `SEED`, has a word that few have, with those words.
+
+    Small ones, for which the noise is computed another way; those about that limit; ones next to 2^32, of which every
+    bit counts; and those with one high bit.
+    """
+    positions = np.arange(1 << 20)
+    words = noise.threefry_model((0, positions.astype(np.uint32)), (SEED & 0xFFFFFFFF, SEED >> 32))[0].astype(np.int64)
+    order, limit = np.argsort(words), 1 << noise.SMALL_BITS
+    few = np.searchsorted(words[order], limit)
+    chosen = [*order[:12], *order[12:few:few // 12], *order[few - 6:few + 6], *order[-24:]]
+    for bit in range(noise.SMALL_BITS, 32):
+        chosen.append(np.flatnonzero(words >> noise.SMALL_BITS == 1 << bit - noise.SMALL_BITS)[0])
+    return [int(positions[place]) for place in chosen], words[chosen]
 
 
 async def check(tb, jobs):
@@ -24,6 +43,8 @@ async def check(tb, jobs):
         expected = noise.model(*job).view(np.uint32)
         wrong = np.flatnonzero(received != expected)
         assert not len(wrong), f"{job}: rows {wrong} are {received[wrong]}, expected {expected[wrong]}"
+    await tb.wait(3 * LATENCY)
+    assert len(sink.received) == sum(job[2] for job in jobs), "values that nobody asked for"
 
 
 @cocotb.test()
@@ -44,8 +65,61 @@ async def full_throughput(dut):
     assert sink.cycles[0] - source.cycles[0] == LATENCY
 
 
+@cocotb.test()
+async def rare_values(dut):
+    tb = harness.Bench(dut, seed=3)
+    tb.source("command"), tb.sink("o")
+    await tb.reset()
+    positions, words = rare_words()
+    assert (words < 1 << noise.SMALL_BITS).sum() > 24 and (words > 0xFFFF0000).sum() > 4
+    await check(tb, [(SEED, position, 1) for position in positions])
+
+
+@cocotb.test()
+async def any_number_of_rows(dut):
+    """None at all; every power of two, to its end if that is near; and a reset in the midst, of one clock."""
+    tb = harness.Bench(dut, seed=4)
+    source, sink = tb.source("command"), tb.sink("o")
+    await tb.reset()
+    await check(tb, [(1, 2, 0), (2, 3, 1), (3, 4, 0), (4, 5, 2)])
+    for bit in range(24):
+        await tb.reset()
+        if bit < 11:
+            await check(tb, [(tb.rng.getrandbits(64), bit, 1 << bit)])
+            continue
+        source.send([harness.pack(noise.noise_command, {"seed": SEED, "position": bit, "rows": 1 << bit})])
+        assert (np.array(await sink.receive(5), np.uint32) == noise.model(SEED, bit, 5).view(np.uint32)).all()
+    assert not int(dut.command__ready.value)
+    await FallingEdge(dut.clk)
+    dut.rst.value = 1
+    await FallingEdge(dut.clk)
+    dut.rst.value = 0
+    await Timer(1, "ns")
+    assert int(dut.command__ready.value) and not int(dut.o__valid.value)
+
+
+@cocotb.test()
+async def many_rows(dut):
+    """A long command, of whose values those about the powers of two are looked at, and its end."""
+    rows = LONG[harness.parameters()] + 3
+    expected = noise.model(SEED, 9, rows).view(np.uint32)
+    tb = harness.Bench(dut, seed=5)
+    await tb.reset()
+    await FallingEdge(dut.clk)
+    dut.command__payload.value = harness.pack(noise.noise_command, {"seed": SEED, "position": 9, "rows": rows})
+    dut.command__valid.value = dut.o__ready.value = 1
+    await FallingEdge(dut.clk)
+    dut.command__valid.value = 0
+    looks, clock = [1 << bit for bit in range(rows.bit_length())], 1
+    for row in sorted({place for look in looks for place in range(look - 2, look + 3) if 0 <= place < rows} | {rows}):
+        await Timer((row + LATENCY - clock) * harness.PERIOD, "ns")
+        clock = row + LATENCY
+        assert int(dut.o__valid.value) == (row < rows)
+        assert row == rows or int(dut.o__payload.value) == expected[row], row
+
+
 def test_stream(sim):
-    harness.run(noise.GumbelNoise, __name__, sim=sim)
+    harness.run(noise.GumbelNoise, __name__, sim=sim, parameters=sim)
 
 
 def test_published_vectors():
