@@ -1,11 +1,12 @@
 """An AXI4 memory for testbenches that takes addresses and data in any order that the specification allows."""
 
+import random
 from collections import deque
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-__all__ = ["ORDERS", "Subordinate"]
+__all__ = ["ORDERS", "Everywhere", "Subordinate"]
 
 BOUNDARY = 4096
 OKAY, SLVERR = 0, 2
@@ -20,6 +21,31 @@ ORDERS = {
 }
 
 
+class Everywhere:
+    """All of an address space, full of random bytes; what is written is only noted in `written`."""
+
+    PART = 256  # bytes that are made at once
+
+    def __init__(self, bench, addr_bits):
+        self._size, self._key = 1 << addr_bits, bench.rng.getrandbits(64)
+        self._parts = {}
+        self.written = {}  # address to byte
+
+    def __len__(self):
+        return self._size
+
+    def __getitem__(self, place):
+        first, last = place.start // self.PART, (place.stop - 1) // self.PART
+        for part in range(first, last + 1):
+            if part not in self._parts:
+                self._parts[part] = random.Random(self._key ^ part).randbytes(self.PART)
+        found = b"".join(self._parts[part] for part in range(first, last + 1))
+        return found[place.start - first * self.PART:place.stop - first * self.PART]
+
+    def __setitem__(self, address, byte):
+        self.written[address] = byte
+
+
 class Subordinate:
     """Serves the AXI port of a component, and fails the test where the manager breaks a rule of AXI4.
 
@@ -31,7 +57,7 @@ class Subordinate:
     ----------
     bench : harness.Bench
     prefix : of the port's names, as in ``bus_`` for ``bus__awvalid``
-    memory : bytearray
+    memory : bytearray, or `Everywhere`
     order : one of `ORDERS`
     stalls : chance of a cycle's pause on each channel
     base : address of ``memory[0]``

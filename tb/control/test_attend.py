@@ -6,15 +6,16 @@ import pytest
 from cocotb.triggers import RisingEdge
 from programs import encoded, random_instruction
 from scoville.array.array import array_task
+from scoville.array.operand import credit_bits
 from scoville.attention.softmax import softmax_command_layout
-from scoville.config import get_config
+from scoville.config import VALUES_BEHIND, get_config
 from scoville.control.attend import AttendWalker
 from scoville.control.front_end import PassState
 from scoville.epilogue.chain import chain_command
 from scoville.epilogue.quantiser import quantiser_command
 from scoville.epilogue.router import QuantDest
 from scoville.epilogue.router import model as route
-from scoville.isa import Opcode
+from scoville.isa import POSITION_BITS, Opcode
 from scoville.weights.walk import WeightCommand
 
 GROUPS = (1, 3, 4)
@@ -79,15 +80,19 @@ class System:
                 self.dut.probability_done.value = 1
 
     async def run(self, state, **given):
-        config = self.config
+        config, dut = self.config, self.dut
         fields = random_instruction(config, self.rng, Opcode.ATTEND, **given)
-        self.dut.state.value = harness.pack(PassState(config), state)
+        dut.state.value = harness.pack(PassState(config), state)
+        dut.need.value = need = self.rng.getrandbits(credit_bits(config))
+        dut.guard.value = guard = self.rng.getrandbits(1)
         marks = {name: len(sink.received) for name, sink in self.sinks.items()}
         self.shifts.clear()
         self.source.send([encoded(Opcode.ATTEND, fields)])
         await self.source.drain()
         await self.tb.wait(2)
-        expected = AttendWalker.model(config, fields, state, iter(self.shifts))
+        blocks = fields["group"] * fields["head_blocks"]
+        assert int(dut.kv_blocks.value) == blocks % (1 << credit_bits(config))
+        expected = AttendWalker.model(config, fields, state, iter(self.shifts), need if guard else None)
         for name, sink in self.sinks.items():
             got = [harness.unpack(LAYOUTS[name](config), packed) for packed in sink.received[marks[name]:]]
             assert len(got) == len(expected[name]), name
@@ -120,6 +125,51 @@ async def random_stalls(dut):
 async def full_speed(dut):
     system = await sweep(dut, 2, 0.0)
     assert system.waited
+
+
+@cocotb.test()
+async def many_heads(dut):
+    """As many KV heads, and query heads, as there can be."""
+    system = System(dut, 4, 0.0)
+    await system.start()
+    most = min(255, system.config.operand_blocks - 4)
+    for kv_heads, group, position in ((most, 1, 31), (2, most // 2, 40), (most // 7, 7, 5)):
+        state = {"tokens": system.config.seats, "position": position, "last": 1, "ids": []}
+        await system.run(state, group=group, kv_heads=kv_heads, src=3, dst=1, head_blocks=1)
+
+
+@cocotb.test()
+async def far_positions(dut):
+    """The first pages of contexts and heads too many to be walked here: nothing ends early; positions are exact."""
+    system = System(dut, 5, 0.0)
+    config, rng = system.config, system.rng
+    cases = [(1 << bit, 1, 1) for bit in range(5, POSITION_BITS)]
+    cases += [((1 << bit) + 64 - config.seats, 1, 1) for bit in range(7, POSITION_BITS)]
+    cases += [(rng.randrange(200, 1 << POSITION_BITS), 1, 1) for _ in range(10)]
+    cases += [(64, 1 << bit, 1) for bit in range(8)] + [(64, (1 << bit) + 1, 1) for bit in range(1, 8)]
+    cases += [(position, 1, group) for position in (0, 200) for group in (8, 16, 32, 33, 64, 128, 255)]
+    for position, kv_heads, group in cases:
+        await system.tb.reset()
+        state = {"tokens": config.seats, "position": min(position, (1 << POSITION_BITS) - config.seats), "last": 1,
+                 "ids": []}
+        fields = random_instruction(config, rng, Opcode.ATTEND, kv_heads=kv_heads, group=group, head_blocks=1, src=0)
+        dut.state.value = harness.pack(PassState(config), state)
+        dut.guard.value = 0
+        system.source.send([encoded(Opcode.ATTEND, fields)])
+        await system.tb.wait(100)  # no softmax unit answers, so that the walk stops in front of the first values
+        # The same begins with these, whatever is to come.
+        near = state | {"position": min(state["position"], 640 + state["position"] % 32)}
+        expected = AttendWalker.model(config, fields, near, iter(lambda: [0] * config.seats, None))
+        if near != state:
+            expected["softmax"][0] |= {"pages": (state["position"] + config.seats - 1) // 32 + 1, "positions": [
+                min(state["position"] + token, (1 << POSITION_BITS) - 1) for token in range(config.seats)]}
+        for name, sink in system.sinks.items():
+            got = [harness.unpack(LAYOUTS[name](config), packed) for packed in sink.received]
+            assert len(got) <= len(expected[name]), name
+            for item, wanted in zip(got, expected[name], strict=False):
+                assert subset(item, wanted, wanted.get("mask", (1 << config.seats) - 1)), (name, item, wanted)
+        units = kv_heads * -(-config.seats * group // config.seats) * ((state["position"] + config.seats - 1) // 32 + 1)
+        assert len(system.sinks["task"].received) == min(units, VALUES_BEHIND + 1)
 
 
 @cocotb.test()

@@ -8,8 +8,8 @@ from scoville.config import ChipConfig, get_config
 from scoville.control.instruction_fetch import InstructionFetch, instruction_layout
 from scoville.isa import INSTRUCTION_BYTES
 from scoville.memory.fetch_port import fetch_layout, response_layout
+from subordinate import Everywhere
 
-MEMORY = 1 << 14
 CONFIGS = {name: get_config(name) for name in ("slim", "nano", "kria")} | {
     "broad": ChipConfig(name="broad", bus_bytes=256, rows=4, lanes=1)}
 
@@ -23,7 +23,7 @@ class System:
         self.chunk = max(128, self.config.bus_bytes)
         self.tb = tb = harness.Bench(dut, seed)
         self.rng = tb.rng
-        self.memory = self.rng.randbytes(MEMORY)
+        self.memory = Everywhere(tb, self.config.addr_bits)
         self.broken = range(0)
         self.request, self.response = tb.sink("request", stalls), tb.source("response", stalls)
         self.errors = []
@@ -85,7 +85,10 @@ class System:
         return next((name for name, handle in shown.items() if int(handle.value)), "idle")
 
     def base(self):
-        return self.rng.randrange(MEMORY // self.chunk - 16) * self.chunk
+        """Anywhere, or where one of the next chunks carries into a bit of its own."""
+        bits = self.config.addr_bits
+        base = self.rng.choice([self.rng.getrandbits(bits), 1 << self.rng.randrange(bits)])
+        return max(0, min(base // self.chunk - self.rng.randrange(4), (1 << bits) // self.chunk - 40)) * self.chunk
 
 
 @cocotb.test()

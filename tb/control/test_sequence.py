@@ -45,12 +45,12 @@ class System:
             fetch = harness.unpack(fetch_layout(self.config), self.request.received[served])
             served += 1
             at = fetch["address"]
-            assert at % size == 0 and fetch["beats"] == 1
+            assert at % size == 0 and fetch["beats"] == 1 and 0 <= at - self.origin < MEMORY
             if self.stalls:
                 await self.tb.wait(self.rng.randrange(1, 8))
             error = self.broken is not None and at <= self.prompt_at + 4 * self.broken < at + size
             self.response.send([harness.pack(response_layout(self.config), {
-                "data": int.from_bytes(self.memory[at:at + size], "little"), "error": error})])
+                "data": int.from_bytes(self.memory[at - self.origin:][:size], "little"), "error": error})])
 
     async def _watch(self):
         while True:
@@ -79,17 +79,23 @@ class System:
             await RisingEdge(self.dut.clk)
             self.dut.pass_done.value = 0
 
-    async def begin(self, prompt, sampled, *, max_new, context, first=0, stops=(), stop_count=None):
+    async def begin(self, prompt, sampled, *, max_new, context, first=0, stops=(), stop_count=None, length=None):
         dut = self.dut
-        self.prompt_at = 4 * self.rng.randrange(MEMORY // 4 - len(prompt) - 64)
+        # Anywhere; or where an address of a token carries into a bit of its own.
+        bits, place = self.config.addr_bits, 4 * self.rng.randrange(MEMORY // 4 - len(prompt) - 64)
+        self.origin = self.rng.getrandbits(bits) // MEMORY * MEMORY
+        if self.rng.random() < 0.5:
+            self.origin = (1 << self.rng.randrange(MEMORY.bit_length(), bits)) - MEMORY // 2
+            place = MEMORY // 2 - 4 * self.rng.randrange(len(prompt) + 1)
+        self.prompt_at = self.origin + place
         packed = b"".join(token.to_bytes(4, "little") for token in prompt)
-        self.memory[self.prompt_at:self.prompt_at + len(packed)] = packed
+        self.memory[place:place + len(packed)] = packed
         self.passes.clear()
         self.error_addresses.clear()
         self.events["finished"] = 0
         self.left = iter(sampled)
         stops = list(stops) + [self.rng.randrange(VOCABULARY) for _ in range(STOPS - len(stops))]
-        dut.prompt.value, dut.prompt_length.value = self.prompt_at, len(prompt)
+        dut.prompt.value, dut.prompt_length.value = self.prompt_at, length or len(prompt)
         dut.max_new.value, dut.context.value, dut.first.value = max_new, context, first
         dut.stops.value = sum(stop << 32 * index for index, stop in enumerate(stops))
         dut.stop_count.value = stop_count or 0
@@ -139,7 +145,7 @@ async def stop_tokens(dut):
     system = System(dut, 2)
     await system.start()
     for count in range(STOPS + 1):
-        for which in range(STOPS):
+        for which in 4 * list(range(STOPS)):
             stops, sampled = system.tokens(STOPS), system.tokens(8)
             at = system.rng.randrange(1, 7)
             sampled[at] = stops[which]
@@ -186,6 +192,50 @@ async def first_position(dut):
 
 
 @cocotb.test()
+async def every_bit(dut):
+    """Each bit of a position, of the context and of the limit counts."""
+    system = System(dut, 9, 0.0)
+    await system.start()
+    seats = system.config.seats
+    for bit in range(32):
+        sampled = system.tokens(3)
+        for limit in (1 << bit, (1 << bit) + 1, (1 << 32) - (1 << bit)):
+            await system.check(system.tokens(1), sampled, max_new=limit, context=100, stops=sampled[2:])
+    for bit in range(POSITION_BITS):
+        for first in {max(0, (1 << bit) - seats), 1 << bit, (1 << POSITION_BITS - 1) - (1 << bit)}:
+            await system.check(system.tokens(seats + 1), system.tokens(2), max_new=2, context=first + seats + 2,
+                               first=first)
+        await system.check(system.tokens(2), system.tokens(2), max_new=2, context=max(4, 1 << bit))
+    for bit in range(3, POSITION_BITS):
+        for first in {(1 << bit) - 1, 1 << bit, (1 << POSITION_BITS - 1) - (1 << bit)}:
+            await system.tb.reset()
+            await system.check(system.tokens(seats + 1), [], max_new=2, context=first + seats, first=first)
+            assert len(system.passes) == 1 and int(dut.overrun.value)
+
+
+@cocotb.test()
+async def long_prompts(dut):
+    """Prompts too long to be read here: the first passes are full ones, and ask for one token after the other."""
+    system = System(dut, 10, 0.0)
+    await system.start()
+    seats = system.config.seats
+    for bit in range(5, POSITION_BITS):
+        for length in {1 << bit, (1 << bit) + 1, (1 << bit) + seats, (1 << bit) + 2 * seats,
+                       (1 << POSITION_BITS) - (1 << bit)}:
+            prompt = system.tokens(4 * seats)
+            await system.begin(prompt, [], max_new=1, context=(1 << POSITION_BITS) - 1, length=length)
+            while len(system.passes) < 3:
+                await RisingEdge(dut.clk)
+            dut.halt.value = 1
+            await system.tb.wait(20)
+            dut.halt.value = 0
+            assert system.passes[:3] == [{"tokens": seats, "position": at, "last": 0, "ids": prompt[at:at + seats]}
+                                         for at in range(0, 3 * seats, seats)]
+            await system.tb.reset()
+            await system.tb.wait(2)
+
+
+@cocotb.test()
 async def read_error(dut):
     """The error is told once, with the token's address; the halt that follows ends the sequence."""
     system = System(dut, 4)
@@ -199,9 +249,9 @@ async def read_error(dut):
                 await RisingEdge(dut.clk)
             dut.halt.value = 1  # a cycle after the error, as the fault latch does
             await system.end()
-            assert system.error_addresses[0] // system.config.bus_bytes == (
-                system.prompt_at + 4 * broken) // system.config.bus_bytes
-            assert len(system.error_addresses) == 1 and not system.events["finished"]
+            # That of the first token in the bus word that cannot be read.
+            word = (system.prompt_at + 4 * broken) // system.config.bus_bytes * system.config.bus_bytes
+            assert system.error_addresses == [max(system.prompt_at, word)] and not system.events["finished"]
             assert all(p["position"] + p["tokens"] <= broken for p in system.passes)
             dut.halt.value = 0
             await system.tb.reset()

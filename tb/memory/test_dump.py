@@ -8,6 +8,8 @@ from scoville.config import get_config
 from scoville.memory.dump import BURST_BYTES, LogitsDump
 from scoville.memory.writer import write_command_layout, write_data_layout
 
+WORDS_BITS = 24  # of a run's length
+
 
 class System:
     """A dump between a source of words and a writer."""
@@ -56,12 +58,40 @@ async def lengths(dut, words, writer):
     size, limit = system.word // 4, system.burst * system.word // 4
     counts = {1, 2, size - 1, size, size + 1, limit - 1, limit, limit + 1, 2 * limit, 3 * limit + size + 1, 777} - {0}
     for count in sorted(counts):
-        address = system.word * system.tb.rng.getrandbits(system.config.addr_bits - 16)
+        # Any address, or one whose next beats carry into a bit of its own.
+        address = system.word * system.tb.rng.getrandbits(system.config.addr_bits - 8)
+        if system.tb.rng.random() < 0.6:
+            address = (1 << system.tb.rng.randrange(16, system.config.addr_bits)) - system.word * min(3, count)
         values = system.send(address, count)
         await system.starts.drain()
         await system.tb.wait(1)
         assert int(dut.busy.value)
         await system.check(address, values)
+
+
+@cocotb.test()
+async def every_address_bit(dut):
+    """Each bit of an address, and a carry into it from one command to the next."""
+    system = System(dut, 4)
+    await system.tb.reset()
+    count = system.burst * system.word // 4 + 1
+    for bit in range(12, system.config.addr_bits):
+        address = (1 << bit) - system.word * system.burst
+        await system.check(address, system.send(address, count))
+        await system.check(1 << bit, system.send(1 << bit, 1))
+
+
+@cocotb.test()
+async def long_runs(dut):
+    """Runs too long to be written here go on as long as words come."""
+    system = System(dut, 5)
+    for bit in range(4, WORDS_BITS):
+        for count in {1 << bit, (1 << bit) + 1, (1 << bit) + 2, (1 << bit) + 3, (1 << WORDS_BITS) - (1 << bit)}:
+            await system.tb.reset()
+            system.starts.send([count << system.config.addr_bits])
+            system.words.send(range(8))
+            await system.tb.wait(16)
+            assert len(system.words.accepted) == 8 and int(dut.i__ready.value) and int(dut.busy.value)
 
 
 @cocotb.test()

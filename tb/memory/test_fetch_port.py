@@ -11,6 +11,7 @@ from scoville.config import get_config
 from scoville.memory import axi
 from scoville.memory.fetch_port import FetchPort, ReadMux, fetch_layout, response_layout
 from scoville.memory.reader import StreamReader, request_layout
+from subordinate import Everywhere, Subordinate
 
 CLIENTS = 3
 MEMORY = 1 << 16
@@ -27,7 +28,7 @@ class Shared(wiring.Component):
             "fetch": In(stream.Signature(fetch_layout(config))).array(CLIENTS),
             "response": Out(stream.Signature(response_layout(config))).array(CLIENTS),
             "bus": Out(axi.guarded_read_signature(config)),
-            "idle": Out(1),
+            "idle": Out(1), "port_idle": Out(1),
         })
 
     def elaborate(self, platform):
@@ -43,7 +44,7 @@ class Shared(wiring.Component):
         wiring.connect(m, reader.bus, mux.reader)
         wiring.connect(m, port.bus, mux.fetch)
         wiring.connect(m, mux.bus, wiring.flipped(self.bus))
-        m.d.comb += self.idle.eq(reader.idle & port.idle)
+        m.d.comb += [self.idle.eq(reader.idle & port.idle), self.port_idle.eq(port.idle)]
         return m
 
 
@@ -95,6 +96,106 @@ async def shared_bus(dut):
             assert error or got["data"] == value
     await tb.wait(5)
     assert int(dut.idle.value)
+
+
+def bursts_of(config, address, beats):
+    """(address, beats) of a small read's bursts, one after the other."""
+    longest, size = FetchPort(config, clients=1).burst_beats, config.bus_bytes
+    while beats:
+        burst = min(longest - address // size % longest, beats)
+        yield address, burst
+        address, beats = address + burst * size, beats - burst
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=[0.0, 0.3])
+async def everywhere(dut, stalls):
+    """Small reads of every length at every address, for one client after the other, beside a reader."""
+    config = get_config(harness.parameters())
+    tb = harness.Bench(dut, int(10 * stalls))
+    rng, size, bits = tb.rng, config.bus_bytes, config.addr_bits
+    source, sink = tb.source("i", stalls), tb.sink("o", stalls)
+    sources = [tb.source(f"fetch__{n}", stalls) for n in range(CLIENTS)]
+    sinks = [tb.sink(f"response__{n}", stalls) for n in range(CLIENTS)]
+    memory = Everywhere(tb, bits)
+    broken = range(1 << 30, (1 << 30) + (1 << 20))
+    bus = Subordinate(tb, "bus_", memory, bus_bytes=size, stalls=stalls, broken=broken)
+    await tb.reset()
+    assert int(dut.port_idle.value)
+
+    def anywhere(bit, longest):
+        beats = rng.randrange(1, longest)
+        around = (1 << bit) - size * rng.randrange(min(beats, (1 << bit) // size + 1))
+        return rng.choice([around, rng.getrandbits(bits) & -size, broken.start + rng.randrange(1 << 19) & -size]), beats
+
+    reads = [anywhere(rng.randrange(size.bit_length(), bits - 1), 100) for _ in range(60)]
+    reads = [(address, beats) for address, beats in reads if address + beats * size <= 1 << bits
+             and (address + beats * size <= broken.start or address >= broken.stop)]
+    source.send(harness.pack(request_layout(config), {"address": a, "beats": n}) for a, n in reads)
+    asked = []
+    for bit in range(size.bit_length() - 1, bits):
+        number = rng.randrange(CLIENTS)
+        address, beats = anywhere(bit, rng.choice([3, 40, 256]))
+        if address + beats * size > 1 << bits:
+            continue
+        asked.append((address, beats))
+        sources[number].send([harness.pack(fetch_layout(config), {"address": address, "beats": beats})])
+        wanted = [harness.pack(response_layout(config), {
+            "data": 0 if at in broken else int.from_bytes(memory[at:at + size], "little"), "error": at in broken})
+            for at in range(address, address + beats * size, size)]
+        assert await sinks[number].receive(len(wanted)) == wanted
+        assert not any(len(other.received) != other._taken for other in sinks)
+        await tb.wait(4)
+        assert int(dut.port_idle.value)
+    wanted = StreamReader(config).model(memory, reads)
+    assert await sink.receive(len(wanted)) == wanted
+    bursts = [burst for request in asked for burst in bursts_of(config, *request)]
+    found = [burst for burst in bus.reads if burst in set(bursts)]
+    assert found == bursts
+
+
+@cocotb.test()
+async def first_client_first(dut):
+    """Of clients that ask together, the one of the lowest number is served first; `idle` is low while one is."""
+    config = get_config(harness.parameters())
+    tb = harness.Bench(dut, 3)
+    sources = [tb.source(f"fetch__{n}") for n in range(CLIENTS)]
+    sinks = [tb.sink(f"response__{n}") for n in range(CLIENTS)]
+    bus = Subordinate(tb, "bus_", Everywhere(tb, config.addr_bits), bus_bytes=config.bus_bytes)
+    await tb.reset()
+    for chosen in ((0, 1, 2), (1, 2), (0, 2), (0, 1), (2,)):
+        for number in chosen:
+            sources[number].send([harness.pack(fetch_layout(config), {
+                "address": 4096 * number + 64 * config.bus_bytes, "beats": 20})])
+        for place, number in enumerate(chosen):
+            await sinks[number].receive(1)
+            assert not int(dut.port_idle.value)
+            assert all(len(sinks[other].received) == sinks[other]._taken for other in chosen[place + 1:])
+            await sinks[number].receive(19)
+        await tb.wait(6)
+        assert int(dut.port_idle.value) and bus.idle
+    dut.fetch__1__valid.value = 1  # a request may be withdrawn
+    await tb.wait(1)
+    dut.fetch__1__valid.value = 0
+    await tb.wait(4)
+    assert int(dut.port_idle.value) and not int(dut.bus__arvalid.value)
+
+
+@cocotb.test()
+async def offered_first(dut):
+    """A memory may wait for an address before it is ready for it, and the address waits for the memory."""
+    config = get_config(harness.parameters())
+    tb = harness.Bench(dut, 4)
+    source, fetch = tb.source("i"), tb.source("fetch__1")
+    for agent, layout in ((source, request_layout), (fetch, fetch_layout)):
+        await tb.reset()
+        address = tb.rng.getrandbits(config.addr_bits) & -4096
+        agent.send([harness.pack(layout(config), {"address": address, "beats": 3})])
+        await tb.wait(12)
+        for _ in range(20):
+            await tb.wait(1)
+            assert int(dut.bus__arvalid.value)
+            assert (int(dut.bus__araddr.value), int(dut.bus__arlen.value)) == (address, 2)
 
 
 @pytest.mark.parametrize("config", ["nano", "kria"])

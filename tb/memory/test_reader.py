@@ -7,7 +7,8 @@ from cocotb.triggers import RisingEdge
 from cocotbext.axi import AddressSpace, AxiReadBus, AxiSlaveRead, MemoryRegion, Region
 from scoville.config import get_config
 from scoville.memory.axi import ErrorKind, Resp
-from scoville.memory.reader import StreamReader, request_layout
+from scoville.memory.reader import BEATS_BITS, READER_ID, StreamReader, request_layout
+from subordinate import Everywhere, Subordinate
 
 MEMORY = 1 << 16
 BROKEN = 1 << 17  # a region whose reads raise: the RAM answers SLVERR
@@ -98,6 +99,146 @@ async def error_response(dut):
     dut.clear_error.value = 0
     await system.tb.wait(2)
     assert not int(dut.error.value)
+
+
+def bursts_of(config, address, beats):
+    """(address, beats) of a request's bursts, one after the other."""
+    longest, size = StreamReader(config).burst_beats, config.bus_bytes
+    while beats:
+        burst = min(longest - address // size % longest, beats)
+        yield address, burst
+        address, beats = (address + burst * size) % (1 << config.addr_bits), beats - burst
+
+
+async def idle_is_right(dut, layout):
+    """In every cycle: `idle` is high when all beats of all requests have been taken, and only then."""
+    due = 0
+    while True:
+        await RisingEdge(dut.clk)
+        if int(dut.rst.value):
+            due = 0
+            continue
+        assert int(dut.idle.value) == (due == 0), due
+        if int(dut.i__valid.value) and int(dut.i__ready.value):
+            due += harness.unpack(layout, int(dut.i__payload.value))["beats"]
+        due -= int(dut.o__valid.value) and int(dut.o__ready.value)
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=[0.0, 0.3])
+async def everywhere(dut, stalls):
+    """Bursts and beats at every address: each bit alone, and carries into each."""
+    config = get_config(harness.parameters())
+    tb = harness.Bench(dut, int(10 * stalls))
+    rng, size, bits = tb.rng, config.bus_bytes, config.addr_bits
+    source, sink = tb.source("i", stalls), tb.sink("o", stalls)
+    memory = Everywhere(tb, bits)
+    bus = Subordinate(tb, "bus_", memory, bus_bytes=size, stalls=stalls)
+    await tb.reset()
+    cocotb.start_soon(idle_is_right(dut, request_layout(config)))
+    requests = []
+    for bit in range(size.bit_length() - 1, bits):
+        requests.append(((1 << bit) - size * rng.randrange(min(40, (1 << bit) // size + 1)), rng.randrange(1, 90)))
+        requests.append((rng.getrandbits(bits - 16) << 16 | rng.randrange(1 << 16) & -size, rng.randrange(1, 80)))
+    requests = [(address, beats) for address, beats in requests if address + beats * size <= 1 << bits]
+    for address, beats in requests:
+        source.send([harness.pack(request_layout(config), {"address": address, "beats": beats})])
+    wanted = StreamReader(config).model(memory, requests)
+    assert await sink.receive(len(wanted)) == wanted
+    assert bus.reads == [burst for request in requests for burst in bursts_of(config, *request)]
+    await tb.wait(2)
+    assert int(dut.idle.value) and not int(dut.error.value)
+
+
+@cocotb.test()
+async def long_requests(dut):
+    """The bursts of requests too long to be read here: as many as the FIFO has room for, whatever is to come."""
+    config = get_config(harness.parameters())
+    reader = StreamReader(config)
+    tb = harness.Bench(dut, 5)
+    source = tb.source("i")
+    await tb.reset()
+    cocotb.start_soon(idle_is_right(dut, request_layout(config)))
+    for bit in range(BEATS_BITS):
+        for beats in {1 << bit, (1 << bit) + 5, (1 << bit) + 5 + reader.burst_beats} - {1 << BEATS_BITS}:
+            await tb.reset()
+            dut.bus__arready.value = 1
+            address = (reader.burst_beats - 5) * config.bus_bytes  # the first burst has 5 beats at most
+            source.send([harness.pack(request_layout(config), {"address": address, "beats": beats})])
+            wanted, room = [], reader.depth
+            for burst in bursts_of(config, address, beats):
+                room -= burst[1]
+                if room < 0:
+                    break
+                wanted.append(burst)
+            got = []
+            for _ in range(2 * len(wanted) + 8):
+                await RisingEdge(dut.clk)
+                if int(dut.bus__arvalid.value):
+                    got.append((int(dut.bus__araddr.value), int(dut.bus__arlen.value) + 1))
+                    assert int(dut.bus__arid.value) == READER_ID
+            assert got == wanted
+
+
+@cocotb.test()
+async def bursts_that_wait(dut):
+    """Two bursts may wait for ARREADY; they go out as they came."""
+    config = get_config(harness.parameters())
+    tb = harness.Bench(dut, 7)
+    source, step = tb.source("i"), config.bus_bytes * StreamReader(config).burst_beats
+    for turn in range(60):
+        await tb.reset()
+        dut.bus__arready.value = 0
+        wanted = [(tb.rng.randrange((1 << config.addr_bits) // step) * step, tb.rng.randrange(1, 60)) for _ in range(3)]
+        source.send(harness.pack(request_layout(config), {"address": a, "beats": n}) for a, n in wanted)
+        await tb.wait(12)
+        got = []
+        for cycle in range(10):
+            dut.bus__arready.value = ready = int(turn % 2 or cycle % 2)
+            await RisingEdge(dut.clk)
+            if ready and int(dut.bus__arvalid.value):
+                got.append((int(dut.bus__araddr.value), int(dut.bus__arlen.value) + 1))
+        assert got == [burst for request in wanted for burst in bursts_of(config, *request)]
+
+
+@cocotb.test()
+async def first_error(dut):
+    """Of many the first is kept, whatever its response, until it is cleared; and then the next."""
+    config = get_config(harness.parameters())
+    tb = harness.Bench(dut, 6)
+    rng = tb.rng
+    source = tb.source("i")
+    dut.o__ready.value = 1
+    await tb.reset()
+    dut.bus__arready.value = 1
+    known, step = (0, 0, 0), config.bus_bytes * StreamReader(config).burst_beats
+    for turn in range(120):
+        address = rng.randrange((1 << config.addr_bits) // step) * step
+        beats = rng.randrange(1, 5)
+        source.send([harness.pack(request_layout(config), {"address": address, "beats": beats})])
+        while not int(dut.bus__arvalid.value):
+            await RisingEdge(dut.clk)
+        clear = turn % 3 == 2
+        if clear:
+            dut.clear_error.value = 1
+            await RisingEdge(dut.clk)
+            dut.clear_error.value = 0
+            known = (0, 0, 0)
+        for beat in range(beats):
+            response, refused = rng.choice([0, 1, 2, 3]), rng.getrandbits(1)
+            dut.bus__rvalid.value, dut.bus__rlast.value = 1, int(beat == beats - 1)
+            dut.bus__rresp.value, dut.bus__rrefused.value = response, refused
+            await RisingEdge(dut.clk)
+            dut.bus__rvalid.value = 0
+            if response >= Resp.SLVERR.value and not known[0]:
+                kind = ErrorKind.WINDOW if refused else ErrorKind.RESPONSE
+                known = (1, kind.value, response)
+                at = address
+            await tb.wait(2)
+            shown = tuple(int(handle.value) for handle in (dut.error, dut.error_kind, dut.error_resp))
+            assert shown == known and (not known[0] or int(dut.error_address.value) == at)
+        await tb.wait(4)
+        assert int(dut.idle.value)
 
 
 @pytest.mark.parametrize("config", ["nano", "slim", "kria"])

@@ -5,9 +5,10 @@ import harness
 import pytest
 from scoville.config import get_config
 from scoville.memory.arbiter import WriteArbiter
-from scoville.memory.writer import write_command_layout, write_data_layout
+from scoville.memory.writer import WRITE_BEATS_BITS, write_command_layout, write_data_layout
 
 USERS = 2
+LONGEST = (1 << WRITE_BEATS_BITS) - 1  # beats
 
 
 class System:
@@ -105,6 +106,30 @@ async def ahead_of_data(dut):
         system.send(1, 0)
     await system.tb.wait(40)
     assert len(system.command.received) == len(system.sent)
+
+
+@cocotb.test()
+async def whole_commands(dut):
+    """Every bit of an address and of a count passes, of either user."""
+    system = System(dut, 6, 0.0)
+    layout, rng = write_command_layout(system.config), system.tb.rng
+    for turn in range(30):
+        await system.tb.reset()
+        user = turn % USERS
+        sent = [rng.getrandbits(layout.size) for _ in range(WriteArbiter.DEPTH)]
+        system.commands[user].send(sent)
+        assert await system.command.receive(len(sent)) == sent == system.commands[user].accepted
+
+
+@cocotb.test()
+async def longest_command(dut):
+    """All beats of the longest command come before those of the other user's, which wait."""
+    system = System(dut, 7, 0.0)
+    await system.tb.reset()
+    wanted = system.sent[system.send(1, LONGEST)]
+    assert len(await system.receive(1)) == 1
+    wanted = wanted + system.sent[system.send(0, 2)]
+    assert await system.data.receive(len(wanted)) == wanted
 
 
 @cocotb.test()

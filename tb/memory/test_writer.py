@@ -1,5 +1,7 @@
 """The writer, its arbiter and the logits dump against cocotbext-axi's memory: contents, bursts, errors, throughput."""
 
+from itertools import islice
+
 import cocotb
 import harness
 import numpy as np
@@ -13,7 +15,7 @@ from scoville.config import get_config
 from scoville.memory import axi
 from scoville.memory.arbiter import WriteArbiter
 from scoville.memory.dump import LogitsDump
-from scoville.memory.writer import StreamWriter, write_command_layout, write_data_layout
+from scoville.memory.writer import WRITE_BEATS_BITS, StreamWriter, write_command_layout, write_data_layout
 from writes import MEMORY, Writes
 
 BROKEN = 1 << 20  # from here writes fail
@@ -136,6 +138,139 @@ async def full_throughput(dut):
     assert sum(lengths) == 2000 and dut.idle.value
 
 
+def bursts_of(config, address, beats):
+    """(address, beats) of a command's bursts, one after the other."""
+    size = config.bus_bytes
+    while beats:
+        burst = min(beats, axi.MAX_BURST, (axi.BOUNDARY - address % axi.BOUNDARY) // size)
+        yield address, burst
+        address, beats = (address + burst * size) % (1 << config.addr_bits), beats - burst
+
+
+class Answers:
+    """A memory that keeps nothing, and answers as it likes; it knows what the writer shows in every cycle."""
+
+    def __init__(self, dut, bench, stalls):
+        self.dut, self.rng, self.stalls = dut, bench.rng, stalls
+        self.config = get_config(harness.parameters()["config"])
+        self.bursts, self.beats, self.open, self.last = [], [], [], 0
+        self.commanded = self.answered = 0  # bursts
+        self.error, self.withheld = None, False
+        cocotb.start_soon(self._run())
+
+    def _moves(self, channel):
+        return all(int(getattr(self.dut, f"{channel}{end}").value) for end in ("valid", "ready"))
+
+    async def _run(self):
+        dut, rng = self.dut, self.rng
+        while True:
+            await RisingEdge(dut.clk)
+            if int(dut.rst.value):
+                continue
+            shown = (int(dut.error_address.value), int(dut.error_kind.value), int(dut.error_resp.value))
+            assert (shown if int(dut.error.value) else None) == self.error
+            assert int(dut.idle.value) == (self.answered == self.commanded) and int(dut.bus__bready.value)
+            if self._moves("bus__b"):
+                address, response = self.open[self.answered][0], int(dut.bus__bresp.value)
+                if response and self.error is None:
+                    kind = axi.ErrorKind.WINDOW if int(dut.bus__brefused.value) else axi.ErrorKind.RESPONSE
+                    self.error = (address, kind.value, response)
+                self.answered += 1
+            if int(dut.clear.value):
+                self.error = None
+            if self._moves("command__"):
+                command = harness.unpack(write_command_layout(self.config), int(dut.command__payload.value))
+                self.commanded += len(list(bursts_of(self.config, command["address"], command["beats"])))
+            if self._moves("bus__aw"):
+                self.bursts.append((int(dut.bus__awaddr.value), int(dut.bus__awlen.value) + 1))
+            if self._moves("bus__w"):
+                self.beats.append(int(dut.bus__wdata.value) | int(dut.bus__wstrb.value) << self.config.bus_bits)
+                self.last += 1
+                if int(dut.bus__wlast.value):
+                    self.open.append((self.bursts[len(self.open)][0] if len(self.bursts) > len(self.open)
+                                      else int(dut.bus__awaddr.value), self.last))
+                    self.last = 0
+            may = min(len(self.open), len(self.bursts)) > self.answered and not self.withheld
+            dut.bus__bvalid.value = int(may and rng.random() >= self.stalls)
+            dut.bus__bresp.value, dut.bus__brefused.value = rng.choice([0, 0, 1, 2, 3]), rng.getrandbits(1)
+            dut.bus__awready.value = int(rng.random() >= self.stalls)
+            dut.bus__wready.value = int(rng.random() >= self.stalls)
+            dut.clear.value = int(rng.random() < 0.05)
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=[0.0, 0.4])
+async def everywhere(dut, stalls):
+    """Bursts at every address, each bit alone and carries into each; what is idle, and what failed first."""
+    tb = harness.Bench(dut, 7)
+    rng = tb.rng
+    commands, beats = tb.source("command", stalls / 2), tb.source("data", stalls / 2)
+    memory = Answers(dut, tb, stalls)
+    config, size, bits = memory.config, memory.config.bus_bytes, memory.config.addr_bits
+    await tb.reset()
+    sent = []
+    for bit in range(size.bit_length() - 1, bits):
+        sent.append(((1 << bit) - size * rng.randrange(min(40, (1 << bit) // size + 1)), rng.randrange(1, 90)))
+        sent.append((rng.getrandbits(bits - 16) << 16 | rng.randrange(1 << 16) & -size, rng.choice([1, 2, 30, 700])))
+    sent = [(address, count) for address, count in sent if address + count * size <= 1 << bits]
+    wanted = [burst for command in sent for burst in bursts_of(config, *command)]
+    for address, count in sent:
+        commands.send([harness.pack(write_command_layout(config), {"address": address, "beats": count})])
+    data = [rng.getrandbits(write_data_layout(config).size) for _ in range(sum(count for _, count in sent))]
+    beats.send(data)
+    await beats.drain()
+    while memory.answered < len(wanted):
+        await tb.wait(1)
+    await tb.wait(3)
+    assert memory.bursts == wanted and memory.beats == data
+    assert [count for _, count in memory.open] == [count for _, count in wanted]
+
+
+@cocotb.test()
+async def long_commands(dut):
+    """The addresses of commands too long to be written here: as many as may wait for an answer, whatever is to come."""
+    config = get_config(harness.parameters()["config"])
+    tb = harness.Bench(dut, 9)
+    commands = tb.source("command")
+    dut.bus__awready.value = 1
+    for bit in range(WRITE_BEATS_BITS):
+        for beats in {1 << bit, (1 << bit) + 5, (1 << WRITE_BEATS_BITS) - (1 << bit)}:
+            await tb.reset()
+            address = axi.BOUNDARY - 5 * config.bus_bytes
+            commands.send([harness.pack(write_command_layout(config), {"address": address, "beats": beats})])
+            wanted = list(islice(bursts_of(config, address, beats), StreamWriter.OUTSTANDING))
+            got = []
+            for _ in range(2 * len(wanted) + 8):
+                await RisingEdge(dut.clk)
+                if int(dut.bus__awvalid.value):
+                    got.append((int(dut.bus__awaddr.value), int(dut.bus__awlen.value) + 1))
+            assert got == wanted and not int(dut.idle.value)
+
+
+@cocotb.test()
+async def outstanding(dut):
+    """So many bursts without an answer, and one more for each answer."""
+    tb = harness.Bench(dut, 8)
+    commands, beats = tb.source("command"), tb.source("data")
+    memory = Answers(dut, tb, 0.0)
+    await tb.reset()
+    count = 3 * StreamWriter.OUTSTANDING
+    for number in range(count):
+        commands.send([harness.pack(write_command_layout(memory.config), {
+            "address": number * memory.config.bus_bytes, "beats": 1})])
+    beats.send(range(count))
+    memory.withheld = True
+    for answers in range(3):
+        await tb.wait(60)
+        assert len(memory.bursts) == len(memory.open) == StreamWriter.OUTSTANDING + answers
+        memory.withheld = False
+        await tb.wait(1)
+        memory.withheld = True
+    memory.withheld = False
+    await tb.wait(200)
+    assert memory.answered == count
+
+
 class Shared(wiring.Component):
     """A logits dump and a user from outside, on one writer."""
 
@@ -205,7 +340,8 @@ async def shared_without_stalls(dut):
 @pytest.mark.parametrize("config", ["nano", "slim", "kria"])
 def test_writer(sim, config):
     harness.run(StreamWriter(get_config(config)), __name__, sim=sim, parameters={"config": config},
-                testcase=["writes_under_stalls", "writes_without_stalls", "errors", "full_throughput"])
+                testcase=["writes_under_stalls", "writes_without_stalls", "errors", "full_throughput",
+                          "everywhere/stalls=0.0", "everywhere/stalls=0.4", "long_commands", "outstanding"])
 
 
 @pytest.mark.parametrize("config", ["nano", "slim", "kria"])
