@@ -24,6 +24,7 @@ def write(root, changes):
     ({"tb/plan/b.toml": '[[point]]\nwhat = "hope"\ncover = ["a.sizes"]\n'}, "'hope': neither a test nor a proof"),
     ({"tb/a/test_more.py": ""}, "test tb/a/test_more.py is in no plan"),
     ({"tb/cover/b.py": 'CoverCross("b.both.of", items=[])\n'}, "cover point b.both is in no plan"),
+    ({"tb/b/test_a.py": "def works():\n    pass\n"}, "test tb/b/test_a.py has the name of another"),
     ({"formal/b/c.py": "def proofs(quick):\n    return []\n"}, "proof formal/b/c.py is in no plan"),
 ])
 def test_a_missing_link_is_named(tmp_path, changes, problem):

@@ -2,6 +2,7 @@
 
 import ast
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,10 @@ def check(root=ROOT):
             ("proof", "formal/", proofs, {link for point in points for link in point.proofs})):
         wrong += [f"{what} {folder}{name} is in no plan: add it to a point of tb/plan/*.toml"
                   for name in sorted(set(found) - linked)]
+    # Simulators and pytest import a testbench by its name alone.
+    names = Counter(name.rpartition("/")[2] for name in tests)
+    wrong += [f"test tb/{name} has the name of another: choose one of its own"
+              for name in sorted(tests) if names[name.rpartition("/")[2]] > 1]
     return wrong
 
 
