@@ -54,7 +54,7 @@ demo: $(BIN)/.ready  ## a language model writes text, computed by the RTL
 	@$(BIN)/scoville generate --model $(MODEL) --config $(CONFIG) --backend rtl --prompt "$(PROMPT)" \
 	  --max-new-tokens $(TOKENS)
 
-test: icarus $(BIN)/.ready lint check  ## what to run before a push: lint, types, testbenches under both simulators
+test: $(filter icarus,$(SIM)) $(BIN)/.ready lint check  ## what to run before a push: lint, types, every testbench: [SIM=icarus: testbenches under it only]
 	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal --smoke $(if $(SIM),--sim=$(SIM)) $(if $(K),-k "$(K)")
 
 sim: icarus $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED=1] [SEEDS=20] [K=pattern] [JOBS=2] [WAVES=1]

@@ -1,4 +1,7 @@
-"""Options of the testbenches: `pytest --sim icarus` or ``SIM=icarus`` picks one simulator, both by default."""
+"""Options of the testbenches: `pytest --sim icarus` or ``SIM=icarus`` picks one simulator.
+
+By default it is both; with --smoke Verilator, as Icarus takes more time than all else.
+"""
 
 import os
 import sys
@@ -15,9 +18,9 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 def pytest_addoption(parser):
     parser.addoption("--sim", choices=SIMULATORS, default=os.environ.get("SIM") or None,
-                     help="run under this simulator only")
+                     help="run under this simulator only; icarus leaves out all tests that do not ask for a simulator")
     parser.addoption("--smoke", action="store_true",
-                     help="one configuration a testbench, nano where it has it, and no slow test")
+                     help="one configuration a testbench, nano where it has it, no slow test, Verilator by default")
 
 
 def pytest_configure(config):
@@ -46,14 +49,16 @@ def pytest_report_header(config):
 
 def pytest_generate_tests(metafunc):
     if "sim" in metafunc.fixturenames:
-        only = metafunc.config.getoption("--sim")
+        only = metafunc.config.getoption("--sim") or (SIMULATORS[0] if metafunc.config.getoption("--smoke") else None)
         metafunc.parametrize("sim", [only] if only else SIMULATORS)
     elif "run_seed" in metafunc.fixturenames:  # `simulators.run` has its own loop
         metafunc.parametrize("run_seed", run_seeds())
 
 
 def pytest_collection_modifyitems(config, items):
-    """With --smoke, of the configurations of a testbench only one; all simulators stay."""
+    """Of the tests those that the options ask for: one configuration a testbench, a simulator's."""
+    if config.getoption("--sim") == "icarus":  # the others do not depend on it
+        _keep(config, items, [item for item in items if "sim" in getattr(getattr(item, "callspec", None), "params", {})])
     if not config.getoption("--smoke"):
         return
     chosen = {}
@@ -66,5 +71,9 @@ def pytest_collection_modifyitems(config, items):
             chosen[key] = item
     kept = [item for item in items if item.get_closest_marker("slow") is None
             and ("sim" not in getattr(getattr(item, "callspec", None), "params", {}) or item in chosen.values())]
+    _keep(config, items, kept)
+
+
+def _keep(config, items, kept):
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
