@@ -131,22 +131,26 @@ class LegalProgram:
         self.words.append(int.from_bytes(data, "little"))
         return True
 
-    def begin(self):
-        """What the other instructions stand on: table, norm weights, bias, rotations and embeddings."""
+    def begin(self, **rows):
+        """What the other instructions stand on: table, norm weights, bias, rotations and embeddings.
+
+        `rows` may say the stride and the address of the last two.
+        """
         config = self.config
-        self.add(Opcode.ROPE, bytes=max(128 * config.max_head_blocks, config.bus_bytes), only_last=0)
+        self.add(Opcode.ROPE, bytes=max(128 * config.max_head_blocks, config.bus_bytes), only_last=0, **rows)
         for dest, count in ((LoadDest.TABLE, 16), (LoadDest.NORM, config.max_hidden), (LoadDest.BIAS, BLOCK * 32)):
             self.add(Opcode.LOAD, load_dest=dest, count=count, only_last=0)
         self.add(Opcode.EMBED, rows=BLOCK * (min(config.max_hidden // BLOCK, config.operand_blocks) // 2), dst=0,
-                 only_last=0)
+                 only_last=0, **rows)
 
-    def layer(self, *, waits=True):
-        """An attention with its appends."""
+    def layer(self, *, group=None, kv_heads=None, **pages):
+        """An attention with its appends; `pages` may say `table` and `table_stride`."""
         config, rng = self.config, self.rng
-        group, head_blocks = rng.choice([1, 3, 4]), rng.randint(1, min(2, config.max_head_blocks))
+        head_blocks = 1 if group or kv_heads else rng.randint(1, min(2, config.max_head_blocks))
+        group = group or rng.choice([1, 3, 4])
         most = max(1, min(3, config.operand_blocks // (4 * group * head_blocks)))
-        heads = {"kv_heads": rng.randint(1, most), "head_blocks": head_blocks, "only_last": 0}
-        key = self.add(Opcode.LINEAR, dest=Dest.KEY, tiles=heads["kv_heads"] * head_blocks, wait=1, **heads)
+        heads = {"kv_heads": kv_heads or rng.randint(1, most), "head_blocks": head_blocks, "only_last": 0}
+        key = self.add(Opcode.LINEAR, dest=Dest.KEY, tiles=heads["kv_heads"] * head_blocks, wait=1, **heads, **pages)
         pages = {name: key[name] for name in ("table", "table_stride")}
         self.add(Opcode.LINEAR, dest=Dest.VALUE, tiles=key["tiles"], **heads, **pages)
         query = self.add(Opcode.LINEAR, dest=Dest.QUERY, tiles=key["tiles"] * group, group=group, **heads)

@@ -9,7 +9,7 @@ from scoville.attention.pages import page_address_layout, page_request_layout
 from scoville.config import get_config
 from scoville.control.front_end import FrontEnd, PassState
 from scoville.control.instruction_fetch import instruction_layout
-from scoville.isa import FIELDS, INSTRUCTION_BYTES, Dest, Opcode
+from scoville.isa import FIELDS, INSTRUCTION_BYTES, POSITION_BITS, Dest, LoadDest, Opcode
 from scoville.memory.reader import request_layout
 from scoville.registers import Status
 
@@ -32,6 +32,7 @@ class System:
         self.fault_rate = 0.0
         self.appends = 0  # LINEARs to the cache that the KV store has not done yet
         self.waited = 0
+        self.takes = 0.1  # chance a cycle that the KV store takes a command
 
     async def start(self):
         await self.tb.reset()
@@ -50,7 +51,7 @@ class System:
     def entry(self, row, page):
         """Where a page is: made up at the first look."""
         if (row, page) not in self.entries:
-            address = self.rng.getrandbits(self.config.addr_bits - 1) // self.config.bus_bytes * self.config.bus_bytes
+            address = self.rng.getrandbits(self.config.addr_bits) // self.config.bus_bytes * self.config.bus_bytes
             self.entries[row, page] = (address, int(self.rng.random() < self.fault_rate))
         return self.entries[row, page]
 
@@ -81,7 +82,7 @@ class System:
                 if not busy:
                     self.dut.kv_busy.value = 0
                     self.appends -= 1
-            elif due and self.rng.random() < 0.1:
+            elif due and self.rng.random() < self.takes:
                 due -= 1
                 busy = self.rng.randrange(2, 20)
                 self.dut.kv_taken.value = self.dut.kv_busy.value = 1
@@ -206,6 +207,91 @@ async def refused(dut):
             lsb, width = FIELDS[opcode][name]
             program.words[-1] = program.words[-1] & ~((1 << width) - 1 << lsb) | value << lsb
         assert await system.run(program.words, state) is status, (opcode, fields)
+
+
+@cocotb.test()
+async def far_rows(dut):
+    """Rows of every number: each bit of positions and token ids, of strides and of the sum with the address."""
+    system = System(dut, 6, 0.0)
+    config, rng = system.config, system.rng
+    await system.start()
+    bus, memory, most = config.bus_bytes, 1 << config.addr_bits, (1 << POSITION_BITS) - 1
+
+    def rows(*numbers):
+        """A random stride and address with which these rows are within the address space."""
+        bits = min(24, config.addr_bits - 1 - max(numbers).bit_length())
+        stride = max(bus, rng.getrandbits(bits) & -bus)
+        return {"stride": stride, "address": rng.randrange(memory - max(numbers) * stride) & -bus}
+
+    for bit in range(POSITION_BITS):
+        for low in (0, 1 << bit, rng.getrandbits(bit)):
+            position = min((1 << bit) + low, most - config.seats)
+            ids = [min((1 << bit) + rng.choice([low, rng.getrandbits(bit)]), most - 1) for _ in range(config.seats)]
+            state = {"tokens": config.seats, "position": position, "last": 0, "ids": ids}
+            program = LegalProgram(config, rng, state)
+            program.add(Opcode.ROPE, limit=most, only_last=0, **rows(position + config.seats))
+            program.add(Opcode.LOAD, load_dest=LoadDest.NORM, count=64, only_last=0)
+            program.add(Opcode.EMBED, rows=32, limit=most, only_last=0, **rows(*ids))
+            program.end()
+            assert await system.run(program.words, state) is Status.OK
+    # Behind the end: by one bit of the address each.
+    for bit in range(config.addr_bits, 2 * POSITION_BITS - 1):
+        for opcode in (Opcode.ROPE, Opcode.EMBED):
+            row = 1 << rng.randrange(bit - 23, POSITION_BITS)
+            state = {"tokens": 1, "position": row, "last": 0, "ids": [row]}
+            await system.start()
+            program = LegalProgram(config, rng, state)
+            program.add(Opcode.LOAD, load_dest=LoadDest.NORM, count=64, only_last=0)
+            fields = {"rows": 32} if opcode is Opcode.EMBED else {}
+            program.add(opcode, limit=most, only_last=0, stride=(1 << bit) // row, address=0, **fields)
+            assert await system.run(program.words, state) is Status.ILLEGAL_INSTRUCTION
+
+
+@cocotb.test()
+async def many_appends(dut):
+    """As many appends as may be on their way, and none of them forgotten; many heads, of both kinds."""
+    system = System(dut, 7, 0.0)
+    await system.start()
+    state = {"tokens": system.config.seats, "position": 20, "last": 0, "ids": [1] * system.config.seats}
+    most = min(40, system.config.operand_blocks // 4)
+    system.takes = 0.002
+    program = LegalProgram(system.config, system.rng, state)
+    program.begin(stride=system.config.bus_bytes, address=0)
+    for _ in range(26):
+        program.add(Opcode.LINEAR, dest=Dest.KEY, only_last=0)
+    program.layer()
+    program.end()
+    assert await system.run(program.words, state) is Status.OK
+    system.takes = 0.1
+    for group, kv_heads in ((most, 1), (1, most), (most // 2 - 1, 2), (3, most // 3)):
+        program = LegalProgram(system.config, system.rng, state)
+        program.begin(stride=system.config.bus_bytes, address=0)
+        program.layer(group=group, kv_heads=kv_heads)
+        program.end()
+        assert await system.run(program.words, state) is Status.OK
+
+
+@cocotb.test()
+async def far_pages(dut):
+    """The first pages of contexts too long to be walked here: one after the other, of the same row."""
+    system = System(dut, 8, 0.0)
+    config, rng, bus = system.config, system.rng, system.config.bus_bytes
+    for bit in range(8, POSITION_BITS):
+        for position in ((1 << bit) + 70, rng.randrange(1 << bit, 1 << bit + 1) - config.seats):
+            await system.start()
+            state = {"tokens": config.seats, "position": position, "last": 0, "ids": [1] * config.seats}
+            program = LegalProgram(config, rng, state)
+            program.begin(stride=bus, address=0)
+            table = rng.getrandbits(config.addr_bits - 1) & -bus
+            program.layer(table=table, table_stride=((position >> 5) + 2) * 4 + bus & -bus)
+            system.source.send(harness.pack(instruction_layout(config), {"word": word}) for word in program.words)
+            dut.state.value = harness.pack(PassState(config), state)
+            dut.start.value = 1
+            await RisingEdge(dut.clk)
+            dut.start.value = 0
+            requests = [harness.unpack(page_request_layout(config), packed)
+                        for packed in await system.lookups.receive(12 if position > 400 else position // 32 + 1)]
+            assert requests == [{"row": table, "page": page} for page in range(len(requests))]
 
 
 @cocotb.test()

@@ -79,6 +79,26 @@ async def every_address_bit(dut):
         address = (1 << bit) - system.word * system.burst
         await system.check(address, system.send(address, count))
         await system.check(1 << bit, system.send(1 << bit, 1))
+        address = system.tb.rng.getrandbits(system.config.addr_bits - 1) & -system.word
+        await system.check(address, system.send(address, count))
+
+
+@cocotb.test()
+async def stands_still(dut):
+    """A writer that takes nothing: the words that fit are taken, and none is lost; a run of no words is none."""
+    system = System(dut, 6)
+    await system.tb.reset()
+    system.starts.send([0])
+    await system.tb.wait(5)
+    assert system.starts.idle and not int(dut.busy.value)
+    system.starts.accepted.clear()
+    system.command.every = 1 << 30
+    await system.tb.wait(2)  # past the cycle in which it is ready once more
+    values = system.send(0, 1000)
+    await system.tb.wait(400)
+    assert len(system.words.accepted) == 2 * system.burst * system.word // 4 + 1
+    system.command.every = 1
+    await system.check(0, values)
 
 
 @cocotb.test()

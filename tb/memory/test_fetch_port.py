@@ -150,8 +150,8 @@ async def everywhere(dut, stalls):
     wanted = StreamReader(config).model(memory, reads)
     assert await sink.receive(len(wanted)) == wanted
     bursts = [burst for request in asked for burst in bursts_of(config, *request)]
-    found = [burst for burst in bus.reads if burst in set(bursts)]
-    assert found == bursts
+    found = iter(bus.reads)  # the reader's are among them
+    assert all(burst in found for burst in bursts)
 
 
 @cocotb.test()

@@ -185,11 +185,13 @@ async def bursts_that_wait(dut):
     """Two bursts may wait for ARREADY; they go out as they came."""
     config = get_config(harness.parameters())
     tb = harness.Bench(dut, 7)
-    source, step = tb.source("i"), config.bus_bytes * StreamReader(config).burst_beats
+    source, longest = tb.source("i"), StreamReader(config).burst_beats
+    step = config.bus_bytes * longest
     for turn in range(60):
         await tb.reset()
         dut.bus__arready.value = 0
-        wanted = [(tb.rng.randrange((1 << config.addr_bits) // step) * step, tb.rng.randrange(1, 60)) for _ in range(3)]
+        wanted = [(tb.rng.randrange((1 << config.addr_bits) // step) * step, tb.rng.randrange(1, longest))
+                  for _ in range(3)]
         source.send(harness.pack(request_layout(config), {"address": a, "beats": n}) for a, n in wanted)
         await tb.wait(12)
         got = []

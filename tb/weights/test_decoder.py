@@ -16,7 +16,6 @@ from scoville.weights.walk import WeightCommand, WeightKind
 CUT = ChipConfig(name="cut", bus_bytes=128, rows=1, lanes=1)
 JOIN = ChipConfig(name="join", bus_bytes=16, rows=8, lanes=1, max_head_blocks=2)
 CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), CUT, JOIN)}
-TABLE = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.int8)  # E2M1, doubled
 
 
 def align(size, bus):
@@ -84,13 +83,30 @@ async def start(dut, seed, stalls):
     ports = {name: tb.source(name, stalls) for name in ("command", "i")}
     ports |= {name: tb.sink(name, stalls) for name in ("vector", "exponents", "o")}
     await tb.reset()
-    dut.table_data.value = int.from_bytes(TABLE.tobytes(), "little")
+    cocotb.start_soon(watch(dut))
+    table = await new_table(dut, tb)
+    if not stalls:
+        await tb.wait(16)  # the table's; with stalls the first codes come before it is there
+    return config, tb, ports, table
+
+
+async def new_table(dut, tb):
+    """16 values of any kind."""
+    table = tb.np_rng.integers(-128, 128, 16).astype(np.int8)
+    dut.table_data.value = int.from_bytes(table.tobytes(), "little")
     dut.table_en.value = 1
     await RisingEdge(dut.clk)
     dut.table_en.value = 0
-    if not stalls:
-        await tb.wait(16)  # the table's; with stalls the first codes come before it is there
-    return config, tb, ports
+    return table
+
+
+async def watch(dut):
+    """`waiting` and `header` are about the beats, in every cycle."""
+    while True:
+        await RisingEdge(dut.clk)
+        valid, ready = int(dut.i__valid.value), int(dut.i__ready.value)
+        assert int(dut.waiting.value) == (ready and not valid)
+        assert not int(dut.header.value) or valid and ready
 
 
 def send(ports, config, command, beats):
@@ -100,14 +116,14 @@ def send(ports, config, command, beats):
 
 @cocotb.test()
 async def random_commands(dut):
-    config, tb, ports = await start(dut, 1, 0.25)
-    table = [random_command(tb.rng, config) for _ in range(12)]
-    streams = [random_beats(tb.rng, tb.np_rng, config, command) for command in table]
-    for command, beats in zip(table, streams, strict=True):
+    config, tb, ports, table = await start(dut, 1, 0.25)
+    commands = [random_command(tb.rng, config) for _ in range(12)]
+    streams = [random_beats(tb.rng, tb.np_rng, config, command) for command in commands]
+    for command, beats in zip(commands, streams, strict=True):
         send(ports, config, command, beats)
     headers = 0
-    for command, beats in zip(table, streams, strict=True):
-        expected = WeightDecoder.model(config, command, beats, TABLE)
+    for command, beats in zip(commands, streams, strict=True):
+        expected = WeightDecoder.model(config, command, beats, table)
         for name in ("vector", "exponents"):
             got = await ports[name].receive(len(expected[name]))
             assert got == [int.from_bytes(beat.tobytes(), "little") for beat in expected[name]]
@@ -120,7 +136,7 @@ async def random_commands(dut):
 
 @cocotb.test()
 async def full_throughput(dut):
-    config, tb, ports = await start(dut, 2, 0.0)
+    config, tb, ports, codes = await start(dut, 2, 0.0)
     linear = {"kind": WeightKind.LINEAR.value, "kblocks": 2 * config.group + 1}
     q4_1 = linear | {"tiles": 2, "code_bits8": 0, "scale_format": ScaleFormat.FP16.value, "minimum": 1}
     mx8 = linear | {"tiles": 2, "code_bits8": 1, "scale_format": ScaleFormat.E8M0.value, "minimum": 0}
@@ -134,7 +150,7 @@ async def full_throughput(dut):
         beats = random_beats(tb.rng, tb.np_rng, config, command)
         total += len(beats)
         send(ports, config, command, beats)
-        done += len(WeightDecoder.model(config, command, beats, TABLE)["codes"])
+        done += len(WeightDecoder.model(config, command, beats, codes)["codes"])
     taken = waited = 0
     while len(ports["o"].received) < done:
         await RisingEdge(dut.clk)
@@ -157,16 +173,69 @@ async def full_throughput(dut):
 @cocotb.test()
 async def headers_hide_behind_items(dut):
     """A consumer that keeps an item for each of `phases` tokens never waits for a header."""
-    config, tb, ports = await start(dut, 3, 0.0)
+    config, tb, ports, table = await start(dut, 3, 0.0)
     ports["o"].every = config.phases
     q4_1 = {"kind": WeightKind.LINEAR.value, "kblocks": 2 * config.group + 1, "tiles": 3, "code_bits8": 0,
             "scale_format": ScaleFormat.FP16.value, "minimum": 1}
     beats = random_beats(tb.rng, tb.np_rng, config, q4_1)
     send(ports, config, q4_1, beats)
-    await ports["o"].receive(len(WeightDecoder.model(config, q4_1, beats, TABLE)["codes"]))
+    await ports["o"].receive(len(WeightDecoder.model(config, q4_1, beats, table)["codes"]))
     cycles = ports["o"].cycles
     if config.phases > 1:
         assert cycles[-1] - cycles[0] == config.phases * (len(cycles) - 1)
+
+
+@cocotb.test()
+async def tables(dut):
+    """Every code of every table, with scales of all formats."""
+    config, tb, ports, table = await start(dut, 4, 0.0)
+    for turn in range(12):
+        command = {"kind": WeightKind.LINEAR.value, "tiles": 1, "kblocks": 1, "code_bits8": 0,
+                   "scale_format": turn % 3, "minimum": turn // 3 % 2}
+        beats = random_beats(tb.rng, tb.np_rng, config, command)
+        send(ports, config, command, beats)
+        expected = WeightDecoder.model(config, command, beats, table)
+        check_items(config, await ports["o"].receive(len(expected["codes"])), expected, command["minimum"])
+        table = await new_table(dut, tb)
+        await tb.wait(tb.rng.choice([1, 20]))
+
+
+@cocotb.test()
+async def long_commands(dut):
+    """The first groups of commands too long to be read here: nothing of the next command comes among them."""
+    config, tb, ports, table = await start(dut, 5, 0.0)
+    rng = tb.rng
+    vector = {"kind": WeightKind.VECTOR.value, "tiles": 3, "kblocks": 0, "code_bits8": 0, "scale_format": 0,
+              "minimum": 0}
+
+    async def first(command, known):
+        """A command, and another one behind it, with the beats of what is known to be its beginning."""
+        await tb.reset()
+        if command["kind"] == WeightKind.LINEAR.value:
+            table = await new_table(dut, tb)
+            await tb.wait(16)
+        else:
+            table = np.zeros(16, np.int8)
+        beats = random_beats(rng, tb.np_rng, config, known)
+        send(ports, config, command, beats)
+        ports["command"].send([harness.pack(WeightCommand, vector)])
+        expected = WeightDecoder.model(config, known, beats, table)
+        await tb.wait(len(beats) + len(expected["codes"]) * config.phases + 40)
+        assert ports["vector"].received == [int.from_bytes(beat.tobytes(), "little") for beat in expected["vector"]]
+        assert len(ports["o"].received) == len(expected["codes"])
+        check_items(config, ports["o"].received, expected, known["minimum"])
+
+    for bit in range(4, 24):
+        for tiles in {1 << bit, (1 << bit) + 1, (1 << bit) + 2, (1 << 24) - (1 << bit)}:
+            await first(vector | {"tiles": tiles}, vector | {"tiles": 12})
+    for bit in range(2, 20):
+        linear = {"kind": WeightKind.LINEAR.value, "code_bits8": 0, "scale_format": rng.randrange(3),
+                  "minimum": rng.getrandbits(1), "tiles": 1, "kblocks": 1}
+        for count in {1 << bit, (1 << bit) + 1, (1 << bit) + 2}:
+            await first(linear | {"tiles": count}, linear | {"tiles": 3})
+            if count < 1 << 12:
+                count = max(4 * config.group, count)
+                await first(linear | {"kblocks": count}, linear | {"kblocks": 3 * config.group})
 
 
 @pytest.mark.parametrize("name", CONFIGS)
