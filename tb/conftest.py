@@ -58,7 +58,8 @@ def pytest_generate_tests(metafunc):
 def pytest_collection_modifyitems(config, items):
     """Of the tests those that the options ask for: one configuration a testbench, a simulator's."""
     if config.getoption("--sim") == "icarus":  # the others do not depend on it
-        _keep(config, items, [item for item in items if "sim" in getattr(getattr(item, "callspec", None), "params", {})])
+        _keep(config, items, [item for item in items
+                              if "sim" in getattr(getattr(item, "callspec", None), "params", {})])
     if not config.getoption("--smoke"):
         return
     chosen = {}
