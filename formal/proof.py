@@ -38,6 +38,7 @@ class Proof:
     others : further planted faults, (sentence, what makes it) each
     covered : None, or makes the claim whose covers are reached, where those of `claim` lie too deep
     quick : `make test` runs it too
+    alone : the RTL's own assertions are left out: they are simulated, and no part of what is claimed
     """
 
     name: str
@@ -53,3 +54,4 @@ class Proof:
     others: tuple[tuple[str, Callable[[], Any]], ...] = ()
     covered: Callable[[], Any] | None = None
     quick: bool = False
+    alone: bool = False
