@@ -2,8 +2,10 @@
 
 import cocotb
 import harness
+import pytest
 from cocotb.triggers import RisingEdge
 from scoville.config import get_config
+from scoville.control import monitor
 from scoville.control.monitor import FaultLatch, PerformanceCounters
 from scoville.registers import STALLS, Status
 
@@ -81,6 +83,30 @@ async def looked_at_while_running(dut):
                 assert shown == 0 or least[select] <= shown <= counts[select], (shown, counts, select)
                 right += shown > 0
         assert right > 100 and max(counts[index] - count for index, count in least.items()) < 700
+
+
+@cocotb.test()
+async def long_counts(dut):
+    """Every counter, and one reason's, up to its upper bit, or 2^14; another reason comes between."""
+    tb = harness.Bench(dut, 4)
+    await tb.reset()
+    many = 1 << min(harness.parameters() - 1, 14)
+    for work in (0, 1):
+        dut.clear.value, dut.run.value = 1, 0
+        await tb.wait(1)
+        dut.clear.value, dut.run.value, dut.work.value = 0, 1, work
+        dut.beat.value = dut.prefill.value = 1
+        for cycles, reason in ((many - 3, 3), (77, 20), (500, 3)):
+            dut.reason.value = 1 << reason
+            await tb.wait(cycles)
+        dut.run.value = 0
+        await tb.wait(3)
+        total = many + 574
+        stalls = [0] * len(STALLS)
+        if not work:
+            stalls[3], stalls[20] = many + 497, 77
+        assert await counts(dut) == {"cycles": total, "prefill_cycles": total, "beats": total,
+                                     "work_cycles": total if work else 0, "stalls": stalls}
 
 
 @cocotb.test()
@@ -165,6 +191,26 @@ async def watchdog(dut):
 
 
 @cocotb.test()
+async def long_limits(dut):
+    """Each bit of a limit counts, and every limit of the lower ones is kept to the cycle."""
+    tb = await fault_bench(dut, 5)
+    for bit in range(32):
+        for limit in {1 << bit, (1 << bit) + 1, (1 << 32) - (1 << bit)}:
+            await tb.reset()
+            dut.limit.value, dut.run.value, dut.progress.value = limit, 1, 1
+            await tb.wait(3)
+            dut.progress.value = 0
+            if limit > 5000:
+                await tb.wait(80)
+                assert shown(dut)[0] == 0, limit
+            else:
+                await tb.wait(limit + 1)
+                assert shown(dut)[0] == 0, limit
+                await tb.wait(1)
+                assert shown(dut) == (1, Status.WATCHDOG, 0), limit
+
+
+@cocotb.test()
 async def watchdog_among_others(dut):
     """In the cycle of another fault the lower code is kept, and its address."""
     tb = await fault_bench(dut, 4)
@@ -187,10 +233,14 @@ async def watchdog_off(dut):
     assert shown(dut) == (0, 0, 0)
 
 
-def test_counters(sim):
-    harness.run(PerformanceCounters(), __name__, sim=sim, testcase=["counters", "charged", "looked_at_while_running"])
+@pytest.mark.parametrize("bits", [13, monitor.COUNTER_BITS])
+def test_counters(sim, bits, monkeypatch):
+    """As they are, and with fewer bits, so that all of these are reached."""
+    monkeypatch.setattr(monitor, "COUNTER_BITS", bits)
+    harness.run(PerformanceCounters(), __name__, sim=sim, parameters=bits,
+                testcase=["counters", "charged", "looked_at_while_running", "long_counts"])
 
 
 def test_faults(sim):
     harness.run(FaultLatch(get_config("nano")), __name__, sim=sim,
-                testcase=["first_fault", "watchdog", "watchdog_among_others", "watchdog_off"])
+                testcase=["first_fault", "watchdog", "watchdog_among_others", "watchdog_off", "long_limits"])

@@ -49,6 +49,7 @@ async def places(dut):
     await bench.reset()
     for first, stride in ((0, 64), (4096, 0), (4096, 320), (bench.rng.randrange(1 << 30) << 4, (1 << 32) - 16),
                           (top - 640, 640), (top - 640, 656), (top - 1280, 640), (top, 16), (0, 16),
+                          *((bench.rng.randrange(1, 1 << 39), bench.rng.getrandbits(32)) for _ in range(40)),
                           *((1 << bit, 0) for bit in range(4, config.addr_bits)),
                           *((16, 1 << bit) for bit in range(4, 32))):
         dut.first.value, dut.stride.value = first, stride
