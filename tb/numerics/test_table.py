@@ -5,6 +5,7 @@ import harness
 import numpy as np
 import pytest
 from amaranth.hdl import signed
+from hard_fractions import HARD
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import PipeUnit
 from units import CORNERS, Units, as_float, check_stream, random_floats
@@ -24,11 +25,11 @@ def units():
     return made
 
 
-def segment_ends(name):
-    """u at both ends of every segment of a curve: at its first, where d is 0, some results are exact ties."""
+def fractions(name):
+    """u at both ends of every segment of a curve, and those that are hard to round."""
     rest = table.CURVES[name].rest_bits
     first = np.arange(1 << table.CURVES[name].segment_bits) << rest
-    return np.concatenate([first, first + 1, first + (1 << rest) - 1])
+    return np.concatenate([first, first + 1, first + (1 << rest) - 1, HARD[name]])
 
 
 def on_floats(function):
@@ -39,21 +40,21 @@ def on_floats(function):
 async def exp2(dut):
     rng = np.random.default_rng(1)
     near = (rng.random(1500) * 290 - 145).astype(np.float32).view(np.uint32)
-    ends = (segment_ends("exp2") / 2.0**24).astype(np.float32).view(np.uint32)
+    ends = (fractions("exp2") / 2.0**24).astype(np.float32).view(np.uint32)
     await check_stream(dut, "exp2", np.concatenate([random_floats(rng, 800), near, ends]),
                        on_floats(table.model.exp2), 9)
 
 
 @cocotb.test()
 async def recip(dut):
-    a = np.concatenate([random_floats(np.random.default_rng(2), 2500), 127 << 23 | segment_ends("recip")])
+    a = np.concatenate([random_floats(np.random.default_rng(2), 2500), 127 << 23 | fractions("recip")])
     await check_stream(dut, "recip", a, on_floats(table.model.recip), 7)
 
 
 @cocotb.test()
 async def rsqrt(dut):
     # u is the mantissa with the inverted lowest bit of the exponent field above it.
-    ends = (126 << 23) + (segment_ends("rsqrt") ^ 1 << 23)
+    ends = (126 << 23) + (fractions("rsqrt") ^ 1 << 23)
     a = np.concatenate([random_floats(np.random.default_rng(3), 2500), ends])
     await check_stream(dut, "rsqrt", a, on_floats(table.model.rsqrt), 7)
 
@@ -61,7 +62,7 @@ async def rsqrt(dut):
 @cocotb.test()
 async def log2(dut):
     bits = random_floats(np.random.default_rng(4), 2500, 1, 255) & np.uint32(0x7FFFFFFF)
-    bits = np.concatenate([bits, 127 << 23 | segment_ends("log2") >> 1])
+    bits = np.concatenate([bits, 127 << 23 | fractions("log2") >> 1])
     await check_stream(dut, "log2", bits, on_floats(table.model.log2), 11)
 
 
@@ -76,7 +77,7 @@ async def exp2_fixed(dut, name):
         edges = np.array([-127, -126, 0, 127, 128]) << 24
         x[900:915] = np.concatenate([edges, edges - 1, edges + 1])
     x[-2:] = -(1 << width - 1), (1 << width - 1) - 1
-    x = np.concatenate([x, segment_ends("exp2"), segment_ends("exp2") - (1 << 24)])
+    x = np.concatenate([x, fractions("exp2"), fractions("exp2") - (1 << 24)])
     await check_stream(dut, name, [int(v) & (1 << width) - 1 for v in x],
                        lambda taken: table.model.exp2_fixed(x[:len(taken)]).view(np.uint32), 7)
 
@@ -87,7 +88,7 @@ async def log2_fixed(dut, name):
     rng, (width, fraction) = np.random.default_rng(6), INTEGERS[name]
     u = np.maximum(rng.integers(0, 1 << width, 1500) >> rng.integers(0, width, 1500), 1)
     u[:2] = 1, (1 << width) - 1
-    ends = 1 << 24 | segment_ends("log2")
+    ends = 1 << 24 | fractions("log2")
     u = np.concatenate([u, ends << width - 25 if width > 25 else ends >> 25 - width])
     wanted = table.model.log2_fixed(u, fraction).view(np.uint32)
     await check_stream(dut, name, u, lambda taken: wanted[:len(taken)],
@@ -195,6 +196,17 @@ def test_rounded_results_stay_in_range():
         y = curve.model(ends)
         low, high = (0, 1 << table.LOG2_BITS) if name == "log2" else (1 << 23, 1 << 24)
         assert y.min() >= low and y.max() <= high
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_hard_fractions(name):
+    """Each is a tie, nearly one, or a half and a single bit; and there are some of each kind."""
+    curve, u = table.CURVES[name], np.array(HARD[name])
+    c0, c1, c2 = (c[u >> curve.rest_bits] for c in curve.coefficients)
+    d, drop = u & (1 << curve.rest_bits) - 1, table.F + curve.rest_bits - curve.result_bits
+    beyond = ((c0 << curve.rest_bits) + (c1 + (c2 * d >> curve.rest_bits)) * d & (1 << drop) - 1) - (1 << drop - 1)
+    single = (beyond > 0) & (beyond & beyond - 1 == 0)
+    assert (single | (np.abs(beyond) < 64)).all() and (beyond == 0).sum() > 4 and len(np.unique(beyond[single])) > 15
 
 
 def test_corners_are_finite():
