@@ -17,7 +17,7 @@ from scoville.memory import axi
 CLOCK, BAUD = 16_500, 2_062
 DIVISOR = CLOCK // BAUD
 BEAT = CLOCK // 20
-SIZE = 1 << 12
+SIZE = 1 << 7
 READS, REFUSED, REQUESTS = range(3)  # the lights
 
 
