@@ -13,6 +13,7 @@ from scoville_sim.mutate_netlist import SELECT, SELECT_BITS, yosys
 __all__ = ["equivalent"]
 
 ABC = "berkeley-abc"
+NONE = "mutnone"  # what selects a mutant in the design's copy: nothing, but both copies must have one structure
 
 
 def _valid_of(name, outputs):
@@ -27,9 +28,10 @@ def _miter(ports):
     """Verilog of ``miter``: the design and a mutant side by side, and whether they differ."""
     inputs = {name: len(port["bits"]) for name, port in ports.items() if port["direction"] == "input"}
     outputs = {name: len(port["bits"]) for name, port in ports.items() if port["direction"] == "output"}
-    lines = [f"module miter({', '.join([*inputs, SELECT])}, differ);", f"input [{SELECT_BITS - 1}:0] {SELECT};",
+    lines = [f"module miter({', '.join([*inputs, SELECT, NONE])}, differ);",
+             f"input [{SELECT_BITS - 1}:0] {SELECT}, {NONE};",
              "output differ;", *(f"input [{width - 1}:0] {name};" for name, width in inputs.items())]
-    for copy, select in (("gold", f"{SELECT_BITS}'d0"), ("gate", SELECT)):
+    for copy, select in (("gold", NONE), ("gate", SELECT)):
         lines += [f"wire [{width - 1}:0] {copy}_{name};" for name, width in outputs.items()]
         # A port may have the name of a Verilog word, `end`.
         pins = [*(f".{name}({name})" for name in inputs), *(f".\\{name} ({copy}_{name})" for name in outputs),
@@ -43,30 +45,24 @@ def _miter(ports):
     return "\n".join([*lines, f"assign differ = {differ};", "endmodule", ""])
 
 
-def _aiger(text, number):
-    """Binary AIGER of the ASCII form in which the inputs `mutsel` are constants: those of `number`."""
-    lines = text.splitlines()
-    variables, inputs, latches, outputs, ands = map(int, lines[0].split()[1:6])
-    at = 1 + inputs
-    latch_lines, output_lines = lines[at:at + latches], lines[at + latches:at + latches + outputs]
-    at += latches + outputs
-    constant = {}
-    for line in lines[at + ands:]:
-        if found := re.match(rf"i(\d+) {SELECT}\[(\d+)\]$", line):
-            constant[int(lines[1 + int(found[1])])] = number >> int(found[2]) & 1
-    assert len(constant) == SELECT_BITS
+def _negated(literal):
+    return literal ^ 1
 
-    def value(literal):
-        literal = int(literal)
-        return constant[literal & ~1] ^ (literal & 1) if literal & ~1 in constant else literal
 
-    data = bytearray(f"aig {variables} {inputs} {latches} {outputs} {ands}\n".encode())
-    data += "".join(f"{value(line.split()[1])}\n" for line in latch_lines).encode()
-    data += "".join(f"{value(line)}\n" for line in output_lines).encode()
-    for line in lines[at:at + ands]:
-        left, *right = line.split()
-        high, low = sorted(map(value, right), reverse=True)
-        for delta in (int(left) - high, high - low):
+def _binary(inputs, latches, outputs, ands):
+    """Binary AIGER of literals of any numbering: `latches` are (literal, next), `ands` (literal, two more)."""
+    new = {0: 0}
+    for literal in [*inputs, *(latch for latch, _ in latches), *(left for left, *_ in ands)]:
+        new[literal] = 2 * len(new)
+
+    def renamed(literal):
+        return new[literal & ~1] ^ (literal & 1)
+
+    data = bytearray(f"aig {len(new) - 1} {len(inputs)} {len(latches)} {len(outputs)} {len(ands)}\n".encode())
+    data += "".join(f"{renamed(literal)}\n" for literal in [*(after for _, after in latches), *outputs]).encode()
+    for left, *right in ands:
+        high, low = sorted(map(renamed, right), reverse=True)
+        for delta in (new[left] - high, high - low):
             while delta > 0x7F:
                 data.append(delta & 0x7F | 0x80)
                 delta >>= 7
@@ -74,8 +70,125 @@ def _aiger(text, number):
     return bytes(data)
 
 
+class _Pair:
+    """The miter's and-inverter graph. Latches of the copies that belong together are found by name, the few without
+    one by their order: if they do not, nothing is proved that is not so, for every use of it is checked.
+
+    Parameters
+    ----------
+    text : ASCII AIGER, ands in topological order, latches from 0
+    """
+
+    def __init__(self, text):
+        lines = text.splitlines()
+        variables, *counts = map(int, lines[0].split()[1:6])
+        ends = [1 + sum(counts[:n]) for n in range(5)]
+        rows = [[tuple(map(int, line.split())) for line in lines[start:start + count]]
+                for start, count in zip(ends, counts, strict=False)]
+        self.size = variables + 1
+        self.inputs, self.outputs = ([literal for (literal,) in each] for each in (rows[0], rows[2]))
+        self.latches, self.ands = [row[:2] for row in rows[1]], rows[3]
+        self.select, names = {}, {}
+        for line in lines[ends[4]:]:
+            if found := re.match(rf"i(\d+) ({SELECT}|{NONE})\[(\d+)\]$", line):
+                self.select[self.inputs[int(found[1])]] = int(found[3]) if found[2] == SELECT else None
+            elif found := re.match(r"l(\d+) (gold|gate)\.(.*)$", line):
+                names.setdefault(found[3], {})[found[2]] = self.latches[int(found[1])]
+        assert len(self.select) == 2 * SELECT_BITS
+        self.pairs = [(pair["gold"], pair["gate"]) for pair in names.values() if len(pair) == 2]
+        named = {latch for pair in self.pairs for latch in pair}
+        rest = [latch for latch in self.latches if latch not in named]
+        self.pairs += zip(rest[:len(rest) // 2], rest[len(rest) // 2:], strict=False)
+        self.readers = {}
+        for left, *right in [*self.ands, *self.latches]:
+            for literal in right:
+                self.readers.setdefault(literal & ~1, []).append(left)
+
+    def _hashed(self, number, merged):
+        """The literal that stands for each even one, and what is left of the ands, with `number` selected and latches
+        of the mutant replaced by those of the design that `merged` gives."""
+        value, known = list(range(0, 2 * self.size, 2)), {}
+        for literal, bit in self.select.items():
+            value[literal >> 1] = 0 if bit is None else number >> bit & 1
+        for gate, gold in merged.items():
+            value[gate >> 1] = gold
+        for left, a, b in self.ands:
+            a, b = value[a >> 1] ^ (a & 1), value[b >> 1] ^ (b & 1)
+            if a > b:
+                a, b = b, a
+            value[left >> 1] = 0 if a == 0 or a ^ b == 1 else b if a == 1 or a == b else known.setdefault((a, b), left)
+        return value, {left: pair for pair, left in known.items()}
+
+    def _cone(self, roots, ands, latches):
+        """Even literals that the roots depend on."""
+        seen, work = set(), list(roots)
+        while work:
+            literal = work.pop() & ~1
+            if literal and literal not in seen:
+                seen.add(literal)
+                work += ands.get(literal, ())
+                work += latches.get(literal, ())
+        return seen
+
+    def step(self, number):
+        """(AIGER without latches: can copies in the same state differ in their outputs or next state; latches of the
+        mutant that may then be in another state than the design's). None instead of the first if none can."""
+        value, ands = self._hashed(number, {gate: gold for (gold, _), (gate, _) in self.pairs})
+        terms = [(value[gold >> 1] ^ (gold & 1), value[gate >> 1] ^ (gate & 1), latch)
+                 for (_, gold), (latch, gate) in self.pairs]
+        terms += [(value[literal >> 1] ^ (literal & 1), 0, None) for literal in self.outputs]
+        terms = [term for term in terms if term[0] != term[1]]
+        if not terms:
+            return None, set()
+        cone = self._cone([literal for gold, gate, _ in terms for literal in (gold, gate)], ands, {})
+        kept, top = [(left, *ands[left]) for left, *_ in self.ands if left in cone and left in ands], 2 * self.size
+        same = 1
+        for gold, gate, _ in terms:
+            kept += [(top, gold, _negated(gate)), (top + 2, _negated(gold), gate), (top + 4, top + 1, top + 3),
+                     (top + 6, same, top + 4)]
+            same, top = top + 6, top + 8
+        inputs = [literal for literal in [*self.inputs, *(latch for latch, _ in self.latches)] if literal in cone]
+        work = [latch for *_, latch in terms if latch is not None]
+        touched = set(work)
+        while work:
+            for reader in self.readers.get(work.pop(), ()):
+                if reader not in touched:
+                    touched.add(reader)
+                    work.append(reader)
+        return _binary(inputs, [], [_negated(same)], kept), touched
+
+    def whole(self, number, touched):
+        """AIGER of the miter; the mutant's latches that are not `touched` are the design's."""
+        value, ands = self._hashed(number, {gate: gold for (gold, _), (gate, _) in self.pairs if gate not in touched})
+
+        def of(literal):
+            return value[literal >> 1] ^ (literal & 1)
+
+        after = {latch: of(literal) for latch, literal in self.latches}
+        outputs = [of(literal) for literal in self.outputs]
+        cone = self._cone(outputs, ands, {latch: (literal,) for latch, literal in after.items()})
+        return _binary([literal for literal in self.inputs if literal in cone],
+                       [(latch, after[latch]) for latch, _ in self.latches if latch in cone], outputs,
+                       [(left, *ands[left]) for left, *_ in self.ands if left in cone and left in ands])
+
+
+def _abc(folder, number, data, script, timeout):
+    """What ABC says."""
+    (folder / "miter.aig").write_bytes(data)
+    try:
+        done = subprocess.run([ABC, "-c", f"read_aiger miter.aig; strash; {script}"], cwd=folder, capture_output=True,
+                              text=True, check=False, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return ""
+    (folder / f"miter-{number}.log").write_text(done.stdout)
+    return done.stdout
+
+
 def equivalent(folder, numbers, limit=20):
     """Those of the mutants that are proved to be the same as the design, for any input in any cycle from power-up on.
+
+    First by one step: copies in the same state give the same outputs and are in the same state again, as where a
+    changed bit is one that nobody reads. Then by ABC's sequential engines, on what the change can reach.
 
     Parameters
     ----------
@@ -96,17 +209,15 @@ def equivalent(folder, numbers, limit=20):
                    "hierarchy -top miter", "flatten", "opt -purge", "memory -nordff", "opt -purge", "dffunmap",
                    "techmap", "dffunmap", "zinit -all", "setundef -undriven -zero", "aigmap", "clean -purge",
                    "write_aiger -ascii -symbols -zinit miter.aag"], "miter")
-    text = (folder / "miter.aag").read_text()
+    pair = _Pair((folder / "miter.aag").read_text())
     for number in numbers:
-        (folder / "miter.aig").write_bytes(_aiger(text, number))
-        try:
-            done = subprocess.run([ABC, "-c", f"read_aiger miter.aig; strash; scorr; pdr -T {limit}"], cwd=folder,
-                                  capture_output=True, text=True, check=False, timeout=5 * limit)
-        except subprocess.TimeoutExpired:
-            continue
-        (folder / f"miter-{number}.log").write_text(done.stdout)
-        if re.search(r"Property proved|trivially UNSAT", done.stdout):
+        step, touched = pair.step(number)
+        if step is None or "UNSATISFIABLE" in _abc(folder, number, step, "iprove", limit):
             verdicts[number] = "equivalent"
-        elif re.search(r"was asserted in frame|trivially SAT", done.stdout):
+            continue
+        said = _abc(folder, number, pair.whole(number, touched), f"scorr; pdr -T {limit}", 5 * limit)
+        if re.search(r"Property proved|trivially UNSAT", said):
+            verdicts[number] = "equivalent"
+        elif re.search(r"was asserted in frame|trivially SAT", said):
             verdicts[number] = "different"
     return verdicts
