@@ -4,17 +4,20 @@ import cocotb
 import harness
 import numpy as np
 import pytest
+from cocotb.triggers import FallingEdge, Timer
 from rows import floats, to_ints
 from scoville.config import BLOCK, get_config
 from scoville.epilogue.vectors import READ_LATENCY, VectorDest, VectorUnit, rope_port, vector_command
 from scoville.isa import Element
+
+MANY = {"verilator": (1 << 17) + 5, "icarus": 5000}  # beats
 
 
 class System:
     """A vector unit with its streams and read ports."""
 
     def __init__(self, dut, seed, stalls):
-        self.config = get_config(harness.parameters())
+        self.config = get_config(harness.parameters()[0])
         self.dut = dut
         self.tb = tb = harness.Bench(dut, seed)
         self.command, self.vector = tb.source("command", stalls), tb.source("vector", stalls)
@@ -126,6 +129,78 @@ async def embedding_rows(dut):
 
 
 @cocotb.test()
+async def any_length(dut):
+    """Commands of no beats and rows of no words; every power of two of both; `busy` until the last word is taken."""
+    system = System(dut, 7, 0.0)
+    await system.tb.reset()
+    for dest in VectorDest:
+        system.command.send([harness.pack(vector_command(system.config), {"dest": dest.value, "words": 5})])
+    await system.command.drain()
+    await system.tb.wait(1)
+    assert not int(dut.busy.value) and int(dut.command__ready.value)
+    beats = 3 * bytes(range(system.config.bus_bytes))
+    for element in (Element.FP32, Element.BF16):
+        system.send(beats, VectorDest.EMBED, words=0, element=element.value)
+        await system.idle()
+    assert not system.embed.received
+    for bit in range(24):
+        await system.tb.reset()
+        system.command.send([harness.pack(vector_command(system.config), {
+            "dest": VectorDest.EMBED.value, "beats": 1 << bit, "words": 1 << 23 - bit, "element": Element.BF16.value})])
+        await system.command.drain()
+        await system.tb.wait(1)
+        assert int(dut.busy.value) and not int(dut.command__ready.value)
+        system.vector.send([int.from_bytes(beats[:system.config.bus_bytes], "little")])
+        assert await system.embed.receive(1) == [0x01000000]
+    await system.tb.reset()
+    system.embed.stalls = 1.0
+    system.send(beats[:4], VectorDest.EMBED, words=1, element=Element.FP32.value)
+    await system.vector.drain()
+    await system.tb.wait(9)
+    assert int(dut.busy.value) and int(dut.command__ready.value)
+    system.embed.stalls = 0.0
+    assert await system.embed.receive(1) == [0x03020100]
+    await system.tb.wait(1)
+    assert not int(dut.busy.value)
+
+
+@cocotb.test()
+async def many_beats(dut):
+    """A vector far longer than its memory: what is past its end is dropped, and the command takes all its beats."""
+    system = System(dut, 8, 0.0)
+    config, many = system.config, MANY[harness.parameters()[1]]
+    inside = config.max_hidden * 4 // config.bus_bytes
+    await system.tb.reset()
+    await FallingEdge(dut.clk)
+    dut.command__payload.value = harness.pack(vector_command(config), {"dest": VectorDest.NORM.value, "beats": many})
+    dut.command__valid.value = 1
+    await FallingEdge(dut.clk)
+    dut.command__valid.value, dut.vector__valid.value = 0, 1
+    ones = (1 << config.bus_bits) - 1
+    dut.vector__payload.value = ones // 3
+    await Timer(inside * harness.PERIOD, "ns")
+    dut.vector__payload.value = ones // 5
+    await Timer((many - inside - 1) * harness.PERIOD, "ns")
+    assert int(dut.vector__ready.value) and int(dut.busy.value)
+    await Timer(harness.PERIOD, "ns")
+    assert not int(dut.vector__ready.value) and not int(dut.busy.value)
+    dut.vector__valid.value = 0
+    assert await system.read("norm", range(config.max_hidden)) == [0x55555555] * config.max_hidden
+    words = many // 2 + 1
+    await FallingEdge(dut.clk)
+    dut.command__payload.value = harness.pack(vector_command(config), {
+        "dest": VectorDest.EMBED.value, "beats": many, "words": words, "element": Element.FP32.value})
+    dut.command__valid.value = dut.embed__ready.value = 1
+    await FallingEdge(dut.clk)
+    dut.command__valid.value, dut.vector__valid.value = 0, 1
+    await Timer(words * harness.PERIOD, "ns")
+    assert int(dut.embed__valid.value)
+    await Timer(harness.PERIOD, "ns")
+    assert not int(dut.embed__valid.value)
+    dut.vector__valid.value = dut.embed__ready.value = 0
+
+
+@cocotb.test()
 async def full_throughput(dut):
     system = System(dut, 6, 0.0)
     await system.tb.reset()
@@ -142,4 +217,4 @@ async def full_throughput(dut):
 
 @pytest.mark.parametrize("config", ["nano", "duo", "slim", "kria"])
 def test_vectors(sim, config):
-    harness.run(VectorUnit(get_config(config)), __name__, sim=sim, parameters=config)
+    harness.run(VectorUnit(get_config(config)), __name__, sim=sim, parameters=(config, sim))
