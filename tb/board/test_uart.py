@@ -1,5 +1,7 @@
 """The serial line, looped back and against a line of the bench's own: stalls, skew, glitches, broken bytes, speed."""
 
+from itertools import combinations
+
 import cocotb
 import harness
 import pytest
@@ -93,6 +95,65 @@ async def broken(dut):
     assert errors == 1 and not sink.received
     source.send([5])
     assert await sink.receive(1) == [5]
+
+
+@cocotb.test()
+async def votes(dut):
+    """Two wrong samples of three are a wrong bit, or an error in the stop bit; two elsewhere are nothing."""
+    divisor = harness.parameters()["divisor"]
+    samples = [divisor // 2 + step * max(1, divisor // 8) for step in (-1, 0, 1)]
+    about = sorted({sample + step for sample in samples for step in (-1, 0, 1)})
+    tb = harness.Bench(dut, 5)
+    source, sink = tb.source("i"), tb.sink("o")
+    await tb.reset()
+    errors = 0
+    for bit in (4, 9):  # data, stop
+        for pair in combinations(about, 2):
+            value, before = tb.rng.randrange(256), (len(sink.received), errors)
+            source.send([value])
+            while int(dut.tx.value):
+                await tb.wait(1)
+            for clock in range(10 * divisor + 4):
+                dut.spoil.value = int(clock + 1 - bit * divisor in pair)
+                await tb.wait(1)
+                errors += int(dut.error.value)
+            wrong = set(pair) <= set(samples)
+            got, failed = sink.received[before[0]:], errors - before[1]
+            assert (got, failed) == (([], 1) if wrong and bit == 9 else ([value ^ wrong << bit - 1], 0)), (bit, pair)
+
+
+@cocotb.test()
+async def overrun(dut):
+    """A byte that finds the one before still there is lost, with an error; one that finds it being taken is not."""
+    divisor = harness.parameters()["divisor"]
+    tb = harness.Bench(dut, 6)
+    source, sink = tb.source("i"), tb.sink("o", 1.0)
+    await tb.reset()
+    errors = []
+
+    async def watch():
+        while True:
+            await tb.wait(1)
+            if int(dut.error.value):
+                errors.append(tb.cycle)
+
+    cocotb.start_soon(watch())
+    source.send([1, 2, 3])
+    await tb.wait(40 * divisor)
+    sink.stalls = 0.0
+    assert await sink.receive(1) == [1] and len(errors) == 2
+    period = errors[1] - errors[0]
+    assert period == 10 * divisor
+    sink.stalls = 1.0
+    source.send([4, 5, 6])
+    start = tb.cycle
+    while not int(dut.o__valid.value):
+        await tb.wait(1)
+    came = tb.cycle - start
+    await tb.wait(start + came + period - 3 - tb.cycle)
+    sink.stalls = 0.0
+    assert await sink.receive(3) == [4, 5, 6] and len(errors) == 2
+    assert sink.cycles[-1] - sink.cycles[-2] == period >= sink.cycles[-2] - sink.cycles[-3]
 
 
 @pytest.mark.parametrize("divisor", [8, 87])

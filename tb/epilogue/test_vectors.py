@@ -10,7 +10,7 @@ from scoville.config import BLOCK, get_config
 from scoville.epilogue.vectors import READ_LATENCY, VectorDest, VectorUnit, rope_port, vector_command
 from scoville.isa import Element
 
-MANY = {"verilator": (1 << 17) + 5, "icarus": 5000}  # beats
+MANY = {"verilator": (1 << 15) + 5, "icarus": 5000}  # beats
 
 
 class System:
