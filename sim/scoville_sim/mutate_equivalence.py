@@ -4,6 +4,7 @@ A payload counts only while its valid is high.
 """
 
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -72,7 +73,7 @@ def _binary(inputs, latches, outputs, ands):
 
 class _Pair:
     """The miter's and-inverter graph. Latches of the copies that belong together are found by name, the few without
-    one by their order: if they do not, nothing is proved that is not so, for every use of it is checked.
+    one by what they do: if they do not, nothing is proved that is not so, for every use of it is checked.
 
     Parameters
     ----------
@@ -88,21 +89,44 @@ class _Pair:
         self.size = variables + 1
         self.inputs, self.outputs = ([literal for (literal,) in each] for each in (rows[0], rows[2]))
         self.latches, self.ands = [row[:2] for row in rows[1]], rows[3]
-        self.select, names = {}, {}
+        self.select, names, quiet = {}, {}, set()
         for line in lines[ends[4]:]:
             if found := re.match(rf"i(\d+) ({SELECT}|{NONE})\[(\d+)\]$", line):
                 self.select[self.inputs[int(found[1])]] = int(found[3]) if found[2] == SELECT else None
+            elif found := re.match(r"i(\d+) rst(\[0\])?$", line):
+                quiet.add(self.inputs[int(found[1])])
             elif found := re.match(r"l(\d+) (gold|gate)\.(.*)$", line):
                 names.setdefault(found[3], {})[found[2]] = self.latches[int(found[1])]
         assert len(self.select) == 2 * SELECT_BITS
         self.pairs = [(pair["gold"], pair["gate"]) for pair in names.values() if len(pair) == 2]
         named = {latch for pair in self.pairs for latch in pair}
         rest = [latch for latch in self.latches if latch not in named]
-        self.pairs += zip(rest[:len(rest) // 2], rest[len(rest) // 2:], strict=False)
+        if rest:
+            alike = {}
+            for latch, trace in zip(rest, self._traces([latch for latch, _ in rest], quiet), strict=True):
+                alike.setdefault(trace, []).append(latch)
+            for each in alike.values():
+                self.pairs += zip(each[:len(each) // 2], each[len(each) // 2:], strict=False)
         self.readers = {}
         for left, *right in [*self.ands, *self.latches]:
             for literal in right:
                 self.readers.setdefault(literal & ~1, []).append(left)
+
+    def _traces(self, wanted, quiet, cycles=40):
+        """What some latches do where the copies are the same and all inputs but the `quiet` are random."""
+        rng, value, traces = random.Random(1), [0] * self.size, {latch: 0 for latch in wanted}
+        ones = (1 << 256) - 1
+        for _ in range(cycles):
+            for literal in self.inputs:
+                value[literal >> 1] = 0 if literal in quiet or literal in self.select else rng.getrandbits(256)
+            for left, a, b in self.ands:
+                a, b = (value[x >> 1] ^ ones if x & 1 else value[x >> 1] for x in (a, b))
+                value[left >> 1] = a & b
+            after = [value[literal >> 1] ^ ones if literal & 1 else value[literal >> 1] for _, literal in self.latches]
+            for (latch, _), new in zip(self.latches, after, strict=True):
+                value[latch >> 1] = new
+            traces = {latch: hash((trace, value[latch >> 1])) for latch, trace in traces.items()}
+        return traces.values()
 
     def _hashed(self, number, merged):
         """The literal that stands for each even one, and what is left of the ands, with `number` selected and latches
