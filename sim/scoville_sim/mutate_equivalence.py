@@ -236,7 +236,7 @@ def equivalent(folder, numbers, limit=20):
     pair = _Pair((folder / "miter.aag").read_text())
     for number in numbers:
         step, touched = pair.step(number)
-        if step is None or "UNSATISFIABLE" in _abc(folder, number, step, "iprove", limit):
+        if step is None or "UNSATISFIABLE" in _abc(folder, number, step, "iprove", 5 * limit):
             verdicts[number] = "equivalent"
             continue
         said = _abc(folder, number, pair.whole(number, touched), f"scorr; pdr -T {limit}", 5 * limit)
