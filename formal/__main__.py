@@ -3,8 +3,10 @@
 import argparse
 import json
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
+from amaranth.hdl import UnusedElaboratable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -31,6 +33,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="proofs at a time")
     options = parser.parse_args()
     console = Console(stderr=True, highlight=False)
+    warnings.simplefilter("ignore", UnusedElaboratable)  # of designs that are only looked at
     with console.status("reading the designs"):
         proofs = find(options.k, quick=options.quick)
     if not proofs:
