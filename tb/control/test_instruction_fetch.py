@@ -3,7 +3,7 @@
 import cocotb
 import harness
 import pytest
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import FallingEdge, RisingEdge
 from scoville.config import ChipConfig, get_config
 from scoville.control.instruction_fetch import InstructionFetch, instruction_layout
 from scoville.isa import INSTRUCTION_BYTES
@@ -133,6 +133,8 @@ async def full_speed(dut):
     await system.start()
     base, count = system.base(), 32
     await system.begin(base)
+    await FallingEdge(dut.clk)
+    assert system.state() == "request"  # in the cycle after `start`
     assert await system.take(count) == InstructionFetch.model(system.memory, base, count)
     chunk = system.chunk // INSTRUCTION_BYTES
     for first in range(0, count, chunk):
