@@ -214,6 +214,15 @@ async def every_bit(dut):
 
 
 @cocotb.test()
+async def many_tokens(dut):
+    """Prompts and answers of some hundred tokens, to the end."""
+    system = System(dut, 11, 0.0)
+    await system.start()
+    for length, new in ((127, 1), (260, 4), (1, 300)):
+        await system.check(system.tokens(length), system.tokens(new), max_new=new, context=length + new)
+
+
+@cocotb.test()
 async def long_prompts(dut):
     """Prompts too long to be read here: the first passes are full ones, and ask for one token after the other."""
     system = System(dut, 10, 0.0)
