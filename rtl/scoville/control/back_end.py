@@ -351,8 +351,7 @@ class BackEnd(wiring.Component):
                 with m.If(opcode == Opcode.END):
                     m.d.comb += self.waiting.eq(1)
                     with m.If(self.quiet & self.settled):
-                        m.d.comb += self.done.eq(1)
-                        m.next = "take"
+                        m.next = "end"
                 with m.Elif(waits & ~guard & ~self.quiet):
                     m.d.comb += self.waiting.eq(1)
                 with m.Elif(opcode == Opcode.ATTEND):
@@ -361,6 +360,9 @@ class BackEnd(wiring.Component):
                     m.d.comb += promise.eq(is_linear & ((dest == Dest.OPERAND) | (dest == Dest.QUERY)))
                     m.d.sync += [due[name].eq(needed[name]) for name in COMMANDS]
                     m.next = "command"
+            with m.State("end"):  # the sequence need not see in the same cycle that every unit rests
+                m.d.comb += [self.waiting.eq(1), self.done.eq(1)]
+                m.next = "take"
             with m.State("command"):
                 for name in COMMANDS:
                     port = getattr(self, name)
