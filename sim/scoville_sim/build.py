@@ -109,16 +109,18 @@ def _compile(folder, bus_bytes, waves, loop, defines):
     sources = [(path, SLOW if "__Slow" in path.name or "Syms" in path.name else FAST)
                for path in sorted(generated.glob("*.cpp"))]
     sources += [(include / name, LIBRARY) for name in runtime] + [(HERE / SOURCES[loop][0], FAST)]
-    flags = [*CXX_ARGS, f"-DSCOVILLE_BUS_BYTES={bus_bytes}", f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}",
-             "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", *(["-DSCOVILLE_WAVES"] if waves else []),
-             *(f"-D{define}" for define in defines),
-             "-I", generated, "-I", include, "-I", include / "vltstd", "-I", HERE]
+    flags = [*CXX_ARGS, f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}", "-DVM_TRACE_FST=0",
+             "-DVM_TRACE_SAIF=0", "-I", include, "-I", include / "vltstd", "-I", HERE]
+    # Verilator's library is the same for every chip, and ccache may say so.
+    own = [f"-DSCOVILLE_BUS_BYTES={bus_bytes}", *(["-DSCOVILLE_WAVES"] if waves else []),
+           *(f"-D{define}" for define in defines), "-I", generated]
     launcher = ["ccache"] if shutil.which("ccache") else []
 
     def compile_one(job):
         source, level = job
         target = generated / f"{source.stem}.o"
-        _run([*launcher, compiler, level, *flags, "-c", source, "-o", target], f"compiling {source.name}")
+        chips = () if source.parent == include else own
+        _run([*launcher, compiler, level, *flags, *chips, "-c", source, "-o", target], f"compiling {source.name}")
         return target
 
     with ThreadPoolExecutor(int(os.environ.get("JOBS", "2"))) as pool:
