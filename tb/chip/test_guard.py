@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from llamas import compiled
+from llamas import compiled, configuration
 from machine import Machine
-from scoville.config import get_config
 from scoville.golden import GoldenChip
 from scoville.memory.axi import BOUNDARY
 from scoville.registers import Status
@@ -107,10 +106,10 @@ def test_logits_across_the_limit():
         refused(machine, at, LOGITS=at, WINDOW_LIMIT=machine.image.size - 32)
 
 
-@pytest.mark.parametrize("config", ["slim", "kria"])
+@pytest.mark.parametrize("config", ["mix", *(pytest.param(name, marks=pytest.mark.slow) for name in ("slim", "kria"))])
 def test_other_buses(config):
     """Pages beyond the limit, on a bus narrower and one wider than a row of a page."""
-    image = compiled(get_config(config), hidden=32, layers=1, ffn=32, vocab=40)
+    image = compiled(configuration(config), hidden=32, layers=1, ffn=32, vocab=40)
     with Machine(image, spare=SPARE) as machine:
         before = noise(machine)
         machine.start(PROMPT, 4, KV_BASE=image.size)
