@@ -142,7 +142,8 @@ def _verilog(component, sim, platform, covered):
     """Verilog in the simulator's dialect, through a cache by the hash of the RTLIL: Yosys takes seconds."""
     rtlil = emit_rtlil(component, platform=platform, emit_src=covered)
     suffix = ".sv" if sim == "verilator" else ".v"
-    path = BUILD / "verilog" / (hashlib.sha256((rtlil + ASSERTED + CONSTANT.pattern).encode()).hexdigest()[:20] + suffix)
+    key = hashlib.sha256((rtlil + ASSERTED + CONSTANT.pattern).encode()).hexdigest()[:20]
+    path = BUILD / "verilog" / (key + suffix)
     with _lock(path.with_suffix(path.suffix + ".lock")):
         if not path.exists():
             text = from_rtlil(rtlil, system_verilog=sim == "verilator", keep_src=covered)
