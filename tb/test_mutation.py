@@ -1,13 +1,36 @@
 """`make mutate` itself: a small sample of mutants dies, and a testbench that does not look is found out."""
 
+import shutil
+
 import cocotb
 import harness
 import mutants
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from scoville.slices import Skid
+from scoville.verilog import emit_rtlil
 from scoville_sim import mutate
+from scoville_sim import mutate_netlist as netlist
+from scoville_sim.mutate_equivalence import equivalent
 
 SAMPLE = ("slices", "control/queue", "array/drain")
+
+
+class Selects(wiring.Component):
+    """One of two equal things, by a bit that nobody can see."""
+
+    UNSEEN = 1
+    i: In(2)
+    o: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        kept = Signal(2, reset_less=True)
+        m.d.sync += kept.eq(self.i)
+        m.d.comb += self.o.eq((kept[0] & kept[self.UNSEEN]) | (kept[0] & ~kept[self.UNSEEN]))
+        return m
 
 
 @cocotb.test()
@@ -68,6 +91,21 @@ def test_sample(unit):
     """Five mutants of a unit: at most one lives."""
     counts = mutate.score(mutate.measure(unit, mutate.units()[unit], 5, folder=mutate.BUILD / "tests" / unit))
     assert counts["mutants"] == 5 and counts["survived"] + counts["excused"] <= 1, counts
+
+
+@pytest.mark.skipif(shutil.which("berkeley-abc") is None, reason="berkeley-abc is not installed")
+def test_equivalence():
+    """A bit that makes no difference is proved to make none; one that does is not, nor is a clock."""
+    folder = mutate.BUILD / "tests" / "equivalence"
+    netlist.elaborate(emit_rtlil(Selects(), emit_src=True), folder)
+    planted, _ = netlist.mutate(folder, netlist.candidates(folder, "tb/test_mutation.py"), 1000, 1)
+    verdicts = equivalent(folder, planted)
+    assert {mutant.port for mutant in planted} >= {"CLK", "D", "Q"}
+    for mutant in planted:
+        if mutant.port in ("D", "Q"):
+            assert verdicts[mutant.number] == ("equivalent" if mutant.bit == Selects.UNSEEN else "different"), mutant
+        elif mutant.port == "CLK":
+            assert verdicts[mutant.number] == "unknown", mutant
 
 
 def test_excuses_match():

@@ -124,8 +124,7 @@ def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, progress=lam
             if run["netlist"] == key and alive:
                 verdicts |= mutation.judge(run, verilog, alive, folder / f"run-{place}", jobs=jobs,
                                            progress=lambda done, base=judged: progress(base + done, total))
-        alive = [number for number, verdict in verdicts.items() if verdict == "survived"]
-        proofs = equivalent(folder / key, alive)
+        proofs = equivalent(folder / key, [mutant for mutant in mutants if verdicts[mutant.number] == "survived"])
         for mutant in mutants:
             row = mutant.as_dict() | {"what": mutant.what, "netlist": key, "verdict": verdicts[mutant.number]}
             if row["verdict"] == "survived":

@@ -208,23 +208,25 @@ def _abc(folder, number, data, script, timeout):
     return done.stdout
 
 
-def equivalent(folder, numbers, limit=20):
+def equivalent(folder, mutants, limit=20):
     """Those of the mutants that are proved to be the same as the design, for any input in any cycle from power-up on.
 
     First by one step: copies in the same state give the same outputs and are in the same state again, as where a
-    changed bit is one that nobody reads. Then by ABC's sequential engines, on what the change can reach.
+    changed bit is one that nobody reads. Then by ABC's sequential engines, on what the change can reach. The graph has
+    no clock, so a mutant of one would look like the design: nothing is proved of it.
 
     Parameters
     ----------
     folder : where `mutate_netlist.mutate` left the mutants
-    numbers : of mutants
+    mutants : list of `Mutant`
     limit : seconds of ABC's PDR a mutant
 
     Returns
     -------
     dict of number to "equivalent", "different", or "unknown" (also for all, where Debian's berkeley-abc is missing)
     """
-    verdicts = dict.fromkeys(numbers, "unknown")
+    verdicts = dict.fromkeys((mutant.number for mutant in mutants), "unknown")
+    numbers = [mutant.number for mutant in mutants if not mutant.port.endswith("CLK")]  # those of memories too
     if not numbers or shutil.which(ABC) is None:
         return verdicts
     ports = json.loads((folder / "cells.json").read_text())["modules"]["top"]["ports"]
