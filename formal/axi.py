@@ -2,14 +2,13 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Mux, Signal
 from scoville.config import ChipConfig
 from scoville.memory.axi import BOUNDARY, Burst
 
 from formal.rules import Marked, holds_still
 
-__all__ = ["SMALL", "LiteSubordinate", "WriteManager", "drive", "inputs_of"]
+__all__ = ["SMALL", "LiteSubordinate", "WriteManager"]
 
 SMALL = ChipConfig(name="small", bus_bytes=8, rows=1, lanes=1, addr_bits=16, stream_beats=16)
 """What the rules are proved for: they do not depend on the data's width, nor on the address beyond a 4 KiB page."""
@@ -18,21 +17,6 @@ ADDRESS = ("id", "addr", "len", "size", "burst")
 FULL = {"ar": ADDRESS, "aw": ADDRESS, "w": ("data", "strb", "last"), "r": ("id", "data", "resp", "last"),
         "b": ("id", "resp")}
 LITE = {"aw": ("addr", "prot"), "w": ("data", "strb"), "b": ("resp",), "ar": ("addr", "prot"), "r": ("data", "resp")}
-
-
-def inputs_of(component, *, but=()):
-    """A claim's members: free inputs for those of a component, flat, except for the members named in `but`."""
-    return {"__".join(map(str, path)): wiring.In(len(Value.cast(value)))
-            for path, member, value in component.signature.flatten(component)
-            if member.flow is wiring.In and path[0] not in but}
-
-
-def drive(m, claim, component):
-    """Joins a claim's free inputs with the component's, by the names of `inputs_of`."""
-    for path, member, value in component.signature.flatten(component):
-        name = "__".join(map(str, path))
-        if member.flow is wiring.In and name in claim.signature.members:
-            m.d.comb += Value.cast(value).eq(getattr(claim, name))
 
 
 def legal_address(m, port, channel, config):

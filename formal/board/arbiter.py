@@ -1,35 +1,28 @@
 """The boards' arbiter: neither the chip nor the link starves, and data goes to memory in its addresses' order."""
 
-from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal, signed
-from amaranth.lib.wiring import In
+from amaranth.hdl import Assert, Assume, Const, Cover, Mux, Signal, signed
 from scoville.board.arbiter import MemoryArbiter
 from scoville.board.bus_access import LINK_ID
 
-from formal.axi import FULL, SMALL, drive, fire, inputs_of, still
-from formal.opened import Opened
+from formal.around import Around
+from formal.axi import FULL, SMALL, fire, still
 from formal.planted import planted
-from formal.proof import Claim, Proof
+from formal.proof import Proof
 from formal.rules import turns
 
 __all__ = ["PROOFS"]
 
 
-class SharesMemory(Claim):
+class SharesMemory(Around):
     """Between any chip, a link that asks again only when it has its answer, and any memory.
 
     Data is in the order of its addresses if neither manager's address or beat passes while a burst of the other's is
     half passed; and of one manager's, order is that of the slices, which have proofs of their own.
     """
 
-    def __init__(self, arbiter):
-        super().__init__(inputs_of(arbiter) | {"pick": In(1)})
-        self.arbiter = arbiter
-
     def elaborate(self, platform):
-        m = Module()
-        arbiter = self.arbiter
-        m.submodules.arbiter = seen = Opened(arbiter)
-        drive(m, self, arbiter)
+        m, seen = self.begin()
+        arbiter = self.unit
         chip, link, memory = arbiter.chip, arbiter.link, arbiter.memory
         for channel in ("ar", "aw", "w"):
             m.d.comb += [Assume(still(m, manager, channel, FULL[channel])) for manager in (chip, link)]
@@ -46,7 +39,7 @@ class SharesMemory(Claim):
         return m
 
     def _reads(self, m, seen):
-        chip, link, memory = self.arbiter.chip, self.arbiter.link, self.arbiter.memory
+        chip, link, memory = self.unit.chip, self.unit.link, self.unit.memory
         asked, taken = Signal(), Signal()  # the link's: its read is not answered; the memory has it
         came = memory.rvalid & (memory.rid == LINK_ID)
         with m.If(fire(link, "r")):
@@ -72,7 +65,7 @@ class SharesMemory(Claim):
         ]
 
     def _writes(self, m, seen):
-        chip, link, memory = self.arbiter.chip, self.arbiter.link, self.arbiter.memory
+        chip, link, memory = self.unit.chip, self.unit.link, self.unit.memory
         mine, pending = seen["mine"], seen["pending"]
         wrote, given = Signal(), Signal()  # the link's address and data, which have no answer yet
         for flag, channel in ((wrote, "aw"), (given, "w")):

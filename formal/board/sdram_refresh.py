@@ -1,15 +1,14 @@
 """The SDRAM's refresh is never late, for whatever traffic: `SdramCommands` and the pins' own account."""
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cover, Mux, Signal
 from amaranth.lib import data
 from scoville.board.sdram_bursts import run_beats, run_layout
 from scoville.board.sdram_commands import SdramCommands
 from scoville.board.sdram_timing import INIT_REFRESHES, part
 from scoville.config import get_config
 
-from formal.axi import drive, inputs_of
-from formal.opened import Opened
-from formal.proof import Claim, Proof
+from formal.around import Around
+from formal.proof import Proof
 
 __all__ = ["PROOFS"]
 
@@ -22,22 +21,16 @@ CASES = {  # as the boards have them, and others
 POWER, START, IDLE, DRAIN, CLOSE, OPEN, OPENING, REFRESH = range(8)  # in the order in which `SdramCommands` names them
 
 
-class NeverLate(Claim):
+class NeverLate(Around):
     """From MRS on, two REF on the pins are never further apart than tREFI; the other assertions make that inductive.
 
     They say how long the next REF can still take, and that this and the time since the last are within tREFI. Of the
     traffic one thing is assumed, which `SdramBursts` sees to: a run has 1 to `run_beats` beats.
     """
 
-    def __init__(self, commands):
-        super().__init__(inputs_of(commands))
-        self.commands = commands
-
     def elaborate(self, platform):
-        m = Module()
-        c, t, pins, run = self.commands, self.commands.timing, self.commands.pins, self.commands.runs
-        m.submodules.commands = seen = Opened(c)
-        drive(m, self, c)
+        m, seen = self.begin()
+        c, t, pins, run = self.unit, self.unit.timing, self.unit.pins, self.unit.runs
         beats = run_beats(c.config, t)
         pause_most = max(c.t_rfc, c.t_rp, c.t_rcd, t.cycles(t.t_mrd, t.mrd_clocks))
         due, busy, since, pause, opened = (seen[name] for name in ("due", "busy", "since", "pause", "opened"))

@@ -1,27 +1,21 @@
 """A chip that makes no progress stops: the watchdog fires in time, never early, and the first fault stays."""
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Mux, Signal
 from scoville.control.monitor import FaultLatch
 from scoville.registers import Status
 
-from formal.axi import SMALL, drive, inputs_of
-from formal.opened import Opened
+from formal.around import Around
+from formal.axi import SMALL
 from formal.planted import planted
-from formal.proof import Claim, Proof
+from formal.proof import Proof
 
 __all__ = ["PROOFS"]
 
 
-class WatchdogFires(Claim):
-    def __init__(self, latch):
-        super().__init__(inputs_of(latch))
-        self.latch = latch
-
+class WatchdogFires(Around):
     def elaborate(self, platform):
-        m = Module()
-        latch = self.latch
-        m.submodules.latch = seen = Opened(latch)
-        drive(m, self, latch)
+        m, seen = self.begin()
+        latch = self.unit
         raised = Cat(getattr(latch, f"raise_{status.name.lower()}") for status in latch.sources)
         # The limit is set once: a smaller one in the middle of a silence counts from there.
         limit, started, quiet, any_raised = Signal(32), Signal(), Signal(32), Signal()

@@ -1,26 +1,20 @@
 """The register port keeps AXI4-Lite, whatever a legal manager does."""
 
-from amaranth.hdl import Module
 from scoville.config import get_config
 from scoville.control.register_file import RegisterFile
 
-from formal.axi import LiteSubordinate, drive, inputs_of
+from formal.around import Around
+from formal.axi import LiteSubordinate
 from formal.planted import planted
-from formal.proof import PDR, Claim, Proof
+from formal.proof import PDR, Proof
 
 __all__ = ["PROOFS"]
 
 
-class RegisterPort(Claim):
-    def __init__(self, registers):
-        super().__init__(inputs_of(registers))
-        self.registers = registers
-
+class RegisterPort(Around):
     def elaborate(self, platform):
-        m = Module()
-        m.submodules.registers = self.registers
-        drive(m, self, self.registers)
-        LiteSubordinate(m, self.registers.bus, most=RegisterFile.DEPTH + 2)
+        m, _ = self.begin()
+        LiteSubordinate(m, self.unit.bus, most=RegisterFile.DEPTH + 2)
         return m
 
 

@@ -5,7 +5,8 @@ from amaranth.lib.wiring import connect
 from scoville.memory.fetch_port import FETCH_ID, FetchPort, ReadMux
 from scoville.memory.reader import READER_ID
 
-from formal.axi import FULL, SMALL, drive, fire, inputs_of, still
+from formal.around import drive, inputs_of
+from formal.axi import FULL, SMALL, fire, still
 from formal.opened import Opened
 from formal.planted import planted
 from formal.proof import Claim, Proof

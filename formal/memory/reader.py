@@ -2,35 +2,30 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
-from amaranth.lib.wiring import In
+from amaranth.hdl import Assert, Assume, Cover, Mux, Signal
 from scoville.memory.reader import FLIGHT, READER_ID, StreamReader
 
-from formal.axi import FULL, SMALL, drive, fire, inputs_of, legal_address, still
+from formal.around import Around
+from formal.axi import FULL, SMALL, fire, legal_address, still
 from formal.fifos import keeps_in_order
-from formal.opened import Opened
 from formal.planted import planted
-from formal.proof import Claim, Proof
+from formal.proof import Proof
 from formal.rules import Marked, assert_stream, assume_stream
 
 __all__ = ["PROOFS"]
 
 
-class ReadsInOrder(Claim):
+class ReadsInOrder(Around):
     """The memory gives as many beats and as many RLASTs as it was asked for, but may end bursts early or late.
 
     That is more than AXI4 allows it, so what holds here holds for a legal memory.
     """
 
-    def __init__(self, reader):
-        super().__init__(inputs_of(reader) | {"pick": In(1), "pick_burst": In(1)})
-        self.reader = reader
+    free = ("pick", "pick_burst")
 
     def elaborate(self, platform):
-        m = Module()
-        reader, bus = self.reader, self.reader.bus
-        m.submodules.reader = seen = Opened(reader)
-        drive(m, self, reader)
+        m, seen = self.begin()
+        reader, bus = self.unit, self.unit.bus
         size = SMALL.bus_bytes.bit_length() - 1
         assume_stream(m, reader.i)
         assert_stream(m, reader.o)
@@ -59,7 +54,7 @@ class ReadsInOrder(Claim):
         return m
 
     def _invariants(self, m, seen, beats, bursts, items, flight, size):
-        reader, bus = self.reader, self.reader.bus
+        reader, bus = self.unit, self.unit.bus
         waits, spare, asked = seen["waits"], seen["spare_beats"], Mux(bus.arvalid, bus.arlen + 1, 0)
         place_bits = size + (reader.burst_beats - 1).bit_length()
 

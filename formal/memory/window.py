@@ -2,15 +2,14 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal
-from amaranth.lib.wiring import In
+from amaranth.hdl import Assert, Assume, Const, Cover, Mux, Signal
 from scoville.memory.axi import Resp
 from scoville.memory.window import Window
 
-from formal.axi import FULL, SMALL, drive, fire, inputs_of, legal_address, still
-from formal.opened import Opened
+from formal.around import Around
+from formal.axi import FULL, SMALL, fire, legal_address, still
 from formal.planted import planted
-from formal.proof import Claim, Proof
+from formal.proof import Proof
 from formal.rules import Marked
 
 __all__ = ["PROOFS"]
@@ -24,21 +23,17 @@ def inside(port, channel, base, limit):
     return (first >= base) & (first + (beats << SMALL.bus_bytes.bit_length() - 1) <= limit)
 
 
-class Guards(Claim):
+class Guards(Around):
     """Between a legal manager that takes every answer at once, and a legal memory that answers in order.
 
     The window is that of the moment in which the guard takes an address; `base` and `limit` are free in every cycle.
     """
 
-    def __init__(self, window):
-        super().__init__(inputs_of(window) | {"pick": In(1)})
-        self.window = window
+    free = ("pick",)
 
     def elaborate(self, platform):
-        m = Module()
-        window = self.window
-        m.submodules.window = seen = Opened(window)
-        drive(m, self, window)
+        m, seen = self.begin()
+        window = self.unit
         m.d.comb += [Assume(window.i.rready), Assume(window.i.bready)]
         for channel in ("ar", "aw"):
             self._addresses(m, channel)
@@ -48,7 +43,7 @@ class Guards(Claim):
 
     def _addresses(self, m, channel):
         """Those on the bus stay, are legal, and lie in the window with every byte."""
-        window, i, bus = self.window, self.window.i, self.window.bus
+        window, i, bus = self.unit, self.unit.i, self.unit.bus
         m.d.comb += Assume(still(m, i, channel, FULL[channel]))
         base, limit, out = Signal(SMALL.addr_bits), Signal(SMALL.addr_bits), getattr(bus, f"{channel}valid")
         with m.If(fire(i, channel)):
@@ -63,7 +58,7 @@ class Guards(Claim):
 
     def _reads(self, m, seen):
         """A burst gets as many beats as it asked for, refused or not; a refused one's are zeros, marked, and soon."""
-        i, bus = self.window.i, self.window.bus
+        i, bus = self.unit.i, self.unit.bus
         at, ends = Signal(9), Signal()
         m.d.comb += [Assume(still(m, bus, "r", FULL["r"])), ends.eq(fire(i, "r") & i.rlast)]
         with m.If(fire(i, "r")):
@@ -98,7 +93,7 @@ class Guards(Claim):
 
     def _writes(self, m, seen):
         """A burst gets one answer, after its data; a refused one's data is taken, and none of it reaches the bus."""
-        i, bus = self.window.i, self.window.bus
+        i, bus = self.unit.i, self.unit.bus
         m.d.comb += [Assume(still(m, i, "w", FULL["w"])), Assume(still(m, bus, "b", FULL["b"])),
                      Assert(still(m, bus, "w", FULL["w"]))]
         names = ("asked", "given", "went", "passed")  # bursts without an answer: addresses and data, here and there

@@ -2,15 +2,14 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Assert, Assume, Const, Module, Mux, Signal
-from amaranth.lib.wiring import In
+from amaranth.hdl import Assert, Assume, Const, Mux, Signal
 from scoville.memory.writer import StreamWriter
 
-from formal.axi import SMALL, WriteManager, drive, inputs_of
+from formal.around import Around
+from formal.axi import SMALL, WriteManager
 from formal.fifos import keeps_in_order
-from formal.opened import Opened
 from formal.planted import planted
-from formal.proof import Claim, Proof
+from formal.proof import Proof
 from formal.rules import Marked, assume_stream
 
 __all__ = ["PROOFS"]
@@ -18,16 +17,12 @@ __all__ = ["PROOFS"]
 DEPTH = StreamWriter.OUTSTANDING
 
 
-class WriterKeepsAxi(Claim):
-    def __init__(self, writer):
-        super().__init__(inputs_of(writer) | {"pick": In(1), "pick_address": In(1)})
-        self.writer = writer
+class WriterKeepsAxi(Around):
+    free = ("pick", "pick_address")
 
     def elaborate(self, platform):
-        m = Module()
-        writer, bus = self.writer, self.writer.bus
-        m.submodules.writer = seen = Opened(writer)
-        drive(m, self, writer)
+        m, seen = self.begin()
+        writer, bus = self.unit, self.unit.bus
         size = SMALL.bus_bytes.bit_length() - 1
         assume_stream(m, writer.command)
         assume_stream(m, writer.data)

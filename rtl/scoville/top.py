@@ -28,12 +28,12 @@ from scoville.epilogue.router import Router
 from scoville.epilogue.vectors import VectorUnit
 from scoville.isa import INSTRUCTION_BYTES
 from scoville.memory import axi
-from scoville.memory.arbiter import WriteArbiter
 from scoville.memory.axi import ErrorKind
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import StreamReader
 from scoville.memory.window import Window
+from scoville.memory.write_arbiter import WriteArbiter
 from scoville.memory.writer import StreamWriter
 from scoville.numerics import fp32
 from scoville.registers import IDENTITY, VERSION, Status, address_of, usable

@@ -32,11 +32,11 @@ from scoville.epilogue.quantiser import Quantiser
 from scoville.epilogue.router import Router
 from scoville.epilogue.vectors import VectorUnit
 from scoville.isa import INSTRUCTION_BYTES
-from scoville.memory.arbiter import WriteArbiter
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import StreamReader
 from scoville.memory.window import Window
+from scoville.memory.write_arbiter import WriteArbiter
 from scoville.memory.writer import StreamWriter
 from scoville.numerics.block import ScaleMul
 from scoville.numerics.fp32 import Fp32Add, Fp32FromInt, Fp32Mul

@@ -7,6 +7,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from cocotbext.axi import AddressSpace, AxiReadBus, AxiSlaveRead, MemoryRegion
+from reads import bursts_of
 from scoville.config import get_config
 from scoville.memory import axi
 from scoville.memory.fetch_port import FetchPort, ReadMux, fetch_layout, response_layout
@@ -98,20 +99,12 @@ async def shared_bus(dut):
     assert int(dut.idle.value)
 
 
-def bursts_of(config, address, beats):
-    """(address, beats) of a small read's bursts, one after the other."""
-    longest, size = FetchPort(config, clients=1).burst_beats, config.bus_bytes
-    while beats:
-        burst = min(longest - address // size % longest, beats)
-        yield address, burst
-        address, beats = address + burst * size, beats - burst
-
-
 @cocotb.test()
 @cocotb.parametrize(stalls=[0.0, 0.3])
 async def everywhere(dut, stalls):
     """Small reads of every length at every address, for one client after the other, beside a reader."""
     config = get_config(harness.parameters())
+    longest = FetchPort(config, clients=1).burst_beats
     tb = harness.Bench(dut, int(10 * stalls))
     rng, size, bits = tb.rng, config.bus_bytes, config.addr_bits
     source, sink = tb.source("i", stalls), tb.sink("o", stalls)
@@ -149,7 +142,7 @@ async def everywhere(dut, stalls):
         assert int(dut.port_idle.value)
     wanted = StreamReader(config).model(memory, reads)
     assert await sink.receive(len(wanted)) == wanted
-    bursts = [burst for request in asked for burst in bursts_of(config, *request)]
+    bursts = [burst for request in asked for burst in bursts_of(config, longest, *request)]
     found = iter(bus.reads)  # the reader's are among them
     assert all(burst in found for burst in bursts)
 

@@ -5,6 +5,7 @@ import harness
 import pytest
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AddressSpace, AxiReadBus, AxiSlaveRead, MemoryRegion, Region
+from reads import bursts_of
 from scoville.config import get_config
 from scoville.memory.axi import ErrorKind, Resp
 from scoville.memory.reader import BEATS_BITS, READER_ID, StreamReader, request_layout
@@ -101,15 +102,6 @@ async def error_response(dut):
     assert not int(dut.error.value)
 
 
-def bursts_of(config, address, beats):
-    """(address, beats) of a request's bursts, one after the other."""
-    longest, size = StreamReader(config).burst_beats, config.bus_bytes
-    while beats:
-        burst = min(longest - address // size % longest, beats)
-        yield address, burst
-        address, beats = (address + burst * size) % (1 << config.addr_bits), beats - burst
-
-
 async def idle_is_right(dut, layout):
     """In every cycle: `idle` is high when all beats of all requests have been taken, and only then."""
     due = 0
@@ -129,6 +121,7 @@ async def idle_is_right(dut, layout):
 async def everywhere(dut, stalls):
     """Bursts and beats at every address: each bit alone, and carries into each."""
     config = get_config(harness.parameters())
+    longest = StreamReader(config).burst_beats
     tb = harness.Bench(dut, int(10 * stalls))
     rng, size, bits = tb.rng, config.bus_bytes, config.addr_bits
     source, sink = tb.source("i", stalls), tb.sink("o", stalls)
@@ -145,7 +138,7 @@ async def everywhere(dut, stalls):
         source.send([harness.pack(request_layout(config), {"address": address, "beats": beats})])
     wanted = StreamReader(config).model(memory, requests)
     assert await sink.receive(len(wanted)) == wanted
-    assert bus.reads == [burst for request in requests for burst in bursts_of(config, *request)]
+    assert bus.reads == [burst for request in requests for burst in bursts_of(config, longest, *request)]
     await tb.wait(2)
     assert int(dut.idle.value) and not int(dut.error.value)
 
@@ -154,6 +147,7 @@ async def everywhere(dut, stalls):
 async def long_requests(dut):
     """The bursts of requests too long to be read here: as many as the FIFO has room for, whatever is to come."""
     config = get_config(harness.parameters())
+    longest = StreamReader(config).burst_beats
     reader = StreamReader(config)
     tb = harness.Bench(dut, 5)
     source = tb.source("i")
@@ -166,7 +160,7 @@ async def long_requests(dut):
             address = (reader.burst_beats - 5) * config.bus_bytes  # the first burst has 5 beats at most
             source.send([harness.pack(request_layout(config), {"address": address, "beats": beats})])
             wanted, room = [], reader.depth
-            for burst in bursts_of(config, address, beats):
+            for burst in bursts_of(config, longest, address, beats):
                 room -= burst[1]
                 if room < 0:
                     break
@@ -184,6 +178,7 @@ async def long_requests(dut):
 async def bursts_that_wait(dut):
     """Two bursts may wait for ARREADY; they go out as they came."""
     config = get_config(harness.parameters())
+    longest = StreamReader(config).burst_beats
     tb = harness.Bench(dut, 7)
     source, longest = tb.source("i"), StreamReader(config).burst_beats
     step = config.bus_bytes * longest
@@ -200,7 +195,7 @@ async def bursts_that_wait(dut):
             await RisingEdge(dut.clk)
             if ready and int(dut.bus__arvalid.value):
                 got.append((int(dut.bus__araddr.value), int(dut.bus__arlen.value) + 1))
-        assert got == [burst for request in wanted for burst in bursts_of(config, *request)]
+        assert got == [burst for request in wanted for burst in bursts_of(config, longest, *request)]
 
 
 @cocotb.test()

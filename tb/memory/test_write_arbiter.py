@@ -4,7 +4,7 @@ import cocotb
 import harness
 import pytest
 from scoville.config import get_config
-from scoville.memory.arbiter import WriteArbiter
+from scoville.memory.write_arbiter import WriteArbiter
 from scoville.memory.writer import WRITE_BEATS_BITS, write_command_layout, write_data_layout
 
 USERS = 2

@@ -13,8 +13,8 @@ from cocotb.triggers import RisingEdge
 from cocotbext.axi import AddressSpace, AxiSlaveWrite, AxiWriteBus, MemoryRegion, Region
 from scoville.config import get_config
 from scoville.memory import axi
-from scoville.memory.arbiter import WriteArbiter
 from scoville.memory.dump import LogitsDump
+from scoville.memory.write_arbiter import WriteArbiter
 from scoville.memory.writer import WRITE_BEATS_BITS, StreamWriter, write_command_layout, write_data_layout
 from writes import MEMORY, Writes
 

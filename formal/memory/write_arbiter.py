@@ -2,30 +2,25 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal
-from amaranth.lib.wiring import In
-from scoville.memory.arbiter import WriteArbiter
+from amaranth.hdl import Assert, Assume, Cat, Const, Mux, Signal
+from scoville.memory.write_arbiter import WriteArbiter
 
-from formal.axi import SMALL, drive, inputs_of
+from formal.around import Around
+from formal.axi import SMALL
 from formal.fifos import keeps_in_order
-from formal.opened import Opened
 from formal.planted import planted
-from formal.proof import Claim, Proof
+from formal.proof import Proof
 from formal.rules import Marked, assert_stream, assume_stream, turns
 
 __all__ = ["PROOFS"]
 
 
-class ArbiterIsFair(Claim):
-    def __init__(self, arbiter):
-        super().__init__(inputs_of(arbiter) | {"pick": In(1)})
-        self.arbiter = arbiter
+class ArbiterIsFair(Around):
+    free = ("pick",)
 
     def elaborate(self, platform):
-        m = Module()
-        arbiter = self.arbiter
-        m.submodules.arbiter = seen = Opened(arbiter)
-        drive(m, self, arbiter)
+        m, seen = self.begin()
+        arbiter = self.unit
         users = (arbiter.command0, arbiter.command1)
         for source in (*users, arbiter.data0, arbiter.data1):
             assume_stream(m, source)
