@@ -76,7 +76,7 @@ FAULTS = {
 }
 DEEP = 64  # words; to fill a deeper one takes the solver too long
 WIDTH = 8  # a FIFO does not look at its words
-QUICK = [(SyncFIFO, 4), (SyncFIFOBuffered, 2), (SyncFIFOBuffered, 4), (SyncFIFOBuffered, 8)]
+QUICK = [(SyncFIFO, 4), (SyncFIFOBuffered, 4)]
 
 
 def used():

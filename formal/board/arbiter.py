@@ -131,7 +131,7 @@ FAULTS = (
      "turn.eq(link.arvalid & ~link.arready & ~chip.arvalid)"),
 )
 PROOFS = [
-    Proof(name="board.arbiter", depth=3, reach=16,
+    Proof(name="board.arbiter", quick=True, depth=3, reach=16,
           says="chip and link get their turns; data in its addresses' order; answers go to whom they belong",
           claim=lambda: SharesMemory(MemoryArbiter(SMALL)), fault=FAULTS[0][0],
           broken=lambda: SharesMemory(planted(MemoryArbiter, *FAULTS[0][1:])(SMALL)),

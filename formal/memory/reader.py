@@ -79,7 +79,7 @@ class ReadsInOrder(Around):
 
 
 PROOFS = [
-    Proof(name="memory.reader", depth=2, reach=40, fails=12,
+    Proof(name="memory.reader", quick=True, depth=2, reach=40, fails=12,
           says="AXI4, no 4 KiB crossing; room for every beat asked for; beats in order; errors name their burst",
           claim=lambda: ReadsInOrder(StreamReader(SMALL)), fault="bursts end anywhere",
           broken=lambda: ReadsInOrder(planted(StreamReader, "room.eq(self.burst_beats - offset)",
