@@ -38,6 +38,7 @@ from scoville.memory.writer import StreamWriter
 from scoville.numerics import fp32
 from scoville.registers import IDENTITY, VERSION, Status, address_of, usable
 from scoville.sampler.sampler import Sampler
+from scoville.slices import Skid
 from scoville.weights.decoder import WeightDecoder
 
 __all__ = ["Top"]
@@ -97,6 +98,7 @@ class Top(wiring.Component):
         arbiter = unit("write_arbiter", WriteArbiter(config))
         window = unit("window", Window(config))
         # Datapath.
+        beats = unit("beats", Skid(config.bus_bits))  # the reader's FIFO and the decoder's walk do not see each other
         decoder = unit("decoder", WeightDecoder(config))
         vectors = unit("vectors", VectorUnit(config))
         operands = unit("operands", OperandBuffer(config))
@@ -130,10 +132,11 @@ class Top(wiring.Component):
         connect(m, decoder.o, array.weights)
         connect(m, decoder.vector, vectors.vector)
         connect(m, decoder.exponents, softmax.exponents)
+        connect(m, reader.o, beats.i)
         m.d.comb += [
-            decoder.i.payload.eq(reader.o.payload),
-            decoder.i.valid.eq(reader.o.valid & ~stop),
-            reader.o.ready.eq(decoder.i.ready | stop),
+            decoder.i.payload.eq(beats.o.payload),
+            decoder.i.valid.eq(beats.o.valid & ~stop),
+            beats.o.ready.eq(decoder.i.ready | stop),
             decoder.table_en.eq(vectors.table_en),
             decoder.table_data.eq(vectors.table_data),
             operands.address.eq(array.operand_address),

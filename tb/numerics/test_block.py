@@ -83,12 +83,14 @@ async def scale_any(dut):
     x = integers(rng, COUNT)
     sign, significand = rng.integers(0, 2, COUNT), rng.integers(0, 2048, COUNT)
     exponent = rng.integers(-126, 118, COUNT)
-    exponent[:900] = rng.integers(-136, -124, 900)  # results about 2^-126
-    significand[:900] |= 1024
-    x[:900] = rng.choice([1, -1, 2, 3], 900)
+    low = COUNT // 2
+    exponent[:low] = rng.integers(-136, -124, low)  # results about 2^-126
+    significand[:low] |= 1024
+    x[:low] = rng.choice([1, -1, 2, 3], low)
     values = np.ldexp(significand.astype(np.float64), exponent) * np.where(sign, -1.0, 1.0)
     wanted = block.model.scale_mul(x, fp32.model.flush(values)).view(np.uint32)
-    payloads = [harness.pack(block.ScaleMul().i.payload.shape(), {
+    shape = block.ScaleMul().i.payload.shape()
+    payloads = [harness.pack(shape, {
         "integer": a, "scale": {"sign": s, "significand": m, "exponent": e}})
         for a, s, m, e in zip(x.tolist(), sign.tolist(), significand.tolist(), exponent.tolist(), strict=True)]
     keep = (np.abs(values) >= 2.0**-126) | (significand == 0)
@@ -129,7 +131,7 @@ def test_block(sim):
 
 @pytest.mark.parametrize("bits", [8, 9, 10, 11, 12])
 def test_model_quantise(bits):
-    x = blocks(np.random.default_rng(6), 40_000, bits)
+    x = blocks(np.random.default_rng(6), 10_000, bits)
     q, e8, total = block.model.quantise(x, bits)
     exact = np.where(np.abs(x) < 2.0**-126, 0, x.astype(np.float64))
     largest = np.abs(exact).max(-1)
@@ -157,7 +159,7 @@ def test_model_scales():
 
 def test_model_scale_mul():
     rng = np.random.default_rng(7)
-    x, bits = integers(rng, 1_000_000), fp16_patterns(rng, 1_000_000)
+    x, bits = integers(rng, 300_000), fp16_patterns(rng, 300_000)
     exact = x.astype(np.float64) * bits.view(np.float16).astype(np.float64)
     wanted = exact.astype(np.float32) + np.float32(0)  # -0 becomes +0
     check_model(block.model.scale_mul(x, block.model.scale_fp16(bits)), wanted, x, bits)

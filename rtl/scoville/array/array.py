@@ -139,27 +139,26 @@ class DotArray(wiring.Component):
         fresh = Signal(init=1)
         again = Signal()
         used, used_next, idle_next = Signal(), Signal(), Signal()
-        may = Signal()  # it is fresh, and the task and its operands are there
-        active_next, here_next = Signal(), Signal()
-        room, accept, go, finish = Signal(), Signal(), Signal(), Signal()
+        may = Signal()  # it is fresh, and the task, its operands and room for its results are there
+        active_next, here_next, room_next = Signal(), Signal(), Signal()
+        accept, go, finish = Signal(), Signal(), Signal()
         final = Signal(reset_less=True)  # k is 0
         draining = Signal(reset_less=True)  # and the task drains
         asks = Signal(reset_less=True)  # and this is its first item: it needs room in the drain
         drains_next, drains_first = task.drain & (k == 1), following.drain & (following.kblocks == 1)
         last_group = config.interleave - 1
-        # Operand blocks that have been written, and by how many they exceed what this k-block waits for; whether it is
-        # `here` is worked out a cycle before, for each of what can come next.
+        # Operand blocks that have been written, and by how many they exceed what this k-block waits for. Whether it is
+        # `here`, and whether the drain has `room`, is worked out a cycle before, for each of what can come next.
         written = Signal(credit_bits(config))
         excess = Signal(signed(credit_bits(config)), reset_less=True)
-        here, next_block = Signal(reset_less=True), Signal()
+        here, room, next_block = Signal(reset_less=True), Signal(reset_less=True), Signal()
         stay, move, change = (Signal.like(excess, name=name) for name in ("stay", "move", "change"))
         m.d.comb += [
             stay.eq(excess + self.credit),
             move.eq(excess + self.credit - 1),
             change.eq(written + self.credit - following.need),
-            room.eq(~asks | drain.available),
             next_block.eq(go & last_turn & group_last),
-            self.weights.ready.eq(may & room),
+            self.weights.ready.eq(may),
             accept.eq(self.weights.ready & self.weights.valid),
             go.eq(accept | again),
             used_next.eq(Mux(go, ~last_turn, used)),
@@ -177,20 +176,27 @@ class DotArray(wiring.Component):
             self.no_weights.eq(~self.issue & active & room & here),
         ]
         here_first, here_still, here_then = (Signal(name=name) for name in ("here_first", "here_still", "here_then"))
+        room_first, room_still, room_then = (Signal(name=name) for name in ("room_first", "room_still", "room_then"))
         m.d.comb += [
+            room_first.eq(~drains_first | drain.available),
+            room_still.eq(~asks | go & last_turn | drain.available),
+            room_then.eq(~drains_next | drain.available),
             here_first.eq(~following.guard | (change > 0)),
             here_still.eq(~task.guard | (stay > 0)),
             here_then.eq(~task.guard | (move > 0)),
         ]
         if config.block_cycles > 1:  # nothing can be taken right behind an item
-            m.d.comb += [active_next.eq(active | follows), here_next.eq(Mux(active, here_still, here_first))]
+            m.d.comb += [active_next.eq(active | follows), here_next.eq(Mux(active, here_still, here_first)),
+                         room_next.eq(Mux(active, room_still, room_first))]
         else:
             m.d.comb += [active_next.eq(Mux(next_task, follows, active)),
-                         here_next.eq(Mux(next_task, here_first, Mux(next_block, here_then, here_still)))]
+                         here_next.eq(Mux(next_task, here_first, Mux(next_block, here_then, here_still))),
+                         room_next.eq(Mux(next_task, room_first, Mux(next_block, room_then, room_still)))]
         m.d.sync += [used.eq(used_next), fresh.eq(idle_next & ~used_next), again.eq(idle_next & used_next),
-                     may.eq(idle_next & ~used_next & active_next & here_next),
+                     may.eq(idle_next & ~used_next & active_next & here_next & room_next),
                      written.eq(written + self.credit), excess.eq(Mux(next_block, move, stay)),
-                     here.eq(Mux(next_block, here_then, here_still))]
+                     here.eq(Mux(next_block, here_then, here_still)),
+                     room.eq(Mux(next_block, room_then, room_still))]
         with m.If(go):
             m.d.sync += [slices.eq(config.block_cycles - 1), phase.eq(phase_next),
                          last_turn.eq(phase_next == task.last_phase)]
@@ -206,7 +212,7 @@ class DotArray(wiring.Component):
                          last_turn.eq(following.first_phase == following.last_phase), k.eq(following.kblocks - 1),
                          final.eq(following.kblocks == 1), draining.eq(drains_first), asks.eq(drains_first),
                          group.eq(0), group_last.eq(last_group == 0), start.eq(1),
-                         excess.eq(change), here.eq(here_first)]
+                         excess.eq(change), here.eq(here_first), room.eq(room_first)]
 
         # The item, and the operand address that goes with it
         item = Signal(weight_block(config), reset_less=True)
@@ -302,7 +308,8 @@ class DotArray(wiring.Component):
 
         reasons = Cat(self.issue, self.no_task, self.no_weights, self.no_operands, self.drain_full)
         check(m, (reasons & (reasons - 1) == 0) & reasons.any(), "array: useful work, or one thing that is missing")
-        check(m, ~accept | active & here & fresh, "array: an item is taken for a task whose operands are there")
+        check(m, ~accept | active & here & room & fresh,
+              "array: an item is taken for a task whose operands are there, and room for its results")
         check(m, ~again | active, "array: an item that is used again has a task")
         check(m, ~(again & fresh), "array: an item is taken or used again")
         check(m, ~valids[latency.result] | pending, "array: what leaves the pipeline has entered it")

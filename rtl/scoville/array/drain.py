@@ -43,8 +43,8 @@ class Drain(wiring.Component):
 
     Members
     -------
-    reserve : In(1), take room for one tile; only while `available`
-    available : Out(1)
+    reserve : In(1), take room for one tile; only in a cycle after one in which it was `available`
+    available : Out(1), room for a tile, from the next cycle on
     write : In(stream(drain_write)), always ready
     o : Out(stream(drain_row))
     busy : Out(1), some tile is reserved
@@ -119,11 +119,11 @@ class Drain(wiring.Component):
                     m.d.sync += [turn.eq(0), slot.eq(slot + 1)]
 
         reserved = Signal(range(SLOTS + 1))
-        m.d.comb += [self.available.eq(~reserved[exact_log2(SLOTS)]), self.busy.eq(reserved != 0)]
+        m.d.comb += [self.available.eq(reserved + self.reserve < SLOTS), self.busy.eq(reserved != 0)]
         leaves = self.o.valid & self.o.ready & last
         m.d.sync += reserved.eq(reserved + self.reserve - leaves)
 
-        check(m, ~self.reserve | self.available, "drain: only free room is reserved")
+        check(m, ~self.reserve | (reserved < SLOTS), "drain: only free room is reserved")
         check(m, ~(self.write.valid | leaves) | self.busy, "drain: what comes and leaves has room reserved")
         check(m, ~self.write.valid | (written[Cat(into.turn, into.slot)] == into.group),
               "drain: row groups come in order, to a slot that has been emptied")
