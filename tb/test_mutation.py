@@ -1,5 +1,6 @@
 """`make mutate` itself: a small sample of mutants dies, and a testbench that does not look is found out."""
 
+import json
 import shutil
 
 import cocotb
@@ -106,6 +107,19 @@ def test_equivalence():
             assert verdicts[mutant.number] == ("equivalent" if mutant.bit == Selects.UNSEEN else "different"), mutant
         elif mutant.port == "CLK":
             assert verdicts[mutant.number] == "unknown", mutant
+
+
+def test_constant_held_at_its_value(tmp_path, monkeypatch):
+    """That is no fault; the other value, or another cell's bit, may be one. A large memory is not tried."""
+    connections = {"x": {"connections": {"A": ["0", 7, "1"]}}}
+    (tmp_path / "cells.json").write_text(json.dumps({"modules": {"top": {"cells": connections, "ports": {}}}}))
+    (tmp_path / "mutants.il").write_text("  memory width 16 size 9000 \\words\n")
+    planted = [netlist.Mutant(number, kind, "x", "$mux", "A", bit, "f.py:1") for number, (kind, bit) in enumerate(
+        [("const0", 0), ("const1", 2), ("const1", 0), ("const0", 1), ("inv", 0)], 1)]
+    wanted = ["equivalent"] * 2 + ["unknown"] * 3
+    assert list(equivalent(tmp_path, planted).values()) == wanted
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert list(equivalent(tmp_path, planted).values()) == wanted
 
 
 def test_excuses_match():

@@ -70,7 +70,7 @@ class Guards(Around):
         # The memory answers what it was asked; of its bursts the marked one's end is the only one that matters.
         count, head = Signal(range(MOST + 1)), marked.here & (marked.ahead == 0)
         m.d.sync += count.eq(count + fire(bus, "ar") - (fire(bus, "r") & bus.rlast))
-        waiting, refusing, answering = seen["ar_open"], seen["ar_refusing"], i.rrefused
+        waiting, refusing, answering = seen["ar_open"] + seen["ar_begun"], seen["ar_refusing"], i.rrefused
         late = Signal(2)
         m.d.sync += late.eq(Mux((marked.inside != 0) & (count == 0) & ~bus.arvalid & ~i.rvalid, late + 1, 0))
         m.d.comb += [
@@ -103,7 +103,7 @@ class Guards(Around):
             asked.eq(asked + fire(i, "aw") - answered), given.eq(given + (fire(i, "w") & i.wlast) - answered),
             went.eq(went + fire(bus, "aw") - done), passed.eq(passed + out - done),
         ]
-        late, waiting, refusing = Signal(2), seen["aw_open"], seen["aw_refusing"]
+        late, waiting, refusing = Signal(2), seen["aw_open"] + seen["aw_begun"], seen["aw_refusing"]
         alone = (asked != 0) & (went == 0) & ~bus.awvalid
         m.d.sync += late.eq(Mux(alone & ~i.bvalid & i.wvalid & ~i.wready, late + 1, 0))
         m.d.comb += [
@@ -116,7 +116,7 @@ class Guards(Around):
             Assert(given <= asked), Assert(asked <= MOST), Assert(late <= 1),
             Cover(i.bvalid & i.brefused & (asked == 1)), Cover(i.bvalid & ~i.brefused & (asked == 2)),
             # Invariants.
-            Assert(waiting == went + bus.awvalid), Assert(waiting == seen["owed"] + passed),
+            Assert(waiting == went + bus.awvalid), Assert(seen["aw_open"] == seen["owed"] + passed),
             Assert(asked == waiting + refusing), Assert(given == passed + i.brefused),
             Assert((late == 0) | seen["swallowing"]),
         ]

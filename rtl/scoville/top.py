@@ -133,10 +133,12 @@ class Top(wiring.Component):
         connect(m, decoder.vector, vectors.vector)
         connect(m, decoder.exponents, softmax.exponents)
         connect(m, reader.o, beats.i)
+        dropping = Signal()  # `stop`, a cycle later: a beat more or less is all the same to a decoder that is reset
+        m.d.sync += dropping.eq(stop)
         m.d.comb += [
             decoder.i.payload.eq(beats.o.payload),
-            decoder.i.valid.eq(beats.o.valid & ~stop),
-            beats.o.ready.eq(decoder.i.ready | stop),
+            decoder.i.valid.eq(beats.o.valid & ~dropping),
+            beats.o.ready.eq(decoder.i.ready | dropping),
             decoder.table_en.eq(vectors.table_en),
             decoder.table_data.eq(vectors.table_data),
             operands.address.eq(array.operand_address),
@@ -341,6 +343,8 @@ class Top(wiring.Component):
             fetch_error.eq(failed),
             fetch_refused.eq(refused),
             fetch_address.eq(failed_address),
+            faults.raise_setting.eq(registers.refused | host.misuse),
+            faults.address_setting.eq(Mux(registers.refused, registers.refused_address, address_of("CONTROL"))),
         ]
         m.d.comb += [
             faults.raise_read_error.eq((reader.error & ~read_refused) | (fetch_error & ~fetch_refused)),
@@ -359,8 +363,6 @@ class Top(wiring.Component):
                                              kv_store.fault_row)),
             faults.raise_context.eq(sequence.overrun | (front.status == Status.CONTEXT)),
             faults.address_context.eq(Mux(front.status == Status.CONTEXT, front.fault_address, 0)),
-            faults.raise_setting.eq(registers.refused | host.misuse),
-            faults.address_setting.eq(Mux(registers.refused, registers.refused_address, address_of("CONTROL"))),
             faults.run.eq(sequence.running),
         ]
 

@@ -77,7 +77,7 @@ def _split(total, sizes):
     return parts
 
 
-def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, progress=lambda done, total: None):
+def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, enough=None, progress=lambda done, total: None):
     """Plant mutants in a unit and let its testbench judge them.
 
     Parameters
@@ -88,6 +88,7 @@ def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, progress=lam
     seed : of their choice
     jobs : processes at a time
     folder : for what is made; by default of the unit's name, under build/mutation
+    enough : per cent; where so many are killed, no survivor is tried to be proved equivalent
     progress : called with the mutants that are judged and all of them
 
     Returns
@@ -116,15 +117,21 @@ def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, progress=lam
     parts = _split(count, [len(cells) for cells in chosen.values()])
     planted = {key: netlist.mutate(folder / key, cells, part, seed)
                for (key, cells), part in zip(chosen.items(), parts, strict=True) if part}
-    total, judged, rows = sum(len(mutants) for mutants, _ in planted.values()), 0, []
+    total, judged, found, rows = sum(len(mutants) for mutants, _ in planted.values()), 0, {}, []
     for key, (mutants, verilog) in planted.items():
-        verdicts = dict.fromkeys((mutant.number for mutant in mutants), "survived")
+        found[key] = verdicts = dict.fromkeys((mutant.number for mutant in mutants), "survived")
         for place, run in enumerate(runs):
             alive = {mutant.number: mutant.line for mutant in mutants if verdicts[mutant.number] == "survived"}
             if run["netlist"] == key and alive:
-                verdicts |= mutation.judge(run, verilog, alive, folder / f"run-{place}", jobs=jobs,
-                                           progress=lambda done, base=judged: progress(base + done, total))
-        proofs = equivalent(folder / key, [mutant for mutant in mutants if verdicts[mutant.number] == "survived"])
+                verdicts.update(mutation.judge(run, verilog, alive, folder / f"run-{place}", jobs=jobs,
+                                               progress=lambda done, base=judged: progress(base + done, total)))
+        judged += len(mutants)
+    killed = sum(verdict in KILLED for verdicts in found.values() for verdict in verdicts.values())
+    for key, (mutants, _) in planted.items():
+        verdicts = found[key]
+        alive = [mutant for mutant in mutants if verdicts[mutant.number] == "survived"]
+        proofs = (equivalent(folder / key, alive) if enough is None or 100 * killed < enough * total
+                  else dict.fromkeys((mutant.number for mutant in alive), "not tried"))
         for mutant in mutants:
             row = mutant.as_dict() | {"what": mutant.what, "netlist": key, "verdict": verdicts[mutant.number]}
             if row["verdict"] == "survived":
@@ -134,7 +141,6 @@ def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, progress=lam
                 elif reason := _excused(mutant, unit, known):
                     row |= {"verdict": "excused", "reason": reason}
             rows.append(row)
-        judged += len(mutants)
     return rows
 
 
@@ -175,6 +181,7 @@ def main():
     parser.add_argument("--count", type=int, default=100, help="mutants a unit (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of their choice (%(default)s)")
     parser.add_argument("--bar", type=float, default=BAR, help="exit 1 where a unit is below it (%(default)s %%)")
+    parser.add_argument("--enough", type=float, help="try no proofs for a unit that has this score without them (%%)")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (%(default)s)")
     parser.add_argument("--store", action="store_true", help=f"keep the scores in {STORE.relative_to(ROOT)}")
     parser.add_argument("--list", action="store_true", help="print units and their testbenches only")
@@ -195,7 +202,7 @@ def main():
         for name, tests in chosen.items():
             bar.update(task, description=name, completed=0, total=options.count)
             try:
-                rows = measure(name, tests, options.count, options.seed, jobs=options.jobs,
+                rows = measure(name, tests, options.count, options.seed, jobs=options.jobs, enough=options.enough,
                                progress=lambda done, total: bar.update(task, completed=done, total=total))
             except RuntimeError as error:
                 broken.append(name)

@@ -14,6 +14,7 @@ from scoville_sim.mutate_netlist import SELECT, SELECT_BITS, yosys
 __all__ = ["equivalent"]
 
 ABC = "berkeley-abc"
+MEMORY = 1 << 17  # bits of memory in a netlist, which become latches, with which a miter is made
 NONE = "mutnone"  # what selects a mutant in the design's copy: nothing, but both copies must have one structure
 
 
@@ -211,9 +212,10 @@ def _abc(folder, number, data, script, timeout):
 def equivalent(folder, mutants, limit=20):
     """Those of the mutants that are proved to be the same as the design, for any input in any cycle from power-up on.
 
-    First by one step: copies in the same state give the same outputs and are in the same state again, as where a
-    changed bit is one that nobody reads. Then by ABC's sequential engines, on what the change can reach. The graph has
-    no clock, so a mutant of one would look like the design: nothing is proved of it.
+    First those that hold a constant at its own value. Then by one step: copies in the same state give the same outputs
+    and are in the same state again, as where a changed bit is one that nobody reads. Then by ABC's sequential engines,
+    on what the change can reach. The graph has no clock, so a mutant of one would look like the design: nothing is
+    proved of it.
 
     Parameters
     ----------
@@ -223,14 +225,23 @@ def equivalent(folder, mutants, limit=20):
 
     Returns
     -------
-    dict of number to "equivalent", "different", or "unknown" (also for all, where Debian's berkeley-abc is missing)
+    dict of number to "equivalent", "different", or "unknown" (also for all, where Debian's berkeley-abc is missing, or
+        memories have more than `MEMORY` bits)
     """
-    verdicts = dict.fromkeys((mutant.number for mutant in mutants), "unknown")
-    numbers = [mutant.number for mutant in mutants if not mutant.port.endswith("CLK")]  # those of memories too
+    top = json.loads((folder / "cells.json").read_text())["modules"]["top"]
+
+    def same(mutant):
+        return f"const{top['cells'][mutant.cell]['connections'][mutant.port][mutant.bit]}" == mutant.kind
+
+    verdicts = {mutant.number: "equivalent" if same(mutant) else "unknown" for mutant in mutants}
+    numbers = [mutant.number for mutant in mutants if verdicts[mutant.number] == "unknown"
+               and not mutant.port.endswith("CLK")]  # those of memories too
     if not numbers or shutil.which(ABC) is None:
         return verdicts
-    ports = json.loads((folder / "cells.json").read_text())["modules"]["top"]["ports"]
-    (folder / "miter.v").write_text(_miter(ports))
+    memories = re.findall(r"^ *memory.* width (\d+).* size (\d+)", (folder / "mutants.il").read_text(), re.M)
+    if sum(int(width) * int(size) for width, size in memories) > MEMORY:
+        return verdicts
+    (folder / "miter.v").write_text(_miter(top["ports"]))
     yosys(folder, ["read_rtlil mutants.il", "setattr -unset init", "chformal -remove", "read_verilog miter.v",
                    "hierarchy -top miter", "flatten", "opt -purge", "memory -nordff", "opt -purge", "dffunmap",
                    "techmap", "dffunmap", "zinit -all", "setundef -undriven -zero", "aigmap", "clean -purge",

@@ -194,8 +194,9 @@ async def watchdog(dut):
 async def long_limits(dut):
     """Each bit of a limit counts, and every limit of the lower ones is kept to the cycle."""
     tb = await fault_bench(dut, 5)
-    for bit in range(32):
-        for limit in {1 << bit, (1 << bit) + 1, (1 << 32) - (1 << bit)}:
+    bits = harness.parameters()
+    for bit in range(bits):
+        for limit in {1 << bit, (1 << bit) + 1, (1 << bits) - (1 << bit)}:
             await tb.reset()
             dut.limit.value, dut.run.value, dut.progress.value = limit, 1, 1
             await tb.wait(3)
@@ -241,6 +242,9 @@ def test_counters(sim, bits, monkeypatch):
                 testcase=["counters", "charged", "looked_at_while_running", "long_counts"])
 
 
-def test_faults(sim):
-    harness.run(FaultLatch(get_config("nano")), __name__, sim=sim,
+@pytest.mark.parametrize("bits", [12, monitor.LIMIT_BITS])
+def test_faults(sim, bits, monkeypatch):
+    """As they are, and with fewer bits of the watchdog, so that all of these are reached."""
+    monkeypatch.setattr(monitor, "LIMIT_BITS", bits)
+    harness.run(FaultLatch(get_config("nano")), __name__, sim=sim, parameters=bits,
                 testcase=["first_fault", "watchdog", "watchdog_among_others", "watchdog_off", "long_limits"])

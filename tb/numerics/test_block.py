@@ -111,10 +111,23 @@ def blocks(rng, count, bits):
     return x
 
 
+def edges(rng, bits):
+    """Blocks in which each of these stands alone: codes about the largest, every bit behind a tie, every field bit."""
+    limit = block.code_limit(bits)
+    codes = np.arange(limit - 8, limit + 1)
+    ties = [code + 0.5 + 2.0 ** -k for code in (0, 2, limit - 1) for k in range(2, 25 - bits)]
+    values = np.concatenate([codes, codes - 0.5, ties]) * rng.choice([-1, 1], 2 * len(codes) + len(ties))
+    values = np.pad(values, (0, -len(values) % 31)).reshape(-1, 31)
+    first = np.full((len(values), 1), 2 ** (bits - 2))  # makes the step 1
+    powers = as_float((1 << 23 << np.arange(8))[:, None] | rng.integers(0, 1 << 23, (8, 32)))
+    return np.concatenate([np.concatenate([first, values], axis=1), powers]).astype(np.float32)
+
+
 @cocotb.test()
 @cocotb.parametrize(bits=list(BITS), narrow=[0, 1])
 async def quantise(dut, bits, narrow):
-    x = blocks(np.random.default_rng(5), 60, bits)
+    rng = np.random.default_rng(5)
+    x = np.concatenate([edges(rng, 8 if narrow else bits), blocks(rng, 40, bits)])
     wanted, _, _ = block.model.quantise(x, 8 if narrow else bits)
     fields = np.repeat((x.view(np.uint32) >> 23 & 255).max(-1), 32)
     payloads = [int(a) | int(field) << 32 | narrow << 40

@@ -335,7 +335,7 @@ class Softmax(wiring.Component):
             sums.payload.sums.eq(total), sums.payload.shifts.eq(shifts_now),
             sums.payload.first.eq(first_now), sums.payload.last.eq(last_now),
             skid.i.valid.eq(out_valid & ~waits),
-            enable.eq(~waits & (skid.i.ready | ~out_valid)),
+            enable.eq(~waits & skid.i.ready),
             leave.eq(skid.i.valid & skid.i.ready & out_last),
         ]
 

@@ -10,7 +10,7 @@ from scoville.registers import STALLS, Status
 
 __all__ = ["REASON_BITS", "STOPPED", "FaultLatch", "PerformanceCounters"]
 
-COUNTER_BITS = 48
+COUNTER_BITS, LIMIT_BITS = 48, 32
 REASON_BITS = 5
 STOPPED = 31  # `charged` in a cycle that is not counted
 
@@ -149,21 +149,21 @@ class FaultLatch(wiring.Component):
     -------
     raise_<status> : In(1); address_<status> : In(addr_bits), for every `Status` but OK and WATCHDOG
     progress, run : In(1), the watchdog counts cycles with `run` and without `progress`
-    limit : In(32), the watchdog's, 0 for never
+    limit : In(LIMIT_BITS), the watchdog's, 0 for never
     fault : Out(1), sticky; code : Out(8); address : Out(addr_bits), 0 for the watchdog
     """
 
     def __init__(self, config):
         self.sources = [status for status in Status if status is not Status.OK and status is not Status.WATCHDOG]
         super().__init__({
-            "progress": In(1), "run": In(1), "limit": In(32),
+            "progress": In(1), "run": In(1), "limit": In(LIMIT_BITS),
             "fault": Out(1), "code": Out(8), "address": Out(config.addr_bits),
         } | {f"raise_{s.name.lower()}": In(1) for s in self.sources}
           | {f"address_{s.name.lower()}": In(config.addr_bits) for s in self.sources})
 
     def elaborate(self, platform):
         m = Module()
-        silence = Signal(32)
+        silence = Signal(LIMIT_BITS)
         m.d.sync += silence.eq(silence + 1)
         with m.If(self.progress | ~self.run):
             m.d.sync += silence.eq(0)

@@ -76,7 +76,8 @@ class Window(wiring.Component):
         return m
 
     def _addresses(self, m, prefix, ended):
-        """One address channel: (bursts on the bus and not answered, a burst of the manager is refused, its length)."""
+        """One address channel: (bursts on the bus and not answered, one has come to it in the cycle before, a burst of
+        the manager is refused)."""
         i, bus = self.i, self.bus
         size = exact_log2(self.config.bus_bytes)
 
@@ -85,10 +86,10 @@ class Window(wiring.Component):
 
         count = Signal(self.OPEN_BITS, name=f"{prefix}_open")
         refusing = Signal(name=f"{prefix}_refusing")  # an answer to give
-        free, taken, inside = (Signal(name=f"{prefix}_{name}") for name in ("free", "taken", "inside"))
+        free, taken, inside, begun = (Signal(name=f"{prefix}_{name}") for name in ("free", "taken", "inside", "begun"))
         m.d.comb += [
             free.eq(~of(bus, "valid") | of(bus, "ready")),
-            of(i, "ready").eq(free & ~refusing & ~count.all()),
+            of(i, "ready").eq(free & ~refusing & ~count[1:].all()),  # one may have begun that is not counted yet
             taken.eq(of(i, "valid") & of(i, "ready")),
             inside.eq(self.allows(of(i, "addr"), of(i, "len"), base=self.base, limit=self.limit)),
             of(bus, "size").eq(size),
@@ -102,10 +103,11 @@ class Window(wiring.Component):
                 of(bus, "addr").eq(Cat(Const(0, size), of(i, "addr")[size:])),
                 refusing.eq(~inside),
             ]
-        m.d.sync += count.eq(count + (taken & inside) - ended)
+        # A burst is counted in its first cycle on the bus, as no answer can come before the next.
+        m.d.sync += [begun.eq(taken & inside), count.eq(count + begun - ended)]
         self._check(m, prefix, taken, refusing)
         check(m, ~ended | (count != 0), f"window: {prefix}: an answer only to a burst that is open")
-        return count, taken & inside, refusing
+        return count, begun, refusing
 
     def _check(self, m, prefix, taken, refusing):
         """Assert that what is on the bus lies in the window as it was when the burst was let through."""

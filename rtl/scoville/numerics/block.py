@@ -100,7 +100,6 @@ def quantise_code(pipe, a, e8, bits, narrow=None):
     significand = Cat(C(0, bits + 1), a[:23], field.any())
     shifted = pipe.reg(fp32.shift_right(pipe, significand, distance), at).value
     sign = pipe.reg(sign, at).value
-    huge = pipe.reg(distance[-1] & field.any(), at).value
     code, guard, rest = shifted[25:], shifted[24], shifted[:24].any()
     assert len(code) == bits
     # -(code + up) is ~code + ~up; what is clamped is decided beside that sum
@@ -113,7 +112,7 @@ def quantise_code(pipe, a, e8, bits, narrow=None):
         limit = Mux(narrow, C(code_limit(8), bits), limit)
         over = Mux(narrow, code[7:].any() | code[:7].all(), over)
     clamped = Mux(sign, ~limit + 1, limit)
-    return pipe.reg(Mux(huge | over, clamped, value)[:bits].as_signed(), at + 1)
+    return pipe.reg(Mux(over, clamped, value)[:bits].as_signed(), at + 1)
 
 
 class model:
