@@ -13,6 +13,7 @@ from scoville.attention.pages import page_address_layout, page_request_layout
 from scoville.config import get_config
 from scoville.memory import axi
 from scoville.memory.writer import StreamWriter
+from subordinate import Everywhere, Subordinate
 
 TABLE, STRIDE, PAGES = 0x1_2345_6000, 0x800, 12
 
@@ -181,6 +182,72 @@ async def throughput(dut):
         cycles = system.blocks.cycles[2 * system.heads * value + 2:2 * system.heads * (value + 1)]
         # The memory model takes one burst at a time and pauses between them.
         assert beats + 6 <= cycles[1] - cycles[0] <= beats + 16, (value, cycles)
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=[0.0, 0.3])
+async def anywhere(dut, stalls):
+    """Every bit of a page's address, of the table's, of strides, positions, heads and parts; faults among them."""
+    config = get_config(harness.parameters()["config"])
+    tb, layout = harness.Bench(dut, int(10 * stalls) + 6), store_command_layout(config)
+    rng, memory, bits = tb.rng, Everywhere(tb, config.addr_bits), config.addr_bits
+    bus = Subordinate(tb, "bus_", memory, bus_bytes=config.bus_bytes, stalls=stalls)
+    commands, blocks = tb.source("command", stalls), tb.source("i", stalls)
+    lookups, found = tb.sink("lookup", stalls), tb.source("found", stalls)
+    await tb.reset()
+
+    def number(width):
+        """Anything, or about a power of two."""
+        around = (1 << rng.randrange(width)) - rng.randrange(2)
+        return rng.choice([rng.getrandbits(width), around])
+
+    for _ in range(160):
+        value, head_blocks = rng.randrange(2), rng.randrange(1, 16)
+        _, page_bytes = page_offsets(config, head_blocks)
+        command = {"value": value, "table": rng.getrandbits(bits), "table_stride": number(layout["table_stride"].width),
+                   "position": number(layout["position"].width), "head_blocks": head_blocks,
+                   "blocks": rng.choice([1, 1, 2, 5])}
+        commands.send([harness.pack(layout, command)])
+        known = first_fault = None
+        wanted, bank = {}, {}
+        for _ in range(command["blocks"]):
+            q, e8 = tb.np_rng.integers(-128, 128, 32), rng.randrange(256)
+            block = {"seat": rng.randrange(config.seats), "kv_head": rng.choice([known[0], number(8)] if known else
+                                                                               [number(8)]),
+                     "part": rng.randrange(head_blocks), "value": value, "q": q, "e8": e8}
+            blocks.send([harness.pack(kv_block_layout(config), block)])
+            position = (command["position"] + block["seat"]) % (1 << layout["position"].width)
+            page, slot = divmod(position, 32)
+            if known != (block["kv_head"], page):
+                known = block["kv_head"], page
+                row = (command["table"] + block["kv_head"] * command["table_stride"]) % (1 << bits)
+                request = harness.pack(page_request_layout(config), {"row": row, "page": page})
+                assert await lookups.receive(1) == [request]
+                address = min(number(bits), (1 << bits) - 2 * page_bytes) // config.bus_bytes * config.bus_bytes
+                fault = rng.random() < 0.1
+                if fault and first_fault is None:
+                    first_fault = row
+                found.send([harness.pack(page_address_layout(config), {"address": address, "fault": fault})])
+                bank = {} if fault else {"at": address}
+            if bank:
+                content = np.zeros(page_bytes, np.uint8)
+                KvStore.model(config, content, q.astype(np.int8), e8, value=value, slot=slot, part=block["part"],
+                              head_blocks=head_blocks)
+                mark = np.zeros(page_bytes, np.uint8)
+                KvStore.model(config, mark, np.full(32, 1, np.int8), 1, value=value, slot=slot, part=block["part"],
+                              head_blocks=head_blocks)
+                wanted |= {bank["at"] + int(at): int(content[at]) for at in np.flatnonzero(mark)}
+        await blocks.drain()
+        await tb.wait(2)
+        while int(dut.busy.value):
+            await tb.wait(1)
+        assert bus.idle and memory.written == wanted
+        assert int(dut.fault.value) == (first_fault is not None)
+        assert first_fault is None or int(dut.fault_row.value) == first_fault
+        memory.written.clear()
+        dut.clear.value = 1
+        await tb.wait(1)
+        dut.clear.value = 0
 
 
 @pytest.mark.parametrize("config", ["nano", "duo", "slim", "wide", "kria"])

@@ -5,6 +5,7 @@ import harness
 import numpy as np
 import pytest
 from scoville.array.drain import drain_row
+from scoville.attention.denominator import FRACTION_BITS
 from scoville.attention.softmax import Softmax, model, softmax_command_layout
 from scoville.config import get_config
 
@@ -69,13 +70,18 @@ class Command:
         assert (got == bits(self.factor))[mask].all(), f"factor {got}, not {bits(self.factor)}"
 
 
-async def play(dut, seed, make, stalls):
-    """Run the commands that `make(rng, config)` gives, and check all that comes out. Returns (bench, output sink)."""
+async def play(dut, seed, make, stalls, slow=None):
+    """Run the commands that `make(rng, config)` gives, and check all that comes out. Returns (bench, output sink).
+
+    `slow` is the name of an output that is taken once in 400 cycles.
+    """
     config = get_config(harness.parameters()["config"])
     tb = harness.Bench(dut, seed)
     commands, rows, beats = (tb.source(name, stalls) for name in ("command", "i", "exponents"))
-    outputs, shifts, factors = (tb.sink(name, stalls) for name in ("o", "shift", "factor"))
+    outputs, shifts, factors = sinks = [tb.sink(name, stalls) for name in ("o", "shift", "factor")]
     await tb.reset()
+    for sink in sinks:
+        sink.every = 400 if sink.name == slow else 1
     jobs = make(tb.np_rng, config)
     for job in jobs:
         commands.send([job.command()])
@@ -114,6 +120,30 @@ def corner_commands(rng, config):
     for job in jobs:
         job.update()
     return jobs
+
+
+def ties(rng, config):
+    """Sums that are halfway between two FP32 numbers but for one bit, each that the sum has below them."""
+    for bit in range(25, FRACTION_BITS + 1):
+        job = Command(rng, config, pages=1, head_blocks=1, positions=[31] * config.seats)
+        job.scale = np.float32(1)
+        job.scores[:] = -100
+        for seat in range(config.seats):
+            job.scores[0, rng.choice(32, 3, replace=False), seat] = 0, -24, -bit
+        job.update()
+        yield job
+
+
+@cocotb.test()
+async def rounded_sums(dut):
+    await play(dut, 5, lambda rng, config: list(ties(rng, config)), 0.0)
+
+
+@cocotb.test()
+@cocotb.parametrize(slow=["shift", "factor"])
+async def slow_receiver(dut, slow):
+    """What nobody takes holds up the pages behind it, and nothing is lost."""
+    await play(dut, 6, lambda rng, config: [Command(rng, config, pages=1, head_blocks=1) for _ in range(9)], 0.0, slow)
 
 
 @cocotb.test()

@@ -4,7 +4,9 @@ import dataclasses
 
 import cocotb
 import harness
+import numpy as np
 import pytest
+from cocotb.triggers import Timer
 from rows import floats, to_ints
 from scoville.config import BLOCK, get_config
 from scoville.epilogue import quantiser
@@ -27,12 +29,13 @@ class System:
         self.sink = tb.sink("o", stalls if out_stalls is None else out_stalls)
         self.expected = []
 
-    def send(self, blocks, source=QuantSource.CHAIN, mask=None, kv8=0, spread=6, half=0):
+    def send(self, blocks, source=QuantSource.CHAIN, mask=None, kv8=0, spread=6, half=0, x=None):
         rng, config = self.tb.np_rng, self.config
-        x = floats(rng, (BLOCK * blocks, config.seats), spread, special=0.01)
-        x[rng.random(len(x)) < 0.05] = 0
-        if self.tb.rng.random() < 0.2:
-            x[:BLOCK] = 0
+        if x is None:
+            x = floats(rng, (BLOCK * blocks, config.seats), spread, special=0.01)
+            x[rng.random(len(x)) < 0.05] = 0
+            if self.tb.rng.random() < 0.2:
+                x[:BLOCK] = 0
         first, last = sorted(self.tb.rng.choices(range(config.phases), k=2))
         if source is QuantSource.SOFTMAX:
             first, half = 0, 0
@@ -86,6 +89,22 @@ async def under_stalls(dut):
 
 
 @cocotb.test()
+async def ties(dut):
+    """Values halfway between two codes, or one bit off: every bit of a value decides, in every place."""
+    system = System(dut, 5, 0.0)
+    await system.tb.reset()
+    rng, config = system.tb.np_rng, system.config
+    everyone, bits = (1 << config.seats) - 1, config.act_bits
+    for source in (*QuantSource, QuantSource.CHAIN):
+        shape = (BLOCK * 4, config.seats)
+        codes = 2 * rng.integers(1 << bits - 3, (1 << bits - 2) - 1, shape) + 0.5
+        x = codes + 2.0 ** -rng.integers(2, 25 - bits, shape) * rng.integers(0, 2, shape)
+        x *= rng.choice([-1, 1], shape) * np.repeat(2.0 ** rng.integers(-60, 60, (4, config.seats)), BLOCK, axis=0)
+        system.send(4, source, mask=everyone, x=x.astype(np.float32))
+        await system.check()
+
+
+@cocotb.test()
 async def slow_receiver(dut):
     system = System(dut, 2, 0.0, out_stalls=0.8)
     await system.tb.reset()
@@ -114,6 +133,20 @@ async def full_throughput(dut):
                 assert late == 6 + groups * (each + 1)
 
 
-@pytest.mark.parametrize("name, act_bits", [("nano", 8), ("duo", 8), ("slim", 8), ("kria", 10)])
+@cocotb.test()
+async def busy(dut):
+    """From the cycle in which a command is offered until its last block has left."""
+    system = System(dut, 4, 0.0)
+    await system.tb.reset()
+    assert not int(dut.busy.value)
+    dut.command__valid.value = 1
+    await Timer(1, "ns")
+    assert int(dut.busy.value)
+    dut.command__valid.value = 0
+    await Timer(1, "ns")
+    assert not int(dut.busy.value)
+
+
+@pytest.mark.parametrize("name, act_bits", [("duo", 8), ("slim", 8), ("kria", 10)])
 def test_quantiser(sim, name, act_bits):
     harness.run(Quantiser(build_config(name, act_bits)), __name__, sim=sim, parameters=[name, act_bits])

@@ -22,16 +22,19 @@ class System:
         self.expected = {"operand": [], "kv": []}
         self.announced = self.credited = self.credit = 0  # the last: what is to be credited
 
-    def info(self, dest):
-        """A command's information whose addresses fit the buffer, and its number of blocks a lane."""
+    def info(self, dest, sizes=None):
+        """A command's information whose addresses fit the buffer, and its number of blocks a lane.
+
+        `sizes` are its group, blocks a head, and heads (of QUERY: KV heads).
+        """
         rng, config = self.tb.rng, self.config
         depth = operand_depth(config)
         while True:
-            group, blocks, heads = rng.randint(1, 9), rng.randint(1, 4), rng.randint(1, 3)
+            group, blocks, heads = sizes or (rng.randint(1, 9), rng.randint(1, 4), rng.randint(1, 3))
             rows = blocks * (heads * group if dest == QuantDest.QUERY else heads)
-            if rows < depth:
+            if sizes or rows < depth:
                 break
-        spare = depth - rows
+        spare = max(0, depth - rows)
         return rows, {
             "dest": dest.value, "group": group, "head_blocks": blocks,
             "dst": rng.randint(0, spare if dest in (QuantDest.OPERAND, QuantDest.PROBABILITY) else spare // 2),
@@ -40,10 +43,10 @@ class System:
             "credit": rng.randrange(1 << credit_bits(config)),
         }
 
-    def send(self, dest):
+    def send(self, dest, sizes=None):
         rng, config = self.tb.rng, self.config
-        rows, info = self.info(dest)
-        mask = rng.randrange(1, 1 << config.seats)
+        rows, info = self.info(dest, sizes)
+        mask = rng.randrange(1, 1 << config.seats) if sizes is None else 1
         seats = [seat for seat in range(config.seats) if mask >> seat & 1]
         if dest == QuantDest.QUERY:
             seats = list(range(len(seats)))  # tokens fill the seats from 0
@@ -102,6 +105,19 @@ async def every_destination(dut):
     assert system.credited == system.credit > 0
     assert not int(dut.busy.value)
     counter.cancel()
+
+
+@cocotb.test()
+async def sizes(dut):
+    """Every bit of the counts: blocks a head, heads of KV, query heads of a KV head."""
+    system = System(dut, 4, 0.0)
+    await system.tb.reset()
+    most = operand_depth(system.config) - 1
+    for dest, *sizes in ((QuantDest.KEY, 1, 15, 2), (QuantDest.VALUE, 1, 9, 3), (QuantDest.KEY, 1, 1, 255),
+                         (QuantDest.QUERY, min(most, 255), 1, 1), (QuantDest.QUERY, min(most // 3, 255), 1, 3),
+                         (QuantDest.OPERAND, 1, 1, most)):
+        system.send(dest, sizes)
+        await system.check()
 
 
 @cocotb.test()

@@ -112,11 +112,14 @@ def blocks(rng, count, bits):
 
 
 def edges(rng, bits):
-    """Blocks in which each of these stands alone: codes about the largest, every bit behind a tie, every field bit."""
+    """Blocks in which each of these stands alone: codes about the largest, all ones but for one bit, what clamps, every
+    bit behind a tie, every bit of the exponent's field."""
     limit = block.code_limit(bits)
-    codes = np.arange(limit - 8, limit + 1)
-    ties = [code + 0.5 + 2.0 ** -k for code in (0, 2, limit - 1) for k in range(2, 25 - bits)]
-    values = np.concatenate([codes, codes - 0.5, ties]) * rng.choice([-1, 1], 2 * len(codes) + len(ties))
+    codes = np.concatenate([np.arange(limit - 8, limit + 1), limit - (1 << np.arange(3, bits - 1))])
+    ties = [code + 0.5 + 2.0 ** -k for code, most in ((0, 24), (2, 22), (limit - 1, 24 - bits))
+            for k in range(2, most + 1)]
+    values = np.concatenate([codes, codes + 0.5, [limit + 0.75], ties])
+    values = np.concatenate([values, -values])
     values = np.pad(values, (0, -len(values) % 31)).reshape(-1, 31)
     first = np.full((len(values), 1), 2 ** (bits - 2))  # makes the step 1
     powers = as_float((1 << 23 << np.arange(8))[:, None] | rng.integers(0, 1 << 23, (8, 32)))

@@ -5,7 +5,7 @@ import harness
 import numpy as np
 import pytest
 from scoville.config import get_config
-from scoville.sampler import sampler
+from scoville.sampler import noise, sampler
 from scoville.sampler.sampler import Sampler, sampler_command
 from scoville.sampler.temperature import LEAST, MOST, inverse_temperature
 
@@ -97,6 +97,41 @@ async def every_temperature(dut):
         greedy = int(np.argmax(logits[:, fields["lane"]]))
         differ.add((sampler.is_greedy(int(fields["invt"].view(np.uint32)) >> 23 & 255), token == greedy))
     assert differ == {(False, False), (False, True), (True, True)}
+
+
+@cocotb.test()
+async def close_contests(dut):
+    """Two rows whose scores are neighbours: every bit of the factor, of the seed and of the position decides."""
+    system = System(dut, 5, 0.0)
+    rng, np_rng = system.tb.rng, system.tb.np_rng
+    await system.tb.reset()
+    cases, tokens = [], set()
+    for _ in range(160):
+        invt = np.float32(np_rng.uniform(1, 2) * 2.0 ** rng.randrange(-3, 3))
+        fields = {"lane": rng.randrange(system.config.lanes), "seed": rng.getrandbits(64),
+                  "position": rng.getrandbits(32), "invt": invt}
+        first, second = noise.model(fields["seed"], fields["position"], 2).astype(np.float64)
+        logits = np_rng.standard_normal((2, system.config.lanes)).astype(np.float32)
+        near = np.float32((float(logits[0, fields["lane"]]) * float(fields["invt"]) + first - second) / fields["invt"])
+        logits[1, fields["lane"]] = np.nextafter(near, np.float32(rng.choice([-9, 9])))
+        cases.append((logits, fields))
+        system.send(logits, **fields)
+    for token, (logits, fields) in zip(await system.token.receive(len(cases)), cases, strict=True):
+        assert token == expected(logits, **fields), fields
+        tokens.add(token)
+    assert tokens == {0, 1}
+
+
+@cocotb.test()
+async def many_rows(dut):
+    """More rows than 2^15, the largest near the end."""
+    system = System(dut, 6, 0.0)
+    await system.tb.reset()
+    rows = (1 << 15) + 9
+    logits = np.tile(np.float32(-1), (rows, system.config.lanes))
+    logits[rows - 5] = 1
+    system.send(logits, lane=0, invt=0, seed=0, position=0)
+    assert await system.token.receive(1) == [rows - 5]
 
 
 @cocotb.test()
