@@ -15,7 +15,6 @@ CONFIG = "ulx3s"
 CLOCK_HZ = 75_000_000
 PIN_HZ = 25_000_000
 LOADER = "ulx3s"  # openFPGALoader's name of the board
-PLACER = "--placer-heap-beta 0.75"  # here timing counts, of which the static placer knows little
 IO_LATENCY = 2  # the registers in the I/O cells: one on the way out, one on the way in
 
 

@@ -228,10 +228,10 @@ async def long_commands(dut):
     for bit in range(4, 24):
         for tiles in {1 << bit, (1 << bit) + 1, (1 << bit) + 2, (1 << 24) - (1 << bit)}:
             await first(vector | {"tiles": tiles}, vector | {"tiles": 12})
-    for bit in range(2, 20):
+    for bit in range(2, 24):
         linear = {"kind": WeightKind.LINEAR.value, "code_bits8": 0, "scale_format": rng.randrange(3),
                   "minimum": rng.getrandbits(1), "tiles": 1, "kblocks": 1}
-        for count in {1 << bit, (1 << bit) + 1, (1 << bit) + 2}:
+        for count in {1 << bit, (1 << bit) + 1, (1 << bit) + 2, (1 << 24) - (1 << bit)}:
             await first(linear | {"tiles": count}, linear | {"tiles": 3})
             if count < 1 << 12:
                 count = max(4 * config.group, count)
