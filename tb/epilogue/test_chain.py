@@ -73,8 +73,16 @@ class System:
             "dest": dest.value, "beats": len(beats)})])
         self.beats.send(beats)
 
+    async def watch(self):
+        """Busy while a row waits at an output, whatever else."""
+        dut = self.dut
+        while True:
+            await self.tb.wait(1)
+            assert int(dut.busy.value) or not (int(dut.o__valid.value) or int(dut.logits__valid.value))
+
     async def start(self):
         await self.tb.reset()
+        cocotb.start_soon(self.watch())
         rng, config = self.tb.np_rng, self.config
         self.bias = floats(rng, 256, spread=1)
         self.weight = floats(rng, config.max_hidden, spread=1, special=0)
