@@ -44,6 +44,7 @@ from scoville.numerics.sigmoid import Sigmoid
 from scoville.numerics.table import Exp2, Log2, Recip, Rsqrt
 from scoville.sampler.noise import GumbelNoise
 from scoville.sampler.sampler import Sampler
+from scoville.slices import Skid
 from scoville.weights.decoder import WeightDecoder
 
 __all__ = ["UNITS", "Registered"]
@@ -65,6 +66,7 @@ UNITS = {
     "stream_writer": StreamWriter,
     "write_arbiter": WriteArbiter,
     "logits_dump": LogitsDump,
+    "skid": lambda config: Skid(config.bus_bits),
     "weight_decoder": WeightDecoder,
     "vector_unit": VectorUnit,
     "operand_buffer": OperandBuffer,
