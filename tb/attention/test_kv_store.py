@@ -206,7 +206,7 @@ async def anywhere(dut, stalls):
         _, page_bytes = page_offsets(config, head_blocks)
         command = {"value": value, "table": rng.getrandbits(bits), "table_stride": number(layout["table_stride"].width),
                    "position": number(layout["position"].width), "head_blocks": head_blocks,
-                   "blocks": rng.choice([1, 1, 2, 5])}
+                   "blocks": rng.choice([0, 1, 1, 2, 5])}
         commands.send([harness.pack(layout, command)])
         known = first_fault = None
         wanted, bank = {}, {}
@@ -237,8 +237,10 @@ async def anywhere(dut, stalls):
                 KvStore.model(config, mark, np.full(32, 1, np.int8), 1, value=value, slot=slot, part=block["part"],
                               head_blocks=head_blocks)
                 wanted |= {bank["at"] + int(at): int(content[at]) for at in np.flatnonzero(mark)}
+        await commands.drain()
         await blocks.drain()
         await tb.wait(2)
+        assert command["blocks"] or not int(dut.busy.value)
         while int(dut.busy.value):
             await tb.wait(1)
         assert bus.idle and memory.written == wanted
