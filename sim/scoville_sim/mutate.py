@@ -77,7 +77,8 @@ def _split(total, sizes):
     return parts
 
 
-def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, enough=None, progress=lambda done, total: None):
+def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, enough=None, limit=20,
+            progress=lambda done, total: None):
     """Plant mutants in a unit and let its testbench judge them.
 
     Parameters
@@ -89,6 +90,7 @@ def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, enough=None,
     jobs : processes at a time
     folder : for what is made; by default of the unit's name, under build/mutation
     enough : per cent; where so many are killed, no survivor is tried to be proved equivalent
+    limit : seconds of the last step of a proof, as for `equivalent`
     progress : called with the mutants that are judged and all of them
 
     Returns
@@ -130,7 +132,7 @@ def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, enough=None,
     for key, (mutants, _) in planted.items():
         verdicts = found[key]
         alive = [mutant for mutant in mutants if verdicts[mutant.number] == "survived"]
-        proofs = (equivalent(folder / key, alive) if enough is None or 100 * killed < enough * total
+        proofs = (equivalent(folder / key, alive, limit) if enough is None or 100 * killed < enough * total
                   else dict.fromkeys((mutant.number for mutant in alive), "not tried"))
         for mutant in mutants:
             row = mutant.as_dict() | {"what": mutant.what, "netlist": key, "verdict": verdicts[mutant.number]}
@@ -182,6 +184,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="of their choice (%(default)s)")
     parser.add_argument("--bar", type=float, default=BAR, help="exit 1 where a unit is below it (%(default)s %%)")
     parser.add_argument("--enough", type=float, help="try no proofs for a unit that has this score without them (%%)")
+    parser.add_argument("--limit", type=int, default=20, help="seconds of the last step of a proof (%(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (%(default)s)")
     parser.add_argument("--store", action="store_true", help=f"keep the scores in {STORE.relative_to(ROOT)}")
     parser.add_argument("--list", action="store_true", help="print units and their testbenches only")
@@ -203,6 +206,7 @@ def main():
             bar.update(task, description=name, completed=0, total=options.count)
             try:
                 rows = measure(name, tests, options.count, options.seed, jobs=options.jobs, enough=options.enough,
+                               limit=options.limit,
                                progress=lambda done, total: bar.update(task, completed=done, total=total))
             except RuntimeError as error:
                 broken.append(name)
