@@ -11,7 +11,7 @@ CLOCK_HZ = 75_000_000
 LOADER = ULX3S.LOADER
 BLOCK_RAM = 18432  # words of the bus: 288 KiB, 144 of the 208 block RAMs
 
-MODEL_OPTIONS = ("--weights", "mxfp4", "--context", "128")  # with which models/tiny fits
+MODEL_OPTIONS = ("--weights", "mxfp4", "--context", "96")  # with which models/tiny fits
 
 platform = ULX3S.platform
 
