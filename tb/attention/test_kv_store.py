@@ -208,12 +208,12 @@ async def anywhere(dut, stalls):
                    "position": number(layout["position"].width), "head_blocks": head_blocks,
                    "blocks": rng.choice([0, 1, 1, 2, 5])}
         commands.send([harness.pack(layout, command)])
-        known = first_fault = None
-        wanted, bank = {}, {}
+        known = first_fault = base = None
+        wanted = {}
         for _ in range(command["blocks"]):
             q, e8 = tb.np_rng.integers(-128, 128, 32), rng.randrange(256)
-            block = {"seat": rng.randrange(config.seats), "kv_head": rng.choice([known[0], number(8)] if known else
-                                                                               [number(8)]),
+            head = known[0] if known and rng.random() < 0.5 else number(8)
+            block = {"seat": rng.randrange(config.seats), "kv_head": head,
                      "part": rng.randrange(head_blocks), "value": value, "q": q, "e8": e8}
             blocks.send([harness.pack(kv_block_layout(config), block)])
             position = (command["position"] + block["seat"]) % (1 << layout["position"].width)
@@ -228,15 +228,12 @@ async def anywhere(dut, stalls):
                 if fault and first_fault is None:
                     first_fault = row
                 found.send([harness.pack(page_address_layout(config), {"address": address, "fault": fault})])
-                bank = {} if fault else {"at": address}
-            if bank:
-                content = np.zeros(page_bytes, np.uint8)
+                base = None if fault else address
+            if base is not None:
+                content = np.full(page_bytes, -1, np.int16)  # where nothing is written
                 KvStore.model(config, content, q.astype(np.int8), e8, value=value, slot=slot, part=block["part"],
                               head_blocks=head_blocks)
-                mark = np.zeros(page_bytes, np.uint8)
-                KvStore.model(config, mark, np.full(32, 1, np.int8), 1, value=value, slot=slot, part=block["part"],
-                              head_blocks=head_blocks)
-                wanted |= {bank["at"] + int(at): int(content[at]) for at in np.flatnonzero(mark)}
+                wanted |= {base + int(at): int(content[at]) for at in np.flatnonzero(content >= 0)}
         await commands.drain()
         await blocks.drain()
         await tb.wait(2)

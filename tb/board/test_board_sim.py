@@ -9,9 +9,11 @@ from scoville.board.block_ram import BlockRam
 from scoville.board.board import Board
 from scoville.config import get_config
 from scoville_host import cli
+from scoville_host.session import open_session
 from scoville_sim.board import BoardTerminal, VerilatedBoard
 from scoville_sim.board_sim import DIVISOR, SIM_BAUD, simulated_board
 from scoville_sim.build import SimError
+from scoville_sim.fpga import load
 
 HIDDEN, FFN, VOCAB = 32, 32, 64
 
@@ -59,6 +61,17 @@ def test_text_over_the_line(checkpoint, capsys, tmp_path):
         status, _, said = run(terminal.port)
         assert status == 2 and "no serial port" in said
         assert not verilated.errors
+
+
+@pytest.mark.parametrize("name", ["ulx3s", "ulx3s-bram"])
+def test_tiny_fits(name):
+    """What `make board-sim` runs by default has room in the board's memory, but for the logits, which it may leave."""
+    module = load(name)
+    options = dict(zip(*[iter(getattr(module, "MODEL_OPTIONS", ()))] * 2, strict=True))
+    image = open_session("tiny", module.CONFIG, weights=options.get("--weights"),
+                         context=int(options["--context"]) if options else None, text=False).image
+    end = max(region.address + region.size for name, region in image.regions.items() if name != "logits")
+    assert end <= simulated_board(name).memory.size_bytes
 
 
 def test_unknown_board():
