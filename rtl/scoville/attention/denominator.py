@@ -64,21 +64,22 @@ class Denominator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         seats = self.config.seats
-        pending = Signal(range(self.PENDING + 1))  # factors under way or not taken
+        pending = Signal(range(self.PENDING))  # factors under way or in the FIFO
         pending_next = Signal.like(pending)
         running, running_next = Signal(), Signal()
         taken, done = Signal(), Signal()  # a page's sums; its last seat is in `new`
+        gives = Signal()  # a factor leaves the FIFO
         page = self.i.payload
         # `ready` is a register: the whole of softmax moves on it.
         ready = Signal()
         m.d.sync += [running.eq(running_next), pending.eq(pending_next),
-                     ready.eq(~running_next & (pending_next != self.PENDING))]
+                     ready.eq(~running_next & (pending_next != self.PENDING - 1))]
         m.d.comb += [
             self.i.ready.eq(ready),
             taken.eq(self.i.valid & ready),
             running_next.eq(taken | running & ~done),
-            pending_next.eq(pending + (taken & page.last) - (self.factor.valid & self.factor.ready)),
-            self.busy.eq(running | (pending != 0)),
+            pending_next.eq(pending + (taken & page.last) - gives),
+            self.busy.eq(running | (pending != 0) | self.factor.valid),
         ]
 
         # Seat 0 is fed, then the others move down; the new l enter at the top, so they end in their places.
@@ -113,19 +114,24 @@ class Denominator(wiring.Component):
         whole = pipe.valid(done & last, inverse.at - total.at)
 
         inverses = Signal(data.ArrayLayout(32, seats), reset_less=True)
-        m.submodules.factors = factors = fifo.SyncFIFOBuffered(width=32 * seats, depth=self.PENDING)
+        m.submodules.factors = factors = fifo.SyncFIFO(width=32 * seats, depth=self.PENDING - 1)
         gathered = Cat(inverses.as_value()[32:], inverse.value)
         with m.If(final):
             m.d.sync += inverses.eq(gathered)
         m.d.comb += [
             factors.w_data.eq(gathered),
             factors.w_en.eq(whole),
-            self.factor.payload.eq(factors.r_data),
-            self.factor.valid.eq(factors.r_rdy),
-            factors.r_en.eq(self.factor.ready & factors.r_rdy),
+            gives.eq(factors.r_rdy & ~self.factor.valid),
+            factors.r_en.eq(gives),
         ]
+        # One a command, so a register that is emptied before it is filled again will do; the FIFO and `ready` do not
+        # move on the receiver's word.
+        with m.If(gives):
+            m.d.sync += [self.factor.payload.eq(factors.r_data), self.factor.valid.eq(1)]
+        with m.Elif(self.factor.ready):
+            m.d.sync += self.factor.valid.eq(0)
         check_fifo(m, factors, "denominator: factors")
         check(m, ~taken | (to_feed == 0) & (to_come == 0), "denominator: a page begins when the one before is done")
         check(m, ~fed | (to_come != 0), "denominator: a seat that comes has been fed")
-        check(m, pending <= self.PENDING, "denominator: factors under way have room")
+        check(m, pending < self.PENDING, "denominator: factors under way have room")
         return m

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -87,22 +87,21 @@ class Checker(wiring.Component):
                 sources_written=sources_written, **names.get(kind, {}), **products)
             m.d.sync += [names[kind][name].eq(term(config, f)) for name, (_, term) in TERMS.get(kind, {}).items()]
 
-        # The rules: what is broken is a register, and so is the verdict.
-        skipped = Signal()
-        broken = {status: Signal(name=f"broken_{status.name.lower()}") for status in VERDICTS[1:]}
-        with m.Switch(opcode):
-            for kind in Opcode:
-                with m.Case(kind):
-                    for status, signal in broken.items():
-                        wrong = 0
-                        for rule in RULES:
-                            if kind in rule.opcodes and rule.status is status:
-                                holds = Signal(name=f"rule{RULES.index(rule)}_{kind.name.lower()}")
-                                m.d.comb += holds.eq(rule.holds(config, facts[kind], x))
-                                wrong = wrong | (~holds if rule.always else ~holds & ~skipped)
-                        m.d.sync += signal.eq(wrong)
-            with m.Default():
-                m.d.sync += broken[Status.ILLEGAL_INSTRUCTION].eq(1)
+        # The rules: whether an instruction breaks one is a register; the verdict is the first status of those broken.
+        skipped, known = Signal(), Signal(reset_less=True)
+        m.d.sync += known.eq(Cat(opcode == kind for kind in Opcode).any())
+        broken = {status: [] for status in VERDICTS[1:]}
+        broken[Status.ILLEGAL_INSTRUCTION].append(~known)
+        for number, rule in enumerate(RULES):
+            wrong = Signal(name=f"rule{number}", reset_less=True)
+            m.d.sync += wrong.eq(0)
+            broken[rule.status].append(wrong)
+            with m.Switch(opcode):
+                for kind in rule.opcodes:
+                    with m.Case(kind):
+                        holds = rule.holds(config, facts[kind], x)
+                        assert len(holds) == 1
+                        m.d.sync += wrong.eq(~holds if rule.always else ~holds & ~skipped)
         m.d.comb += skipped.eq(field(word, Opcode.END, "only_last") & ~last)
 
         # A product: the first factor's bits one by one, the other doubled.
@@ -137,7 +136,7 @@ class Checker(wiring.Component):
             refused.eq(self.o.p.status != Status.OK),
         ]
         for status in reversed(VERDICTS[1:]):
-            with m.If(broken[status]):
+            with m.If(Cat(broken[status]).any()):
                 m.d.comb += self.o.p.status.eq(status)
 
         with m.FSM(init="wipe") as fsm:

@@ -69,17 +69,19 @@ class Sampler(wiring.Component):
         command, new = Signal(self.command.payload.shape(), reset_less=True), self.command.payload
         m.submodules.logits = logits = StreamSlice(self.i.payload.shape())
         wiring.connect(m, wiring.flipped(self.i), logits.i)
+        m.submodules.copy = copy = StreamSlice(self.dump.payload.shape())
+        wiring.connect(m, copy.o, wiring.flipped(self.dump))
         running, row = Signal(), Signal(24)
         greedy = Signal(reset_less=True)  # no noise
         logit = logits.o.payload[command.lane]
         offered, admit = Signal(), Signal()
         m.d.comb += [
             offered.eq(running & logits.o.valid & (greedy | gumbel.o.valid)),
-            admit.eq(offered & (~self.dump_enable | self.dump.ready)),
-            logits.o.ready.eq(running & (greedy | gumbel.o.valid) & (~self.dump_enable | self.dump.ready)),
+            admit.eq(offered & (~self.dump_enable | copy.i.ready)),
+            logits.o.ready.eq(running & (greedy | gumbel.o.valid) & (~self.dump_enable | copy.i.ready)),
             gumbel.o.ready.eq(admit & ~greedy),
-            self.dump.valid.eq(offered & self.dump_enable),
-            self.dump.payload.eq(logit),
+            copy.i.valid.eq(offered & self.dump_enable),
+            copy.i.payload.eq(logit),
         ]
 
         # scores; arg-max is the same path with times 1.0 and plus 0
