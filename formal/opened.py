@@ -1,5 +1,6 @@
 """A component whose inside a claim may read: invariants speak of registers that no port shows."""
 
+import contextlib
 import sys
 
 from amaranth.hdl import Const, Elaboratable, Fragment, Signal, ValueCastable
@@ -80,6 +81,15 @@ class Opened(Elaboratable):
         if len(found) != 1:
             raise KeyError(f"{len(found)} signals have the path {path!r}; there are: {', '.join(self.names())}")
         return found[0]
+
+    def states(self, path="fsm_state"):
+        """Which state an FSM is in: the state's name to a 1-bit value."""
+        state = self[path]
+        numbers = {}
+        for number in range(1 << len(state)):
+            with contextlib.suppress(KeyError):  # the decoder, for waves, knows its own numbers only
+                numbers[state.decoder(number).partition("/")[0]] = number
+        return {name: state == number for name, number in numbers.items()}
 
     def word(self, path, address):
         """What the memory of this path holds at `address`, through a read port of the claim's own."""

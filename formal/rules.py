@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Assert, Assume, Cat, Cover, Signal, Value
 
-__all__ = ["Marked", "assert_stream", "assume_stream", "holds_still", "turns"]
+__all__ = ["Marked", "assert_stream", "assume_stream", "goes_down", "holds_still", "turns"]
 
 
 def holds_still(m, valid, ready, payload):
@@ -93,3 +93,18 @@ def turns(m, wants, grants, *, most):
         m.d.comb += [Assert(passed <= most), Cover((passed == most) & grant)]
         counts.append(passed)
     return counts
+
+
+def goes_down(m, rank, waits, begins):
+    """A machine ends what it begins, if nobody lets it wait for ever: no rank goes down without end, and every cycle
+    takes it down, except one that waits, which leaves it, and one that begins something new.
+
+    Parameters
+    ----------
+    rank : values, the most significant first
+    waits, begins : 1-bit values, of a cycle
+    """
+    rank = Cat(*(Value.cast(part) for part in reversed(rank)))
+    before, waited, free = Signal(len(rank)), Signal(), Signal(init=1)
+    m.d.sync += [before.eq(rank), waited.eq(waits), free.eq(begins)]
+    m.d.comb += Assert(free | (rank < before) | waited & (rank == before))
