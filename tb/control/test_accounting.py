@@ -60,7 +60,7 @@ class Model:
 
     def __init__(self):
         self.late = [(0, 0, 0, 0)] * LATENCY
-        self.norm = self.running = self.loading = 0
+        self.norm = self.running = self.loading = self.idle = 0
         self.now, self.before = dict.fromkeys(ACTIVITY, 0), dict.fromkeys(ACTIVITY, 0)
 
     def cycle(self, s):
@@ -73,7 +73,7 @@ class Model:
 
         waiting, vector, header, taking = self.late[0]
         starved, no_task, full = s["array.no_weights"], s["array.no_task"], s["array.drain_full"]
-        unread = starved and waiting and s["reader.idle"]
+        unread = starved and waiting and self.idle
         scores = s["array.o.valid"] and s["array.o.p.tag"]
         walks = s["front_end.lookup.valid"] or s["front_end.found.ready"]
         held = no_task and s["back_end.waiting"]
@@ -128,6 +128,7 @@ class Model:
             self.norm = s["chain.command.payload.norm"]
         if s["sequence.begin"] or s["back_end.done"]:
             self.running = s["sequence.begin"]
+        self.idle = s["reader.idle"]
         return {name: int(bool(value)) for name, value in reasons.items()}, {
             name: int(value) if name == "charged" else int(bool(value)) for name, value in word.items()}
 

@@ -12,7 +12,8 @@ class Model:
     """What the registers of the port hold; `step` is a clock edge, `outputs` what it shows before it."""
 
     def __init__(self):
-        self.stop = self.reset = self.resetting = self.waiting = self.done = self.saturated = self.was_fault = 0
+        self.stop = self.reset = self.resetting = self.waiting = self.done = self.saturated = 0
+        self.was_fault = self.was_idle = 0
         self.events, self.tokens = 0, []  # tokens: [age, value]
 
     def outputs(self, i):
@@ -27,7 +28,7 @@ class Model:
                "token__ready": int(len(self.tokens) - self.visible() < TOKEN_QUEUE - 1)}
         return out | {"status": {
             "running": i["running"] | self.waiting, "done": self.done, "error": i["fault"],
-            "saturated": self.saturated, "idle_bus": i["bus_idle"], "resetting": self.resetting, "unused": 0,
+            "saturated": self.saturated, "idle_bus": self.was_idle, "resetting": self.resetting, "unused": 0,
             "code": i["code"], "waiting": len(self.tokens)}}
 
     def visible(self):
@@ -54,7 +55,7 @@ class Model:
         reset = self.resetting & self.stop & ~self.reset & i["bus_idle"]
         self.stop, self.waiting = i["fault"] | self.resetting, asked & due
         self.resetting = 1 if i["control"] >> 1 else self.resetting & ~self.reset
-        self.reset, self.was_fault = reset, i["fault"]
+        self.reset, self.was_fault, self.was_idle = reset, i["fault"], i["bus_idle"]
 
 
 @cocotb.test()

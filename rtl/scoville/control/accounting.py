@@ -41,7 +41,9 @@ def stall_reasons(m, units):
         before, late = late, Signal(4, name=f"decoder_did_{age}")
         m.d.sync += late.eq(before)
     was_waiting, was_vector, was_header, was_taking = late
-    unread = starved & was_waiting & units["reader"].idle  # and nothing is on its way
+    reader_idle = Signal()
+    m.d.sync += reader_idle.eq(units["reader"].idle)
+    unread = starved & was_waiting & reader_idle  # and nothing is on its way
     # Rows that the drain has no room behind; `scores` go to the softmax unit.
     full = array.drain_full
     scores = array.o.valid & array.o.p.tag

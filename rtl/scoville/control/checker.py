@@ -104,6 +104,14 @@ class Checker(wiring.Component):
                         m.d.sync += wrong.eq(~holds if rule.always else ~holds & ~skipped)
         m.d.comb += skipped.eq(field(word, Opcode.END, "only_last") & ~last)
 
+        # The context behind the instruction, once it is settled.
+        behind = {name: Signal(width, name=f"{name}_behind", reset_less=True) for name, width in CONTEXT.items()}
+        m.d.sync += [signal.eq(context[name]) for name, signal in behind.items()]
+        with m.Switch(opcode):
+            for kind in Opcode:
+                with m.Case(kind):
+                    m.d.sync += [behind[name].eq(value) for name, value in after(kind, facts[kind], x).items()]
+
         # A product: the first factor's bits one by one, the other doubled.
         factor, doubled, total = Signal(24), Signal(44, reset_less=True), Signal(44, reset_less=True)
         step = Signal(range(max(len(each) for each in PRODUCTS.values())))
@@ -217,11 +225,10 @@ class Checker(wiring.Component):
                         m.next = "halted"
                     with m.Else():
                         m.next = "take"
+                        m.d.sync += [signal.eq(behind[name]) for name, signal in context.items()]
                         with m.Switch(opcode):
                             for kind in Opcode:
                                 with m.Case(kind):
-                                    m.d.sync += [context[name].eq(value) for name, value in
-                                                 after(kind, facts[kind], x).items()]
                                     if (place := writes(kind, facts[kind])) is not None:
                                         m.d.sync += walk(place)
                                         with m.If(place[2] != Tag.NONE):

@@ -86,8 +86,9 @@ class HostPort(wiring.Component):
         ]
         check_fifo(m, tokens, "host_port.tokens")
 
-        done, saturated, was_fault = Signal(), Signal(), Signal()
-        m.d.sync += [done.eq(done | self.finished), saturated.eq(saturated | self.clipped), was_fault.eq(self.fault)]
+        done, saturated, was_fault, was_idle = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [done.eq(done | self.finished), saturated.eq(saturated | self.clipped), was_fault.eq(self.fault),
+                     was_idle.eq(self.bus_idle)]
         with m.If(clear):
             m.d.sync += [done.eq(0), saturated.eq(0)]
         m.d.comb += [
@@ -95,7 +96,7 @@ class HostPort(wiring.Component):
             self.status.done.eq(done),
             self.status.error.eq(self.fault),
             self.status.saturated.eq(saturated),
-            self.status.idle_bus.eq(self.bus_idle),
+            self.status.idle_bus.eq(was_idle),
             self.status.resetting.eq(self.resetting),
             self.status.code.eq(self.code),
             self.status.waiting.eq(tokens.level),
