@@ -13,7 +13,7 @@ from scoville.config import BLOCK, CONFIGS, get_config
 from scoville.control import legality
 from scoville.control.checker import Checker, checked_layout
 from scoville.control.instruction_fetch import instruction_layout
-from scoville.control.legality import Legality
+from scoville.control.legality import Legality, Tag
 from scoville.control.rules import RULES
 from scoville.control.state import PassState
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, Dest, LoadDest, Mode, Opcode, ScaleFormat, decode
@@ -414,26 +414,25 @@ async def settling(dut):
     system = System(dut, 6, 0.0)
     config, rng = system.config, system.rng
     outcomes = []
-    for _ in range(70):
-        program = own_blocks(config, rng, min(16, config.max_hidden // BLOCK))
-        linear = PLAIN | {"mode": Mode.PLAIN, "kblocks": 1, "code_bits8": 1}
-        written = [0]
-        for _ in range(rng.randrange(1, 4)):
+    own = min(16, config.max_hidden // BLOCK)
+    for _ in range(80):
+        program = own_blocks(config, rng, own)
+        linear = PLAIN | {"mode": Mode.PLAIN, "kblocks": 1, "code_bits8": 1, "src": 0}
+        # The first takes some of what EMBED wrote, and so settles nothing.
+        for wait in (1, *rng.choice([(), (1,), (1,), (1, 0), (1, 0, 0)])):
             tiles = rng.randrange(1, 4)
-            dst = rng.choice([rng.randrange(1, 12), rng.randrange(1, config.operand_blocks - tiles)])
-            program.of(Opcode.LINEAR, **linear | {"tiles": tiles, "dst": dst, "src": 0, "wait": 1})
-            written = [dst, dst + tiles, *(written if rng.random() < 0.5 else [])]
-            if rng.random() < 0.5:  # these are beside those before, and both are on their way
-                dst = max(1, min(dst + rng.choice([-4, -1, 1, 2, 6]), config.operand_blocks - 1))
-                fields = linear | {"tiles": 1, "dst": dst, "src": 0, "wait": 0}
-                program.bad(Opcode.LINEAR, **fields)
-                written += [dst, dst + 1]
-        kblocks = rng.randrange(1, 4)
-        src = max(0, min(rng.choice(written) + rng.choice([-kblocks, 1 - kblocks, -1, 0, 1]),
-                         config.operand_blocks - kblocks))
-        dst = 0 if src > 3 else 8
-        program.bad(Opcode.LINEAR, **linear | {"tiles": 1, "dst": dst, "src": src, "kblocks": kblocks,
-                                               "wait": int(rng.random() < 0.1)})
+            dst = rng.randrange(1, own - tiles if rng.random() < 0.8 else config.operand_blocks - tiles)
+            program.of(Opcode.LINEAR, **linear | {"tiles": tiles, "dst": dst, "wait": wait})
+        # A KEY writes none of these blocks. Those that read beside them go on, the one that reads one of them does not.
+        x, kblocks = program.legality.context, rng.randrange(1, 4)
+        reads = [(x.fresh - kblocks, kblocks), (x.fresh_end, kblocks)]
+        if rng.random() < 0.8:
+            reads += [rng.choice([(x.fresh, 1), (x.fresh_end - 1, 1), (x.fresh + 1 - kblocks, kblocks),
+                                  (x.fresh_end - 1, kblocks)])]
+        for src, count in reads:
+            if src >= 0 and program.legality.tags[src:src + count] == [Tag.OWN] * count:
+                program.bad(Opcode.LINEAR, dest=Dest.KEY, kv_heads=1, head_blocks=1, tiles=1, wait=0, bias=0,
+                            mode=Mode.PLAIN, code_bits8=1, src=src, kblocks=count)
         program.end()
         outcomes.append(await system.run(program.words, ONE))
     assert min(outcomes.count(Status.OK), outcomes.count(ILLEGAL)) > 5, outcomes
