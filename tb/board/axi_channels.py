@@ -37,14 +37,21 @@ class Payload:
 
 
 class Channels:
-    """The five channels of port `axi` under the names that the harness's streams have, and all else of `dut`."""
+    """The channels of AXI ports under the names that the harness's streams have, and all else of `dut`.
 
-    def __init__(self, dut):
+    Parameters
+    ----------
+    ports : what a port's streams' names begin with, to its name: by default ``aw`` is the stream of ``axi__aw…``
+    """
+
+    def __init__(self, dut, ports=None):
         self._dut = dut
-        for name, fields in FIELDS.items():
-            setattr(self, f"{name}__payload", Payload([getattr(dut, f"axi__{name}{field}") for field in fields]))
-            for signal in ("valid", "ready"):
-                setattr(self, f"{name}__{signal}", getattr(dut, f"axi__{name}{signal}"))
+        for prefix, port in (ports or {"": "axi"}).items():
+            for name, fields in FIELDS.items():
+                handles = [getattr(dut, f"{port}__{name}{field}") for field in fields]
+                setattr(self, f"{prefix}{name}__payload", Payload(handles))
+                for signal in ("valid", "ready"):
+                    setattr(self, f"{prefix}{name}__{signal}", getattr(dut, f"{port}__{name}{signal}"))
 
     def __getattr__(self, name):
         return getattr(self._dut, name)

@@ -16,12 +16,13 @@ def refused_requests(word, memory):
     writes, readers = (Op.WRITE_MEMORY, Op.WRITE_REGISTERS), (Op.READ_REGISTERS, Op.READ_FIFO)
     return {
         Reason.OP: [(0, 0, 0, b""), (8, 0, 0, b""), (0x7F, 4, 0, b""), (0x80, 4, 0, b""), (0xFF, 4, 0, b""),
-                    (8, 5, memory + 1, b"1")],
+                    *((Op.READ_MEMORY | 1 << bit, word, 0, b"") for bit in range(3, 8)), (8, 5, memory + 1, b"1")],
         Reason.SIZE: [
             *((op, 0, 0, b"") for op in list(Op)[1:]),
             *((op, 4, 0, bytes(4)) for op in readers), (Op.READ_MEMORY, word, 0, bytes(1)),
             *((op, BUFFER + word, 0, b"") for op in (Op.READ_REGISTERS, Op.READ_FIFO, Op.READ_MEMORY)),
-            *((op, size, 0, b"") for op in (Op.READ_MEMORY, Op.READ_REGISTERS) for size in (0x8000, 0xFFF8)),
+            *((op, size, 0, b"") for op in (Op.READ_MEMORY, Op.READ_REGISTERS)
+              for size in (0xFFF8, *(1 << bit for bit in range(BUFFER.bit_length(), 16)))),
             *((op, 2 * word, 0, bytes(size)) for op in writes for size in (0, word, 3 * word)),
             *((op, BUFFER + word, 0, bytes(BUFFER)) for op in writes),
             *((Op.CRC_MEMORY, 4, 0, payload) for payload in (b"", one[:3], one + b"\0", one + bytes(4), bytes(4))),
@@ -41,7 +42,10 @@ def refused_requests(word, memory):
         ],
         Reason.RANGE: [
             *((Op.READ_MEMORY, size, address, b"") for size, address in (
-                (word, memory), (2 * word, memory - word), (word, 1 << 31), (word, (1 << 32) - word))),
+                (word, memory), (2 * word, memory - word), (word, (1 << 32) - word),
+                *((word, 1 << bit) for bit in range((memory - 1).bit_length(), 32)))),
+            *((op, 4, 1 << bit, b"") for op in readers for bit in range(LIMIT_REGISTERS.bit_length(), 32, 3)),
+            *((Op.CRC_MEMORY, 4, 0, struct.pack("<I", 1 << bit)) for bit in range(memory.bit_length(), 32)),
             *((Op.WRITE_MEMORY, size, address, bytes(size)) for size, address in (
                 (word, memory), (2 * word, memory - word), (word, (1 << 32) - word), (BUFFER, (1 << 32) - BUFFER))),
             *((op, 4, LIMIT_REGISTERS, b"") for op in readers),

@@ -66,6 +66,7 @@ class Manager:
                 continue
             if int(self.handle("bvalid").value):
                 assert int(self.handle("bid").value) == NUMBER[self.name] and self.answers
+                assert not int(self.handle("bresp").value)
                 self.answers -= 1
             if int(self.handle("rvalid").value):
                 assert int(self.handle("rdata").value) == self.reads.popleft()

@@ -10,6 +10,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from cobs import cobs
+from cocotb.triggers import RisingEdge
 from link_requests import refused_requests
 from scoville.board.arbiter import MemoryArbiter
 from scoville.board.block_ram import BlockRam
@@ -26,7 +27,8 @@ class System(wiring.Component):
         self.config = config
         self.link = Link(config, memory_bytes=MEMORY, clock_hz=CLOCK, board="test", timeout=TIMEOUT)
         members = self.link.signature.members
-        super().__init__({"i": members["i"], "o": members["o"], "line_error": In(1), "fault": Out(1)})
+        super().__init__({"i": members["i"], "o": members["o"], "line_error": In(1), "fault": Out(1),
+                          "active": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -40,7 +42,8 @@ class System(wiring.Component):
         connect(m, chip.m_axi, arbiter.chip)
         connect(m, link.memory, arbiter.link)
         connect(m, arbiter.memory, memory.axi)
-        m.d.comb += [link.line_error.eq(self.line_error), self.fault.eq(link.fault)]
+        m.d.comb += [link.line_error.eq(self.line_error), self.fault.eq(link.fault),
+                     self.active.eq(link.active)]
         return m
 
 
@@ -56,9 +59,27 @@ class Host:
         self.model = link.model(Registers(), self.memory)
         self.source, self.sink = self.tb.source("i", stalls), self.tb.sink("o", stalls)
         self.sequence = 0
+        self.pulses, self.executed = {"fault": 0, "active": 0}, 0
+        self._execute, self.model._execute = self.model._execute, self._counted
+        cocotb.start_soon(self._watch())
 
-    async def start(self, session=77):
+    def _counted(self, *request):
+        self.executed += 1
+        return self._execute(*request)
+
+    async def _watch(self):
+        while True:
+            await RisingEdge(self.dut.clk)
+            for name in self.pulses if not int(self.dut.rst.value) else ():
+                self.pulses[name] += int(getattr(self.dut, name).value)
+
+    def check(self):
+        """A pulse for each fault and for each request that was carried out."""
+        assert self.pulses == {"fault": self.model.faults, "active": self.executed}
+
+    async def start(self, session=77, first=0):
         """Begin a session and clear the memory that the tests look at: a reset leaves it as the test before did."""
+        self.sequence = first
         await self.tb.reset()
         await self.ask(Op.IDENTIFY, 0, session)
         await self.ask(Op.WRITE_MEMORY, BUFFER, 0, bytes(BUFFER))
@@ -93,34 +114,6 @@ class Host:
 
 
 @cocotb.test()
-async def requests(dut):
-    """Random requests of all kinds, at all sizes."""
-    host = Host(dut, 1, 0.2)
-    await host.start()
-    for address in range(BUFFER, MEMORY, BUFFER):
-        await host.ask(Op.WRITE_MEMORY, BUFFER, address, bytes(BUFFER))
-    rng = host.tb.rng
-    for _ in range(40):
-        write = rng.random() < 0.5
-        if rng.random() < 0.4:
-            words = rng.choice([1, 1, 3, BUFFER // 4 if rng.random() < 0.1 else 2])
-            address = 4 * rng.randrange(BROKEN // 4 - words + 1)
-            op = Op.WRITE_REGISTERS if write else rng.choice([Op.READ_REGISTERS, Op.READ_FIFO])
-            await host.ask(op, 4 * words, address, rng.randbytes(4 * words) if write else b"")
-        else:
-            words = rng.choice([1, 2, 5, BUFFER // host.word if rng.random() < 0.3 else 4])
-            address = host.word * rng.randrange(MEMORY // host.word - words + 1)
-            size = host.word * words
-            if rng.random() < 0.2:
-                await host.ask(Op.CRC_MEMORY, 4, address, struct.pack("<I", size))
-            else:
-                await host.ask(Op.WRITE_MEMORY if write else Op.READ_MEMORY, size, address,
-                               rng.randbytes(size) if write else b"")
-    for address in (0, MEMORY // 2):
-        await host.ask(Op.CRC_MEMORY, 4, address, struct.pack("<I", MEMORY // 2))
-
-
-@cocotb.test()
 async def refusals(dut):
     """Every reason, and that nothing was written."""
     host = Host(dut, 2)
@@ -146,9 +139,11 @@ async def refusals(dut):
             host.source.send(cobs.encode(frame(host.sequence, op, 8, address, payload)) + b"\0")
             assert await host.answer() == frame(host.sequence, NAK, 0, Reason.BUS)
             host.sequence += 1
+            host.executed += 1
     host.model.last = host.sequence - 1
     await host.ask(Op.READ_MEMORY, BUFFER, 0)
     assert not host.memory.any()
+    host.check()
 
 
 @cocotb.test()
@@ -164,6 +159,71 @@ async def repeats(dut):
     await host.exchange(b"\5noise")
     await host.exchange(cobs.encode(frame(3, Op.READ_REGISTERS, 4, 8)))
     await host.exchange(request)  # older than the last: refused
+    host.check()
+
+
+@cocotb.test()
+async def sessions(dut):
+    """Another session, by any bit of its number, begins with its own sequence number; the same one goes on."""
+    host = Host(dut, 9)
+    rng, session, word = host.tb.rng, host.tb.rng.getrandbits(32), host.word
+    await host.start(session)
+
+    def identify(number):
+        return host.exchange(cobs.encode(frame(number, Op.IDENTIFY, 0, session)))
+
+    for bit in [None, *range(32)]:
+        session ^= 0 if bit is None else 1 << bit
+        host.sequence = rng.choice([255, 127, 63, 15, rng.randrange(256)])
+        await identify(host.sequence)
+        await host.exchange(cobs.encode(frame(host.sequence, Op.READ_MEMORY, word, 0)))  # nothing to be repeated
+        host.sequence = (host.sequence + 1) % 256
+        request = cobs.encode(frame(host.sequence, Op.READ_MEMORY, word, 0))
+        await host.exchange(request)
+        await identify(host.sequence ^ 1 << rng.randrange(8))
+        await host.exchange(request)
+        await host.exchange(cobs.encode(frame(host.sequence ^ 1 << rng.randrange(1, 8), Op.READ_MEMORY, word, 0)))
+    host.check()
+
+
+@cocotb.test()
+async def requests(dut):
+    """Random requests of all kinds, at all sizes."""
+    host = Host(dut, 1, 0.2)
+    await host.start()
+    for address in range(BUFFER, MEMORY, BUFFER):
+        await host.ask(Op.WRITE_MEMORY, BUFFER, address, bytes(BUFFER))
+    rng = host.tb.rng
+    for _ in range(40):
+        write = rng.random() < 0.5
+        if rng.random() < 0.4:
+            words = rng.choice([1, 1, 3, BUFFER // 4 if rng.random() < 0.1 else 2])
+            address = 4 * rng.randrange(BROKEN // 4 - words + 1)
+            op = Op.WRITE_REGISTERS if write else rng.choice([Op.READ_REGISTERS, Op.READ_FIFO])
+            await host.ask(op, 4 * words, address, rng.randbytes(4 * words) if write else b"")
+        else:
+            words = rng.choice([1, 2, 5, BUFFER // host.word if rng.random() < 0.3 else 4])
+            address = host.word * rng.randrange(MEMORY // host.word - words + 1)
+            size = host.word * words
+            if rng.random() < 0.2:
+                await host.ask(Op.CRC_MEMORY, 4, address, struct.pack("<I", size))
+            else:
+                await host.ask(Op.WRITE_MEMORY if write else Op.READ_MEMORY, size, address,
+                               rng.randbytes(size) if write else b"")
+    for address in (0, MEMORY // 2):
+        await host.ask(Op.CRC_MEMORY, 4, address, struct.pack("<I", MEMORY // 2))
+    host.check()
+
+
+@cocotb.test()
+async def many_faults(dut):
+    """They are counted past a byte."""
+    host = Host(dut, 10)
+    await host.start()
+    for _ in range(520):
+        await host.exchange(b"\2a")
+    await host.ask(Op.IDENTIFY, 0, 1)
+    host.check()
 
 
 @cocotb.test()
@@ -175,8 +235,24 @@ async def silence(dut):
     await host.source.drain()
     start = host.tb.cycle
     assert await host.answer() == host.model.refuse(Reason.TIMEOUT)
-    assert host.tb.cycle - start >= TIMEOUT
+    assert TIMEOUT <= host.tb.cycle - start < TIMEOUT + 200
+    # Each byte is heard, and no silence is too long outside of a frame.
+    await host.tb.wait(2 * TIMEOUT)
+    line = cobs.encode(frame(host.sequence, Op.READ_MEMORY, host.word, 0)) + b"\0"
+    for byte in line[:4]:
+        host.source.send([byte])
+        await host.tb.wait(TIMEOUT - 50)
+    host.source.send(line[4:])
+    assert await host.answer() == host.model.answer(line[:-1])
+    host.sequence += 1
+    # A frame that is dropped and stops.
+    host.source.send(cobs.encode(frame(host.sequence, Op.READ_MEMORY, host.word, 0)) + b"\0\7abc")
+    assert await host.answer() == host.model.answer(cobs.encode(frame(host.sequence, Op.READ_MEMORY, host.word, 0)))
+    assert await host.answer() == host.model.refuse(Reason.TIMEOUT)
+    host.sequence += 1
     await host.ask(Op.IDENTIFY, 0, 1)
+    assert len(host.sink.received) == host.sink._taken
+    host.check()
 
 
 @cocotb.test()
@@ -190,6 +266,7 @@ async def busy(dut):
     assert await host.answer() == host.model.refuse(Reason.BUSY)
     host.model.faults += 2
     await host.ask(Op.IDENTIFY, 0, 1)
+    host.check()
 
 
 async def after_a_dropped_frame(dut, seed, disturb):
@@ -198,10 +275,10 @@ async def after_a_dropped_frame(dut, seed, disturb):
     `disturb(host, request)`, at any of the clocks about the end of an answer; then the request must be carried out.
     """
     host = Host(dut, seed)
-    await host.start()
+    await host.start(first=200)
     for later in range(20, 90):
         first = cobs.encode(frame(host.sequence, Op.WRITE_REGISTERS, 4, 8, struct.pack("<I", later)))
-        second = cobs.encode(frame(host.sequence + 1, Op.READ_REGISTERS, 4, 8))
+        second = cobs.encode(frame((host.sequence + 1) % 256, Op.READ_REGISTERS, 4, 8))
         host.sequence = (host.sequence + 2) % 256
         host.source.send(first + b"\0" + b"\3ab\0")
         await host.source.drain()
@@ -250,6 +327,6 @@ async def full_speed(dut):
 @pytest.mark.parametrize("config", ["slim", "nano"])
 def test_link(sim, config):
     """Icarus, which is slow, leaves out the two that go through a frame's every position."""
-    short = ["requests", "refusals", "repeats", "silence", "busy", "full_speed"]
+    short = ["requests", "refusals", "repeats", "sessions", "silence", "busy", "full_speed"]
     harness.run(System(get_config(config)), __name__, sim=sim, parameters={"config": config},
                 testcase=short if sim == "icarus" else None)

@@ -24,6 +24,7 @@ LAYOUTS = {"decoder": lambda config: WeightCommand, "chain": chain_command, "qua
            "softmax": softmax_command_layout, "task": array_task, "vectors": vector_command,
            "kv": store_command_layout, "sampler": sampler_command,
            "dump": lambda config: data.StructLayout({"address": config.addr_bits, "words": 24})}
+DEST = FIELDS[Opcode.LINEAR]["dest"][0]
 BODY = [opcode for opcode in Opcode if opcode is not Opcode.END]
 
 
@@ -38,10 +39,28 @@ class System:
         self.source, self.shift = tb.source("i", stalls), tb.source("shift", stalls)
         self.sinks = {name: tb.sink(name, stalls) for name in LAYOUTS}
         self.shifts, self.dones, self.board = [], 0, {}
+        self.softmax_waits = 0  # cycles
 
     async def start(self):
         await self.tb.reset()
         cocotb.start_soon(self._softmax())
+        cocotb.start_soon(self._watch())
+
+    async def _watch(self):
+        """`opcode` and `dest` are those of the instruction that was taken last; only an ATTEND waits for softmax."""
+        dut, word = self.dut, None
+        while True:
+            await RisingEdge(dut.clk)
+            if int(dut.rst.value):
+                word = None
+                continue
+            if word is not None:
+                assert (int(dut.opcode.value), int(dut.dest.value)) == (word & 15, word >> DEST & 7)
+            if int(dut.waiting_softmax.value):
+                assert word is not None and word & 15 == Opcode.ATTEND
+                self.softmax_waits += 1
+            if int(dut.i__valid.value) and int(dut.i__ready.value):
+                word = int(dut.i__payload.value)
 
     async def _softmax(self):
         tasks, seen, due = self.sinks["task"], 0, 0
@@ -55,7 +74,7 @@ class System:
                     self.shifts.append([self.rng.randrange(256) for _ in range(self.config.seats)])
                     self.shift.send([harness.pack(layout["shift"].shape, self.shifts[-1])])
                     due += 1
-            pulse = due and self.rng.random() < 0.2
+            pulse = due and self.rng.random() < (0.05 if self.stalls else 0.2)
             due -= int(pulse)
             self.dut.probability_done.value = int(pulse)
             if self.stalls:
@@ -106,6 +125,7 @@ async def random_programs(dut, seed, stalls, count):
     for _ in range(count):
         opcodes = system.rng.choices(BODY, weights=(2, 2, 2, 6, 1), k=system.rng.randrange(8))
         await system.run(opcodes, random_state(system.config, system.rng))
+    assert system.softmax_waits or not stalls
     return system
 
 

@@ -13,7 +13,7 @@ from scoville.config import BLOCK, CONFIGS, get_config
 from scoville.control import legality
 from scoville.control.checker import Checker, checked_layout
 from scoville.control.instruction_fetch import instruction_layout
-from scoville.control.legality import Legality
+from scoville.control.legality import Legality, Tag
 from scoville.control.rules import RULES
 from scoville.control.state import PassState
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, Dest, LoadDest, Mode, Opcode, ScaleFormat, decode
@@ -299,8 +299,9 @@ async def each_fault(dut):
     """A legal instruction with one field changed: at its limits, past them, far past them."""
     system = System(dut, 1, 0.0)
     config, rng = system.config, system.rng
-    state = ONE
-    for opcode, fields, field, wrong, right, status in faults(config):
+    state, cases = ONE, list(faults(config))
+    rng.shuffle(cases)  # whatever is wrong is met soon
+    for opcode, fields, field, wrong, right, status in cases:
         if opcode is not Opcode.END:
             fields = {"only_last": 0} | fields
         for value in right:
@@ -320,6 +321,163 @@ async def each_fault(dut):
             assert found is status, f"{opcode.name} {fields}: {field} = {value} is {found.name} ({system.tb.seed})"
     for opcode in range(len(Opcode), 16):
         assert await system.run([rng.getrandbits(252) << 4 | opcode], state) is ILLEGAL
+
+
+@cocotb.test()
+async def each_fault_alone(dut):
+    """Faults of which no other rule knows."""
+    system = System(dut, 4, 0.0)
+    for program, state, status, page_bytes in alone(system.config, system.rng):
+        assert await system.run(program.words, state, page_bytes) is status, decode(
+            program.words[-1].to_bytes(INSTRUCTION_BYTES, "little"))
+
+
+def wide(rng, bits, least=1):
+    """A number of any width."""
+    return max(least, rng.choice([1 << rng.randrange(bits), rng.getrandbits(rng.randint(1, bits)), (1 << bits) - 1]))
+
+
+def wide_cache(config, rng):
+    """KV heads of any number and rows of any size, anywhere in the address space."""
+    bus, memory = config.bus_bytes, 1 << config.addr_bits
+    kv_heads, shift = wide(rng, 8), bus.bit_length() - 1
+    stride = bus * wide(rng, FIELDS[Opcode.ATTEND]["table_stride"][1] - shift)
+    table = rng.choice([memory - kv_heads * stride, rng.randrange(memory - kv_heads * stride + 1) & -bus])
+    return {"kv_heads": kv_heads, "head_blocks": rng.randint(1, config.max_head_blocks), "table": table,
+            "table_stride": stride}
+
+
+def own_blocks(config, rng, count=8):
+    """A program that has written so many operand blocks, and no more."""
+    program = Broken(config, rng, ONE).of(Opcode.LOAD, load_dest=LoadDest.NORM, count=BLOCK * count)
+    return program.of(Opcode.EMBED, rows=BLOCK * count, dst=0)
+
+
+@cocotb.test()
+async def remembered(dut):
+    """Of a KEY and a QUERY all bits are compared with what comes after."""
+    system = System(dut, 5, 0.0)
+    config, rng = system.config, system.rng
+    plain = {"mode": Mode.PLAIN, "bias": 0, "code_bits8": 1, "src": 0, "kblocks": 1}
+
+    def linear(program, dest, heads, add=Broken.of):
+        tiles = heads["kv_heads"] * heads["head_blocks"] * heads.get("group", 1)
+        return add(program, Opcode.LINEAR, dest=dest, tiles=tiles, **plain | heads)
+
+    for _ in range(6):
+        program = own_blocks(config, rng)
+        for _ in range(6):
+            cache = wide_cache(config, rng)
+            linear(linear(program, Dest.KEY, cache), Dest.VALUE, cache)
+        program.end()
+        assert await system.run(program.words, ONE) is Status.OK
+    flips = [(name, bit) for name, (_, width) in FIELDS[Opcode.ATTEND].items()
+             for bit in range(width) if name in ("table", "table_stride", "kv_heads")]
+    for name, bit in flips:
+        cache = wide_cache(config, rng)
+        program = linear(own_blocks(config, rng), Dest.KEY, cache)
+        linear(program, Dest.VALUE, cache | {name: cache[name] ^ 1 << bit}, add=Broken.bad)
+        assert await system.run(program.words, ONE) is not Status.OK
+    # As many queries as there is room for, and attention to them, or to some of them.
+    outcomes = []
+    for number in range(40):
+        cache = wide_cache(config, rng)
+        head_blocks, room = cache["head_blocks"], config.operand_blocks - 8
+        kv_heads = min(cache["kv_heads"], room // head_blocks)
+        group = rng.randint(1, room // head_blocks // kv_heads)
+        blocks = kv_heads * group * head_blocks
+        cache |= {"kv_heads": kv_heads}
+        program = linear(linear(own_blocks(config, rng), Dest.KEY, cache), Dest.VALUE, cache)
+        at = rng.randint(8, config.operand_blocks - blocks)
+        program.of(Opcode.LINEAR, dest=Dest.QUERY, tiles=blocks, dst=at, kv_heads=kv_heads, group=group,
+                   head_blocks=head_blocks, **plain)
+        heads = cache | {"src": at, "group": group, "dst": at + blocks if at + 2 * blocks <= config.operand_blocks
+                         else at - blocks}
+        if heads["dst"] < 0:
+            continue
+        if number % 2:
+            name = rng.choice(["src", "group", "table", "table_stride"])
+            heads |= {"src": {"src": at + rng.randrange(1, blocks + 1), "group": rng.randint(1, group)},
+                      "group": {"group": rng.randint(1, group)},
+                      "table": {"table": heads["table"] ^ config.bus_bytes << rng.randrange(20)},
+                      "table_stride": {"table_stride": heads["table_stride"] ^ config.bus_bytes << rng.randrange(12)},
+                      }[name]
+        program.bad(Opcode.ATTEND, **heads)
+        program.end()
+        outcomes.append(await system.run(program.words, ONE))
+    assert {Status.OK, ILLEGAL} <= set(outcomes)
+
+
+@cocotb.test()
+async def settling(dut):
+    """Without `wait`, what reads blocks near those that are not settled: the first and the last of them, and beside."""
+    system = System(dut, 6, 0.0)
+    config, rng = system.config, system.rng
+    outcomes = []
+    own = min(16, config.max_hidden // BLOCK)
+    for _ in range(80):
+        program = own_blocks(config, rng, own)
+        linear = PLAIN | {"mode": Mode.PLAIN, "kblocks": 1, "code_bits8": 1, "src": 0}
+        # The first takes some of what EMBED wrote, and so settles nothing.
+        for wait in (1, *rng.choice([(), (1,), (1,), (1, 0), (1, 0, 0)])):
+            tiles = rng.randrange(1, 4)
+            dst = rng.randrange(1, own - tiles if rng.random() < 0.8 else config.operand_blocks - tiles)
+            program.of(Opcode.LINEAR, **linear | {"tiles": tiles, "dst": dst, "wait": wait})
+        # A KEY writes none of these blocks. Those that read beside them go on, the one that reads one of them does not.
+        x, kblocks = program.legality.context, rng.randrange(1, 4)
+        reads = [(x.fresh - kblocks, kblocks), (x.fresh_end, kblocks)]
+        if rng.random() < 0.8:
+            reads += [rng.choice([(x.fresh, 1), (x.fresh_end - 1, 1), (x.fresh + 1 - kblocks, kblocks),
+                                  (x.fresh_end - 1, kblocks)])]
+        for src, count in reads:
+            if src >= 0 and program.legality.tags[src:src + count] == [Tag.OWN] * count:
+                program.bad(Opcode.LINEAR, dest=Dest.KEY, kv_heads=1, head_blocks=1, tiles=1, wait=0, bias=0,
+                            mode=Mode.PLAIN, code_bits8=1, src=src, kblocks=count)
+        program.end()
+        outcomes.append(await system.run(program.words, ONE))
+    assert min(outcomes.count(Status.OK), outcomes.count(ILLEGAL)) > 5, outcomes
+
+
+@cocotb.test()
+async def wide_products(dut):
+    """Factors of all widths, of instructions that are skipped: only what they say by themselves is judged."""
+    system = System(dut, 7, 0.0)
+    config, rng, bus = system.config, system.rng, system.config.bus_bytes
+    memory = 1 << config.addr_bits
+    beats_bits = FIELDS[Opcode.LINEAR]["beats"][1]
+    matrix = {"mode": Mode.PLAIN, "norm": 0, "residual": 0, "minimum": 0, "src": 0, "only_last": 1, "bias": 0,
+              "address": 0, "code_bits8": 1, "scale_format": ScaleFormat.E8M0}
+    outcomes = []
+    for number in range(90):
+        program = Broken(config, rng, PROMPT)
+        for judged in (0, 0, 0, 1):  # the last may be refused
+            cache = wide_cache(config, rng)
+            if judged and number % 2:
+                cache["table"] = min(cache["table"] + (bus << rng.randrange(3)), memory - bus)
+            kind = rng.randrange(3)
+            if kind == 0:
+                half = config.operand_blocks // 2
+                cache["kv_heads"] = min(cache["kv_heads"], half // cache["head_blocks"])
+                program.bad(Opcode.ATTEND, only_last=1, src=0, dst=half, softmax_scale=0, group=1, **cache)
+            elif kind == 1:
+                fields = matrix | {"kblocks": 1, "tiles": cache["kv_heads"] * cache["head_blocks"]}
+                program.bad(Opcode.LINEAR, dest=rng.choice([Dest.KEY, Dest.VALUE]), **fields | cache,
+                            beats=matrix_beats(config, fields))
+            else:
+                kblocks = rng.randint(1, min(config.operand_blocks, config.max_hidden // BLOCK))
+                fields = matrix | {"dest": Dest.LOGITS, "kblocks": kblocks, "limit": 1,
+                                   "code_bits8": rng.getrandbits(1), "scale_format": rng.choice(list(ScaleFormat))}
+                one = matrix_beats(config, fields | {"tiles": 1})
+                tiles = wide(rng, 19)
+                if not judged or number % 2:
+                    tiles = min(tiles, (1 << beats_bits) // one - 1)  # else more beats than the field can say
+                beats = tiles * one
+                if judged and number % 2:
+                    beats ^= 1 << rng.randrange(beats_bits)
+                program.bad(Opcode.LINEAR, **fields | {"tiles": tiles, "beats": beats % (1 << beats_bits)})
+        program.end()
+        outcomes.append(await system.run(program.words, PROMPT))
+    assert min(outcomes.count(Status.OK), outcomes.count(ILLEGAL)) > 20, outcomes
 
 
 async def random_passes(dut, seed, stalls, count):

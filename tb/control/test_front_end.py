@@ -89,8 +89,12 @@ class System:
             yield
 
     async def _watch(self):
+        """Pages are looked up when nothing is appended; only an ATTEND waits for that, and then passes nothing on."""
         while True:
             await RisingEdge(self.dut.clk)
+            if int(self.dut.waiting_kv.value):
+                assert self.forwarded.received[-1] & 15 == Opcode.ATTEND
+                assert not int(self.dut.lookup__valid.value) and not int(self.dut.o__valid.value)
             if int(self.dut.lookup__valid.value):
                 assert not self.appends, "KV pages are looked up while appends are under way"
             self.waited += int(self.dut.waiting_kv.value)
