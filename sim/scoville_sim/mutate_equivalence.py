@@ -252,7 +252,8 @@ def equivalent(folder, mutants, limit=20):
 
     First those that hold a constant at its own value. Then by one step: copies in the same state give the same outputs
     and are in the same state again, as where a changed bit is one that nobody reads. Then with a register or few of
-    each copy's own, as where one counts in another order. Then by ABC's sequential engines, on what the change can reach. The graph has no clock, so a mutant of one would look like the design: nothing is
+    each copy's own, as where one counts in another order. Then by ABC's sequential engines, on what the change can
+    reach. The graph has no clock, so a mutant of one would look like the design: nothing is
     proved of it.
 
     Parameters
