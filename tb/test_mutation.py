@@ -34,6 +34,24 @@ class Selects(wiring.Component):
         return m
 
 
+class Counts(wiring.Component):
+    """Busy for eight cycles, counted in a register of which nobody sees more than that."""
+
+    start: In(1)
+    o: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        count = Signal(range(9))
+        with m.If(self.o):
+            m.d.sync += count.eq(count + 1)
+            with m.If(count == 7):
+                m.d.sync += self.o.eq(0)
+        with m.Elif(self.start):
+            m.d.sync += [count.eq(0), self.o.eq(1)]
+        return m
+
+
 @cocotb.test()
 async def looks(dut):
     await harness.pass_through(dut, 1, 0.4)
@@ -107,6 +125,21 @@ def test_equivalence():
             assert verdicts[mutant.number] == ("equivalent" if mutant.bit == Selects.UNSEEN else "different"), mutant
         elif mutant.port == "CLK":
             assert verdicts[mutant.number] == "unknown", mutant
+
+
+@pytest.mark.skipif(shutil.which("berkeley-abc") is None, reason="berkeley-abc is not installed")
+def test_another_order_is_equivalent():
+    """Eight steps in another order are as many; with bit 0 inverted they are four. The top bit is never 1."""
+    folder = mutate.BUILD / "tests" / "order"
+    netlist.elaborate(emit_rtlil(Counts(), emit_src=True), folder)
+    planted, _ = netlist.mutate(folder, netlist.candidates(folder, "tb/test_mutation.py"), 1000, 1)
+    (cell,) = {mutant.cell for mutant in planted if (mutant.port, mutant.bit) == ("Q", 3)}
+    wanted = {("inv", 0): "different", ("inv", 1): "equivalent", ("inv", 2): "equivalent", ("const0", 3): "equivalent"}
+    chosen = [mutant for mutant in planted if (mutant.cell, mutant.port) == (cell, "Q")
+              and (mutant.kind, mutant.bit) in wanted]
+    verdicts = equivalent(folder, chosen, 5)
+    found = {(mutant.kind, mutant.bit): verdicts[mutant.number] for mutant in chosen}
+    assert found == wanted
 
 
 def test_constant_held_at_its_value(tmp_path, monkeypatch):

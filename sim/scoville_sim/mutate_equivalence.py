@@ -14,6 +14,8 @@ from scoville_sim.mutate_netlist import SELECT, SELECT_BITS, yosys
 __all__ = ["equivalent"]
 
 ABC = "berkeley-abc"
+PROVED = re.compile(r"Property proved|trivially UNSAT|miter is proved unreachable")
+REGISTERS, LATCHES, ANDS, STEPS = 2, 64, 2000, 100_000  # of what is tried state by state
 MEMORY = 1 << 17  # bits of memory in a netlist, which become latches, with which a miter is made
 NONE = "mutnone"  # what selects a mutant in the design's copy: nothing, but both copies must have one structure
 
@@ -72,6 +74,12 @@ def _binary(inputs, latches, outputs, ands):
     return bytes(data)
 
 
+def _is_small(data):
+    """Whether binary AIGER can be gone through state by state."""
+    latches, _, ands = map(int, data.split(b"\n", 1)[0].split()[3:6])
+    return latches <= LATCHES and ands <= ANDS
+
+
 class _Pair:
     """The miter's and-inverter graph. Latches of the copies that belong together are found by name, the few without
     one by what they do: if they do not, nothing is proved that is not so, for every use of it is checked.
@@ -100,6 +108,7 @@ class _Pair:
                 names.setdefault(found[3], {})[found[2]] = self.latches[int(found[1])]
         assert len(self.select) == 2 * SELECT_BITS
         self.pairs = [(pair["gold"], pair["gate"]) for pair in names.values() if len(pair) == 2]
+        self.register = {pair["gate"][0]: name.partition("[")[0] for name, pair in names.items() if len(pair) == 2}
         named = {latch for pair in self.pairs for latch in pair}
         rest = [latch for latch in self.latches if latch not in named]
         if rest:
@@ -155,32 +164,61 @@ class _Pair:
                 work += latches.get(literal, ())
         return seen
 
-    def step(self, number):
-        """(AIGER without latches: can copies in the same state differ in their outputs or next state; latches of the
-        mutant that may then be in another state than the design's). None instead of the first if none can."""
-        value, ands = self._hashed(number, {gate: gold for (gold, _), (gate, _) in self.pairs})
-        terms = [(value[gold >> 1] ^ (gold & 1), value[gate >> 1] ^ (gate & 1), latch)
-                 for (_, gold), (latch, gate) in self.pairs]
-        terms += [(value[literal >> 1] ^ (literal & 1), 0, None) for literal in self.outputs]
-        terms = [term for term in terms if term[0] != term[1]]
+    def differ(self, number):
+        """Latches of the mutant that may be in another state than the design's after a step from the same one, and all
+        that these can reach; None if outputs and next states are the same functions."""
+        terms, *_ = self._terms(number, ())
         if not terms:
-            return None, set()
-        cone = self._cone([literal for gold, gate, _ in terms for literal in (gold, gate)], ands, {})
+            return None
+        first = [latch for *_, latch in terms if latch is not None]
+        touched, work = set(first), list(first)
+        while work:
+            for reader in self.readers.get(work.pop(), ()):
+                if reader not in touched:
+                    touched.add(reader)
+                    work.append(reader)
+        return first, touched
+
+    def _terms(self, number, own):
+        """(the design's, the mutant's, the mutant's latch or None) of outputs and next states that are not the same
+        function where the state is the same but for the mutant's latches `own`; and `_hashed`."""
+        value, ands = self._hashed(number, {gate: gold for (gold, _), (gate, _) in self.pairs if gate not in own})
+        terms = [(value[gold >> 1] ^ (gold & 1), value[gate >> 1] ^ (gate & 1), latch)
+                 for (_, gold), (latch, gate) in self.pairs if latch not in own]
+        terms += [(value[literal >> 1] ^ (literal & 1), 0, None) for literal in self.outputs]
+        return [term for term in terms if term[0] != term[1]], value, ands
+
+    def step(self, number, own=(), free=True):
+        """AIGER: can copies whose states are the same but for the mutant's latches `own` differ in outputs, or in the
+        next state of others than those?
+
+        All the design's latches but those for `own` are free (what is so for any state of them is so for those that
+        they come to), or follow the design if not `free`.
+        """
+        terms, value, ands = self._terms(number, own)
+        after = {latch: value[literal >> 1] ^ (literal & 1) for (gold, gold_next), (gate, gate_next) in self.pairs
+                 if gate in own for latch, literal in ((gold, gold_next), (gate, gate_next))}
+        if not free:
+            merged = {gate for _, (gate, _) in self.pairs if gate not in own}
+            after |= {latch: value[literal >> 1] ^ (literal & 1) for latch, literal in self.latches
+                      if latch not in merged}
+        cone = self._cone([literal for gold, gate, _ in terms for literal in (gold, gate)], ands,
+                          {latch: (literal,) for latch, literal in after.items()})
         kept, top = [(left, *ands[left]) for left, *_ in self.ands if left in cone and left in ands], 2 * self.size
         same = 1
         for gold, gate, _ in terms:
             kept += [(top, gold, _negated(gate)), (top + 2, _negated(gold), gate), (top + 4, top + 1, top + 3),
                      (top + 6, same, top + 4)]
             same, top = top + 6, top + 8
-        inputs = [literal for literal in [*self.inputs, *(latch for latch, _ in self.latches)] if literal in cone]
-        work = [latch for *_, latch in terms if latch is not None]
-        touched = set(work)
-        while work:
-            for reader in self.readers.get(work.pop(), ()):
-                if reader not in touched:
-                    touched.add(reader)
-                    work.append(reader)
-        return _binary(inputs, [], [_negated(same)], kept), touched
+        inputs = [literal for literal in [*self.inputs, *(latch for latch, _ in self.latches)]
+                  if literal in cone and literal not in after]
+        latches = [(latch, literal) for latch, literal in after.items() if latch in cone]
+        return _binary(inputs, latches, [_negated(same)], kept)
+
+    def registers(self, latches):
+        """Sets of latches: the bits of each register that has one of these."""
+        names = dict.fromkeys(self.register[latch] for latch in latches if latch in self.register)
+        return [{latch for latch, name in self.register.items() if name == wanted} for wanted in names]
 
     def whole(self, number, touched):
         """AIGER of the miter; the mutant's latches that are not `touched` are the design's."""
@@ -213,8 +251,9 @@ def equivalent(folder, mutants, limit=20):
     """Those of the mutants that are proved to be the same as the design, for any input in any cycle from power-up on.
 
     First those that hold a constant at its own value. Then by one step: copies in the same state give the same outputs
-    and are in the same state again, as where a changed bit is one that nobody reads. Then by ABC's sequential engines,
-    on what the change can reach. The graph has no clock, so a mutant of one would look like the design: nothing is
+    and are in the same state again, as where a changed bit is one that nobody reads. Then with a register or few of
+    each copy's own, as where one counts in another order. Then by ABC's sequential engines, on what the change can
+    reach. The graph has no clock, so a mutant of one would look like the design: nothing is
     proved of it.
 
     Parameters
@@ -248,12 +287,21 @@ def equivalent(folder, mutants, limit=20):
                    "write_aiger -ascii -symbols -zinit miter.aag"], "miter")
     pair = _Pair((folder / "miter.aag").read_text())
     for number in numbers:
-        step, touched = pair.step(number)
-        if step is None or "UNSATISFIABLE" in _abc(folder, number, step, "iprove", 5 * limit):
+        if (found := pair.differ(number)) is None or "UNSATISFIABLE" in _abc(folder, number, pair.step(number),
+                                                                             "iprove", 5 * limit):
+            verdicts[number] = "equivalent"
+            continue
+        first, touched = found
+        # What counts in another order, or in bits that nobody reads, shows nowhere but in a register or few.
+        near = [set(first), *pair.registers(first)[:REGISTERS]]
+        steps = [(pair.step(number, own), f"reach -T {limit} -F {STEPS}") for own in near]
+        steps = [(data, script) for data, script in steps if _is_small(data)]
+        steps += [(pair.step(number, own, free=False), f"scorr; pdr -T {-(-limit // 4)}") for own in near]
+        if any(PROVED.search(_abc(folder, number, data, script, 2 * limit)) for data, script in steps):
             verdicts[number] = "equivalent"
             continue
         said = _abc(folder, number, pair.whole(number, touched), f"scorr; pdr -T {limit}", 5 * limit)
-        if re.search(r"Property proved|trivially UNSAT", said):
+        if PROVED.search(said):
             verdicts[number] = "equivalent"
         elif re.search(r"was asserted in frame|trivially SAT", said):
             verdicts[number] = "different"

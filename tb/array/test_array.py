@@ -28,6 +28,7 @@ STAGED = replace(ODD, name="staged", product_stages=3)
 CONFIGS = {config.name: config for config in (
     get_config("nano"), get_config("duo"), get_config("kria"), TIGHT, ODD, STAGED)}
 STATUS = ("issue", "no_task", "no_weights", "no_operands", "drain_full")
+FLAGS = (*STATUS, "begin", "busy")
 
 
 class Top(wiring.Component):
@@ -40,8 +41,7 @@ class Top(wiring.Component):
             "task": In(stream.Signature(array_task(config))),
             "weights": In(stream.Signature(weight_block(config))),
             "o": Out(stream.Signature(drain_row(config))),
-            "credit": In(credit_bits(config)), "busy": Out(1),
-            **{name: Out(1) for name in STATUS},
+            "credit": In(credit_bits(config)), **{name: Out(1) for name in FLAGS},
         })
 
     def elaborate(self, platform):
@@ -59,7 +59,7 @@ class Top(wiring.Component):
             array.operand_blocks.eq(operands.blocks),
             array.credit.eq(self.credit),
         ]
-        m.d.comb += [getattr(self, name).eq(getattr(array, name)) for name in (*STATUS, "busy")]
+        m.d.comb += [getattr(self, name).eq(getattr(array, name)) for name in FLAGS]
         return m
 
 
@@ -74,6 +74,7 @@ class Run:
         self.sink = self.tb.sink("o")
         self.acc = np.zeros((self.config.phases, self.config.max_head_blocks, 32, self.config.lanes), np.float32)
         self.expected = []
+        self.totals = [(0, 0)]  # items that the tasks up to each take, and rows that they give
         self.counts = dict.fromkeys(STATUS, 0)
 
     async def start(self):
@@ -93,12 +94,25 @@ class Run:
         cocotb.start_soon(self.watch())
 
     async def watch(self):
-        """Exactly one status a cycle."""
+        """Exactly one status a cycle, one beginning a task, and busy until a task's items and rows are over."""
+        def moves(name):
+            return int(getattr(self.dut, f"{name}__valid").value) and int(getattr(self.dut, f"{name}__ready").value)
+
+        accepted = begun = items = rows = 0
         while True:
             await RisingEdge(self.dut.clk)
             high = [name for name in STATUS if int(getattr(self.dut, name).value)]
             assert len(high) == 1, high
             self.counts[high[0]] += 1
+            assert high[0] != "no_task" or items == self.totals[begun][0]
+            assert int(self.dut.busy.value) or (items, rows) == self.totals[accepted]
+            items += moves("weights")
+            rows += moves("o")
+            assert items <= self.totals[begun][0], "an item belongs to a task that has begun"
+            if int(self.dut.begin.value):
+                assert begun < accepted and items == self.totals[begun][0], "a task begins behind the one before"
+                begun += 1
+            accepted += moves("task")
 
     def add(self, *, kblocks, tile, clear, rescale=0, drain=1, tag=0, phases=None, need=None):
         """Queue a task with random weights and shifts, and work out what it gives."""
@@ -119,6 +133,8 @@ class Run:
             "scale": [scale_fields(bits) for bits in scales[k, row:row + rows]],
             "minimum": [scale_fields(bits) for bits in minimums[k, row:row + rows]]})
             for k in range(kblocks) for row in range(0, 32, rows)])
+        items, left = self.totals[-1]
+        self.totals.append((items + kblocks * config.interleave, left + 32 * drain * (last - first + 1)))
         span = slice(address, address + kblocks)
         for phase in range(first, last + 1):
             acc, operands = self.acc[phase], (each[phase, span] for each in (self.q, self.e8, self.sums))
@@ -161,18 +177,21 @@ async def full_throughput(dut):
     await run.start()
     config = run.config
     blocks = max(1, -(-32 // (config.interleave * config.block_cycles)))  # a tile takes as long as its rows to leave
-    for _ in range(4):
-        run.add(phases=(0, 0), kblocks=blocks, tile=0, clear=1)
-    for _ in range(2):  # the accumulators come round as soon as they can
-        run.add(phases=(0, 0), kblocks=1, tile=0, clear=0, rescale=1, drain=0)
-    run.add(phases=(0, 0), kblocks=blocks, tile=0, clear=0)
+    dut.credit.value = 5 * blocks + 2  # all operands are there, so that no guard holds up a task
+    await run.tb.wait(1)
+    dut.credit.value = 0
+    for task in range(4):
+        run.add(phases=(0, 0), kblocks=blocks, tile=0, clear=1, need=task * blocks)
+    for task in range(2):  # the accumulators come round as soon as they can
+        run.add(phases=(0, 0), kblocks=1, tile=0, clear=0, rescale=1, drain=0, need=4 * blocks + task)
+    run.add(phases=(0, 0), kblocks=blocks, tile=0, clear=0, need=4 * blocks + 2)
     await run.check()
     items = (5 * blocks + 2) * config.interleave
     cycles = run.weights.cycles
     assert len(cycles) == items
     assert cycles[-1] - cycles[0] == (items - 1) * config.block_cycles
     assert run.counts["issue"] == items * config.block_cycles
-    assert run.counts["drain_full"] == run.counts["no_weights"] == 0
+    assert run.counts["drain_full"] == run.counts["no_weights"] == run.counts["no_operands"] == 0
     # The first row of the last tile leaves a latency after its item; then a row a cycle, but none before it is there.
     first = cycles[-config.interleave] + Latencies(config).result + config.block_cycles + 2
     last = max(first + 31, first + (config.interleave - 1) * config.block_cycles + config.rows - 1)
@@ -195,10 +214,11 @@ async def guarded(dut):
             await run.tb.wait(rng.choice([1, 2, 40]))
             taken = len(run.weights.cycles) - mark
             assert taken <= (kblocks - promised + written) * config.interleave
-            dut.credit.value = 1
+            more = rng.randint(1, min(3, promised - written))
+            dut.credit.value = more
             await run.tb.wait(1)
             dut.credit.value = 0
-            written += 1
+            written += more
         await run.weights.drain()
     assert run.counts["no_operands"]
     await run.check()

@@ -1,13 +1,17 @@
 """Softmax against its model: pages, lanes that see different tokens, commands back to back, stalls and throughput."""
 
+from collections import deque
+
 import cocotb
 import harness
 import numpy as np
 import pytest
+from cocotb.triggers import RisingEdge
 from scoville.array.drain import drain_row
 from scoville.attention.denominator import FRACTION_BITS
 from scoville.attention.softmax import Softmax, model, softmax_command_layout
 from scoville.config import get_config
+from scoville.isa import PAGE_BITS, POSITION_BITS
 
 LATENCY = 20  # from the last score of a page to its first output
 
@@ -58,7 +62,7 @@ class Command:
                       for k in range(0, len(header), self.config.bus_bytes)]
         return beats
 
-    def check(self, outputs, shifts, factor):
+    def check(self, outputs, shifts, factor=None):
         lanes, mask = self.config.seats, self.mask
         got = np.array([[o >> 32 * lane & 0xFFFFFFFF for lane in range(lanes)] for o in outputs], np.uint32)
         wanted = bits(self.probabilities).reshape(-1, lanes)
@@ -66,8 +70,24 @@ class Command:
         assert not len(wrong), f"outputs {wrong[:4].tolist()}: {got[wrong[0][0]]}, not {wanted[wrong[0][0]]}"
         got = np.array([[s >> 8 * lane & 255 for lane in range(lanes)] for s in shifts])
         assert (got == self.shifts)[:, mask].all(), f"shifts {got.tolist()}, not {self.shifts.tolist()}"
+        if factor is None:
+            return
         got = np.array([factor >> 32 * lane & 0xFFFFFFFF for lane in range(lanes)], np.uint32)
         assert (got == bits(self.factor))[mask].all(), f"factor {got}, not {bits(self.factor)}"
+
+
+async def watch_busy(dut, items):
+    """Busy while a command is inside, which gives so many items of all three outputs."""
+    def moves(name):
+        return int(getattr(dut, f"{name}__valid").value) and int(getattr(dut, f"{name}__ready").value)
+
+    items, inside = deque(items), 0
+    while True:
+        await RisingEdge(dut.clk)
+        assert int(dut.busy.value) or inside == 0
+        inside -= sum(moves(name) for name in ("o", "shift", "factor"))
+        if moves("command"):
+            inside += items.popleft()
 
 
 async def play(dut, seed, make, stalls, slow=None):
@@ -83,6 +103,7 @@ async def play(dut, seed, make, stalls, slow=None):
     for sink in sinks:
         sink.every = 400 if sink.name == slow else 1
     jobs = make(tb.np_rng, config)
+    cocotb.start_soon(watch_busy(dut, [job.pages * (32 * job.head_blocks + 1) + 1 for job in jobs]))
     for job in jobs:
         commands.send([job.command()])
         rows.send(job.rows())
@@ -132,6 +153,44 @@ def ties(rng, config):
             job.scores[0, rng.choice(32, 3, replace=False), seat] = 0, -24, -bit
         job.update()
         yield job
+
+
+def wide_commands(rng, config):
+    """Fields at the far end of their widths: positions, scales of any exponent and sign, exponents of V, many pages."""
+    for bit in range(POSITION_BITS):
+        job = Command(rng, config, pages=1, head_blocks=1, positions=rng.integers(1 << bit, 2 << bit, config.seats))
+        exponent = int(rng.integers(-60, 60))
+        job.scale = np.float32(rng.choice([-1, 1]) * rng.uniform(1, 2) * 2.0**exponent)
+        job.scores *= np.float32(2.0**-exponent)
+        job.ev8 = rng.integers(0, 256, job.ev8.shape).astype(np.uint8)
+        job.update()
+        yield job
+    yield Command(rng, config, pages=66, head_blocks=1,
+                  positions=[int(rng.choice([1023, 1024, 2047, 2048, 2079])) for _ in range(config.seats)])
+
+
+@cocotb.test()
+async def wide_fields(dut):
+    await play(dut, 7, lambda rng, config: list(wide_commands(rng, config)), 0.0)
+
+
+@cocotb.test()
+async def long_commands(dut):
+    """The first page of commands too long to be read here: it is not the last."""
+    config, tb = get_config(harness.parameters()["config"]), harness.Bench(dut, 8)
+    commands, rows, beats = (tb.source(name) for name in ("command", "i", "exponents"))
+    outputs, shifts, factors = (tb.sink(name) for name in ("o", "shift", "factor"))
+    for bit in range(1, PAGE_BITS):
+        await tb.reset()
+        job = Command(tb.np_rng, config, pages=1, head_blocks=1)
+        rows.send(job.rows())
+        beats.send(job.beats())
+        job.pages = (1 << bit) + 1
+        commands.send([job.command()] * 2)
+        took = await outputs.receive(32)
+        await tb.wait(config.seats + 40)
+        assert int(dut.busy.value) and len(commands.accepted) == 1 and not factors.received
+        job.check(took, shifts.received)
 
 
 @cocotb.test()

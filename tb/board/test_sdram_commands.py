@@ -6,7 +6,7 @@ import pytest
 from cocotb.triggers import RisingEdge
 from scoville.board.sdram_bursts import beat_layout, run_layout
 from scoville.board.sdram_commands import SdramCommands
-from scoville.board.sdram_timing import BANK_BITS
+from scoville.board.sdram_timing import BANK_BITS, INIT_REFRESHES
 from scoville.config import get_config
 from scoville.memory import axi
 from test_sdram import CASES, System, timing_of
@@ -27,7 +27,8 @@ class Half(System):
         self.layout, self.rng = run_layout(self.config, self.part.timing), self.tb.rng
         self.longest = self.layout["beats"].shape.stop - 1
         self.source = self.tb.source("runs", stalls)
-        self.written, self.read, self.responses, self.cycles = [], [], [], []
+        self.written, self.read, self.responses = [], [], []
+        self.cycles, self.write_cycles = [], []  # of beats read and bursts written
 
     async def start(self):
         await super().start()
@@ -48,6 +49,7 @@ class Half(System):
                 if int(dut.written.value):
                     found = harness.unpack(beat_layout(config), int(dut.written_beat.value))
                     self.responses.append((found["resp"], found["id"]))
+                    self.write_cycles.append(self.tb.cycle - 1)
                 if int(dut.write_take.value):
                     break
             self.written.append(beat)
@@ -64,6 +66,10 @@ class Half(System):
             "last": rng.randrange(2), "beats": beats, "bank": rng.randrange(1 << BANK_BITS),
             "column": (block + rng.randrange(self.longest - beats + 1)) * per_beat,
             "row": rng.choice([0, 1, rows - 1, rng.randrange(rows)])} | fields)])
+
+    def most_refreshes(self, clocks):
+        """None comes before it is wished for."""
+        return clocks // (self.part.timing.refresh_clocks - self.unit.slack) + 1
 
     async def check(self):
         """Every beat, answer and word is the model's."""
@@ -87,7 +93,7 @@ async def random_runs(dut, seed, stalls, count):
     for _ in range(count):
         half.run()
     await half.check()
-    assert half.part.refreshes > 10
+    assert 10 < half.part.refreshes <= INIT_REFRESHES + half.most_refreshes(half.tb.cycle)
 
 
 @TEST
@@ -118,6 +124,7 @@ async def full_speed(dut):
         clocks = half.tb.cycle - 200 - begin
         refreshes, words = half.part.refreshes - refreshes, half.part.words - words
         assert words == 8 << timing.column_bits
+        assert refreshes <= half.most_refreshes(clocks + 200) + INIT_REFRESHES * write
         # A refresh: the row's last write, PRE, REF, ACT, and the way to the first word.
         pause = unit.turnaround + unit.recovery + unit.t_rp + unit.t_rfc + unit.t_rcd + 8
         assert clocks - words <= (refreshes + 1) * pause + (timing.cycles(timing.t_init) + 9 * unit.t_rfc) * write
@@ -137,6 +144,42 @@ async def latency(dut):
     io = CASES[half.case][3]
     most = half.part.timing.cas_latency + half.unit.burst * half.unit.parts + io + 5
     assert half.cycles[-1] - half.source.cycles[-1] == most, (half.cycles[-1] - half.source.cycles[-1], most)
+
+
+@TEST
+async def waits(dut):
+    """No longer than the part asks for: a closed row, another row of the bank, a write behind a read."""
+    half = Half(dut, 5)
+    await half.start()
+    unit, part = half.unit, half.part
+    flight = part.timing.cas_latency + unit.burst + CASES[half.case][3] + 2  # from the last READ to its beat
+    row, other = {"bank": 1, "row": 3}, {"bank": 1, "row": 5}
+    await half.tb.wait(part.timing.cycles(part.timing.t_init) + 12 * unit.t_rfc)
+    activate = max(unit.t_rcd, 3) - 1
+
+    async def read(*places):
+        """Clocks from the last of these runs to its beat, where no refresh comes between them."""
+        while True:
+            refreshes = part.refreshes
+            for place in places:
+                half.run(write=0, resp=0, beats=1, **place)
+                await half.check()
+            if part.refreshes == refreshes:
+                return half.cycles[-1] - half.source.cycles[-1]
+
+    opened = await read(row, row)
+    assert await read(row, other) == opened + unit.t_rp + activate
+    refreshes = part.refreshes
+    while part.refreshes == refreshes:
+        await half.tb.wait(1)
+    await half.tb.wait(unit.t_rfc + 4)
+    half.run(write=0, resp=0, beats=1, **row)
+    await half.check()
+    assert half.cycles[-1] - half.source.cycles[-1] == opened + activate
+    for write in (0, 1):
+        half.run(write=write, resp=0, beats=1, last=1, **row)
+    await half.check()
+    assert half.write_cycles[-1] - (half.cycles[-1] - flight) == unit.turnaround + (unit.parts - 1) * unit.burst
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,5 +1,7 @@
 """The chain with its vector unit: every mixture of stages against the model, and the promised rates and latencies."""
 
+from collections import deque
+
 import cocotb
 import harness
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from cocotb.triggers import RisingEdge
 from rows import assert_same, floats, to_floats, to_ints
 from scoville.array.drain import drain_row
 from scoville.config import BLOCK, get_config
@@ -14,8 +17,10 @@ from scoville.epilogue import chain, norm
 from scoville.epilogue.chain import Chain, LaneScale, chain_command
 from scoville.epilogue.vectors import VectorDest, VectorUnit, vector_command
 from scoville.isa import Element, Mode
+from scoville.numerics import fp32
 
 LATENCY = 24  # of a plain row
+LARGEST = np.finfo(np.float32).max
 NORM_INTERVAL = 4
 
 
@@ -34,6 +39,7 @@ class ChainAndVectors(wiring.Component):
             "o": Out(stream.Signature(values)),
             "logits": Out(stream.Signature(values)),
             "busy": Out(1),
+            "clipped": Out(1),
         })
 
     def elaborate(self, platform):
@@ -46,7 +52,7 @@ class ChainAndVectors(wiring.Component):
             connect(m, flipped(getattr(self, port)), getattr(unit, port))
         connect(m, flipped(self.vectors), vectors.command)
         connect(m, flipped(self.beats), vectors.vector)
-        m.d.comb += self.busy.eq(unit.busy | vectors.busy)
+        m.d.comb += [self.busy.eq(unit.busy | vectors.busy), self.clipped.eq(unit.clipped)]
         return m
 
 
@@ -61,6 +67,9 @@ class System:
             tb.source(name, stalls) for name in ("command", "vectors", "beats", "i", "factor"))
         self.sinks = {"o": tb.sink("o", stalls), "logits": tb.sink("logits", stalls)}
         self.expected = {"o": [], "logits": []}
+        self.clips = deque()  # of the array's rows
+        self.leaves = {name: 0 for name in self.sinks}  # rows that leave by an output of all commands so far
+        self.inside = deque()  # what `leaves` is with each command
         self.residual = np.zeros((config.max_hidden, config.seats), np.float32)
         self.rms = np.zeros(config.seats, np.float32)
 
@@ -74,11 +83,19 @@ class System:
         self.beats.send(beats)
 
     async def watch(self):
-        """Busy while a row waits at an output, whatever else."""
-        dut = self.dut
+        """Busy until all rows of a command have left; clipped with the rows that are, and no others."""
+        def moves(name):
+            return int(getattr(self.dut, f"{name}__valid").value) and int(getattr(self.dut, f"{name}__ready").value)
+
+        left, wanted = dict.fromkeys(self.sinks, 0), dict.fromkeys(self.sinks, 0)
         while True:
-            await self.tb.wait(1)
-            assert int(dut.busy.value) or not (int(dut.o__valid.value) or int(dut.logits__valid.value))
+            await RisingEdge(self.dut.clk)
+            assert int(self.dut.busy.value) or left == wanted
+            assert int(self.dut.clipped.value) == (self.clips.popleft() if moves("i") else 0)
+            for name in left:
+                left[name] += moves(name)
+            if moves("command"):
+                wanted = self.inside.popleft()
 
     async def start(self):
         await self.tb.reset()
@@ -102,14 +119,15 @@ class System:
             await self.tb.wait(1)
 
     def send(self, rows, *, embed=None, mask=None, lane_scale=LaneScale.NONE, bias=0, mode=Mode.PLAIN, add=0, store=0,
-             norm_=0, head_blocks=1, logits=0, limit=0, phases=(0, 0)):
+             norm_=0, head_blocks=1, logits=0, limit=0, phases=(0, 0), spread=4):
         """Queue one command with random rows, and move the shadow on; rows of several phases are multiples of 32."""
         rng, config = self.tb.np_rng, self.config
         first, last = phases
         used = slice(first * config.lanes, (last + 1) * config.lanes)  # seats
         mask = (1 << used.stop) - (1 << used.start) if mask is None else mask
         chosen = np.array([mask >> seat & 1 for seat in range(config.seats)], bool)
-        inv_n, epsilon = np.float32(1 / max(rows, 1)), np.float32(1e-5)
+        # Means and epsilons of one size, so that each bit of both tells; often nothing else but epsilon does.
+        inv_n, epsilon = (np.float32(rng.uniform(1, 2) * 2.0 ** rng.integers(*span)) for span in ((-12, 0), (-9, 9)))
         self.command.send([harness.pack(chain_command(config), {
             "source": int(embed is not None), "rows": rows, "mask": mask, "lane_scale": lane_scale.value,
             "first_phase": first, "last_phase": last,
@@ -123,10 +141,18 @@ class System:
             scale = floats(rng, config.seats, spread=2)
             self.factor.send(to_ints(scale[None]))
         if embed is None:
-            v = floats(rng, (rows, config.seats), spread=4, special=0.02)
+            v = floats(rng, (rows, config.seats), spread=spread, special=0.02)
+            if not (store or norm_):  # or nothing behind it would have another value
+                v = np.where(rng.random(v.shape) < 0.02, LARGEST * rng.choice([-1, 1], v.shape), v).astype(np.float32)
+                v = np.where(rng.random(v.shape) < 0.02, np.nextafter(LARGEST, np.float32(0)), v)
             layout = drain_row(config)
-            self.rows.send(row % 32 << layout["row"].offset | bits << layout["values"].offset
-                           for row, bits in enumerate(to_ints(self.in_phases(v, phases))))
+            phase_of = self.in_phases(np.arange(config.seats).reshape(1, -1).repeat(rows, 0) // config.lanes, phases)
+            self.rows.send(row % 32 << layout["row"].offset | int(phase) << layout["phase"].offset
+                           | bits << layout["values"].offset
+                           for row, (bits, phase) in enumerate(zip(to_ints(self.in_phases(v, phases)), phase_of[:, 0],
+                                                                   strict=True)))
+            clips = (np.abs(v) == LARGEST) & chosen
+            self.clips.extend(self.in_phases(clips, phases).any(1).tolist())
         else:
             raw = floats(rng, rows, spread=2).astype("<f4")
             raw = raw.tobytes() if embed == Element.FP32 else rng.integers(0x3C00, 0x4200, rows).astype("<u2").tobytes()
@@ -141,7 +167,10 @@ class System:
         if norm_:
             self.rms = np.where(chosen, norm.model(total, inv_n, epsilon), self.rms)
         out = self.in_phases(out[:limit] if logits else out, phases, 16 if mode == Mode.GLU else 32)
-        self.expected["logits" if logits else "o"].append(out)
+        name = "logits" if logits else "o"
+        self.expected[name].append(out)
+        self.leaves = self.leaves | {name: self.leaves[name] + len(out)}
+        self.inside.append(self.leaves)
 
     def in_phases(self, rows, phases, run=32):
         """Rows [n, seats] as rows [.., T]: runs of the phases, in turn."""
@@ -171,13 +200,15 @@ class System:
         if kind == "project":
             self.send(rows, lane_scale=scale, bias=bias, phases=phases)
         elif kind == "rotate":
-            self.send(rows + 64, lane_scale=scale, bias=bias, mode=Mode.ROPE, head_blocks=rng.choice([1, 2]),
-                      phases=phases)
+            head_blocks = rng.randint(1, self.config.max_head_blocks)
+            self.send(rows + 32 * head_blocks + 32, lane_scale=scale, bias=bias, mode=Mode.ROPE,
+                      head_blocks=head_blocks, phases=phases)
         elif kind == "gate":
             self.send(rows, lane_scale=scale, bias=bias, mode=Mode.GLU, phases=phases)
         elif kind == "out":
             self.send(rows, bias=bias, add=rng.randrange(2), store=rng.randrange(2), norm_=rng.randrange(2),
-                      lane_scale=scale, phases=phases)
+                      lane_scale=scale, phases=phases,
+                      mask=rng.choice([None, rng.getrandbits(self.config.seats)]))
         elif kind == "attend":
             self.send(rows, lane_scale=LaneScale.ATTENTION, phases=phases)
         elif kind == "embed":
@@ -212,6 +243,54 @@ async def back_to_back(dut):
     for _ in range(40):
         system.random_command()
     await system.check()
+
+
+@cocotb.test()
+async def norms(dut):
+    """Sums of squares as small as epsilon or less, and a command that shows each 1/rms."""
+    system = System(dut, 4, 0.0)
+    await system.start()
+    last = system.config.phases - 1
+    for _ in range(40):
+        system.send(32, norm_=1, phases=(0, last), spread=0)
+        system.send(32, lane_scale=LaneScale.RMS, phases=(0, last))
+    await system.check()
+
+
+@cocotb.test()
+async def whole_tables(dut):
+    """As many rows as the bias, the residual and the norm weights have, and limits of any size."""
+    system = System(dut, 5, 0.0)
+    await system.start()
+    config = system.config
+    system.bias = floats(system.tb.np_rng, config.max_rows, spread=1)
+    system.load(system.bias, VectorDest.BIAS)
+    await system.settle()
+    last = config.phases - 1
+    system.send(config.max_rows, bias=1, phases=(last, last))
+    for add in (0, 1):
+        system.send(config.max_hidden, add=add, store=1, norm_=add, phases=(0, last))
+    system.send(32, lane_scale=LaneScale.RMS, phases=(0, last))
+    for bit in range(24):
+        system.send(32, logits=1, limit=1 << bit)
+    await system.check()
+
+
+@cocotb.test()
+async def long_commands(dut):
+    """The first rows of commands too long to be read here: more are taken, and no command."""
+    system = System(dut, 6, 0.0)
+    config = system.config
+    for bit in range(6, 24):
+        await system.tb.reset()
+        rows = floats(system.tb.np_rng, (66, config.lanes), spread=4)
+        for count in (1 << bit, 32):
+            system.command.send([harness.pack(chain_command(config), {"rows": count + 4 * (bit == 6)})])
+        layout = drain_row(config)
+        system.rows.send(row % 32 << layout["row"].offset | bits << layout["values"].offset
+                         for row, bits in enumerate(to_ints(rows)))
+        assert_same(to_floats(await system.sinks["o"].receive(len(rows)), config.lanes), fp32.model.flush(rows))
+        assert len(system.command.accepted) == 1 and int(dut.i__ready.value) and int(dut.busy.value)
 
 
 @cocotb.test()

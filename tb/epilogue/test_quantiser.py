@@ -1,12 +1,13 @@
 """The quantiser: blocks against the model, one row a cycle, and the latency of the first block."""
 
 import dataclasses
+from collections import deque
 
 import cocotb
 import harness
 import numpy as np
 import pytest
-from cocotb.triggers import Timer
+from cocotb.triggers import RisingEdge, Timer
 from rows import floats, to_ints
 from scoville.config import BLOCK, get_config
 from scoville.epilogue import quantiser
@@ -28,6 +29,27 @@ class System:
         self.rows = {source: tb.source(source.name.lower(), stalls) for source in QuantSource}
         self.sink = tb.sink("o", stalls if out_stalls is None else out_stalls)
         self.expected = []
+        self.blocks, self.masks = deque(), deque()  # of each command, and of each row of `chain`
+        self.dut = dut
+
+    async def start(self):
+        await self.tb.reset()
+        cocotb.start_soon(self._watch(self.dut))
+
+    async def _watch(self, dut):
+        """The mask of every row, and busy: while a command waits or blocks of those before have not left."""
+        def moves(name):
+            return int(getattr(dut, f"{name}__valid").value) and int(getattr(dut, f"{name}__ready").value)
+
+        inside = 0
+        while True:
+            await RisingEdge(dut.clk)
+            assert int(dut.busy.value) == (int(dut.command__valid.value) or inside > 0), inside
+            if moves("chain"):
+                assert int(dut.mask.value) == self.masks.popleft()
+            inside -= moves("o")
+            if moves("command"):
+                inside += self.blocks.popleft()
 
     def send(self, blocks, source=QuantSource.CHAIN, mask=None, kv8=0, spread=6, half=0, x=None):
         rng, config = self.tb.np_rng, self.config
@@ -56,6 +78,8 @@ class System:
                 continue
             for phase in range(first, last + 1):
                 self.rows[source].send(to_ints(x[at:at + run, phase * config.lanes:(phase + 1) * config.lanes]))
+                self.masks.extend([mask >> phase * config.lanes & (1 << config.lanes) - 1] * run)
+        self.blocks.append(blocks * mask.bit_count())
         items = quantiser.model(x, mask, 8 if kv8 else config.act_bits)
         for lane, index, q, e8, total in items:
             self.expected.append({
@@ -78,7 +102,7 @@ class System:
 @cocotb.test()
 async def under_stalls(dut):
     system = System(dut, 1, 0.3)
-    await system.tb.reset()
+    await system.start()
     for _ in range(14):
         rng = system.tb.rng
         system.send(rng.randint(1, 4), rng.choice(list(QuantSource)), kv8=rng.randrange(2), half=rng.randrange(2),
@@ -92,13 +116,14 @@ async def under_stalls(dut):
 async def ties(dut):
     """Values halfway between two codes, or one bit off: every bit of a value decides, in every place."""
     system = System(dut, 5, 0.0)
-    await system.tb.reset()
+    await system.start()
     rng, config = system.tb.np_rng, system.config
     everyone, bits = (1 << config.seats) - 1, config.act_bits
-    for source in (*QuantSource, QuantSource.CHAIN):
+    for source in (*QuantSource, QuantSource.CHAIN) * 2:
         shape = (BLOCK * 4, config.seats)
         codes = 2 * rng.integers(1 << bits - 3, (1 << bits - 2) - 1, shape) + 0.5
-        x = codes + 2.0 ** -rng.integers(2, 25 - bits, shape) * rng.integers(0, 2, shape)
+        lowest = np.where(rng.random(shape) < 0.5, 25 - bits, rng.integers(2, 26 - bits, shape))
+        x = codes + 2.0 ** -lowest * rng.integers(0, 2, shape)
         x *= rng.choice([-1, 1], shape) * np.repeat(2.0 ** rng.integers(-60, 60, (4, config.seats)), BLOCK, axis=0)
         system.send(4, source, mask=everyone, x=x.astype(np.float32))
         await system.check()
@@ -107,7 +132,7 @@ async def ties(dut):
 @cocotb.test()
 async def slow_receiver(dut):
     system = System(dut, 2, 0.0, out_stalls=0.8)
-    await system.tb.reset()
+    await system.start()
     system.send(12)
     await system.check()
 
@@ -115,7 +140,7 @@ async def slow_receiver(dut):
 @cocotb.test()
 async def full_throughput(dut):
     system = System(dut, 3, 0.0)
-    await system.tb.reset()
+    await system.start()
     phases, lanes = system.config.phases, system.config.lanes
     everyone = (1 << system.config.seats) - 1
     for source in QuantSource:
@@ -134,10 +159,42 @@ async def full_throughput(dut):
 
 
 @cocotb.test()
+async def many_blocks(dut):
+    """More than 2^7, so that their number has a carry into every bit up to that; rows each twice the one before or as
+    large up to the largest, so that every one of the exponents decides."""
+    system = System(dut, 6, 0.0)
+    await system.start()
+    rng, seats, count = system.tb.np_rng, system.config.seats, (1 << 7) + 2
+    rise = np.cumsum(rng.integers(0, 2, (count, BLOCK, seats)), axis=1)
+    rise = np.where(np.arange(BLOCK)[:, None] <= rng.integers(BLOCK, size=(count, 1, seats)), rise, 0)
+    x = (2.0 ** (rise + rng.integers(-100, 60, (count, 1, seats)))).astype(np.float32).reshape(-1, seats)
+    one = sum(1 << (phase + 1) * system.config.lanes - 1 for phase in range(system.config.phases))
+    system.send(count, QuantSource.SOFTMAX, mask=one, x=x)
+    await system.check()
+
+
+@cocotb.test()
+async def long_commands(dut):
+    """The first blocks of commands too long to be read here: none is the last, and the command stays."""
+    system = System(dut, 7, 0.0)
+    layout, config = quantiser_command(system.config), system.config
+    seats = (1 << config.seats) - 1
+    for bit in range(1, 24):
+        await system.tb.reset()
+        system.command.send([harness.pack(layout, {
+            "source": QuantSource.SOFTMAX.value, "blocks": (1 << bit) + 1, "mask": seats,
+            "last_phase": config.phases - 1})])
+        system.rows[QuantSource.SOFTMAX].send(to_ints(floats(system.tb.np_rng, (2 * BLOCK, config.seats))))
+        for payload in await system.sink.receive(2 * config.seats):
+            assert not harness.unpack(quantised_block(config), payload)["last"], bit
+        assert int(dut.busy.value) and not system.command.accepted
+
+
+@cocotb.test()
 async def busy(dut):
     """From the cycle in which a command is offered until its last block has left."""
     system = System(dut, 4, 0.0)
-    await system.tb.reset()
+    await system.start()
     assert not int(dut.busy.value)
     dut.command__valid.value = 1
     await Timer(1, "ns")

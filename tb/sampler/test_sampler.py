@@ -4,6 +4,7 @@ import cocotb
 import harness
 import numpy as np
 import pytest
+from cocotb.triggers import RisingEdge
 from scoville.config import get_config
 from scoville.sampler import noise, sampler
 from scoville.sampler.sampler import Sampler, sampler_command
@@ -20,10 +21,25 @@ class System:
         self.command, self.rows = tb.source("command", stalls), tb.source("i", stalls)
         self.token, self.dump = tb.sink("o", stalls), tb.sink("dump", stalls)
 
+    async def start(self):
+        await self.tb.reset()
+        cocotb.start_soon(self._watch())
+
+    async def _watch(self):
+        """Busy from a command to its token, and no other command in between."""
+        def moves(name):
+            return int(getattr(self.dut, f"{name}__valid").value) and int(getattr(self.dut, f"{name}__ready").value)
+
+        inside = 0
+        while True:
+            await RisingEdge(self.dut.clk)
+            assert int(self.dut.busy.value) == inside
+            inside += moves("command") - moves("o")
+
     def send(self, logits, **fields):
         layout = sampler_command(self.config)
         fields["invt"] = int(np.float32(fields["invt"]).view(np.uint32))
-        self.command.send([harness.pack(layout, fields | {"rows": len(logits)})])
+        self.command.send([harness.pack(layout, {"rows": len(logits)} | fields)])
         self.rows.send(int.from_bytes(row.astype("<f4").tobytes(), "little") for row in logits)
 
     def job(self, rows, invt):
@@ -43,7 +59,7 @@ def expected(logits, lane, invt, seed, position):
 async def under_stalls(dut):
     system = System(dut, 1, 0.3)
     rng = system.tb.rng
-    await system.tb.reset()
+    await system.start()
     jobs = [system.job(rng.randint(1, 80), rng.choice([0, 0.3, 1, 4])) for _ in range(24)]
     for logits, fields in jobs:
         system.send(logits, **fields)
@@ -56,7 +72,7 @@ async def under_stalls(dut):
 async def dump_copies_the_lane(dut):
     system = System(dut, 2, 0.3)
     dut.dump_enable.value = 1
-    await system.tb.reset()
+    await system.start()
     jobs = [system.job(50, invt) for invt in (0, 1, 0, 2)]
     for logits, fields in jobs:
         system.send(logits, **fields)
@@ -78,7 +94,7 @@ async def every_temperature(dut):
     """Infinities, NaN, subnormal and negative values: the model's token for each word that the register could hold."""
     system = System(dut, 4, 0.0)
     rng = system.tb.rng
-    await system.tb.reset()
+    await system.start()
     cases, differ = [], set()
     for word in words(rng):
         logits, fields = system.job(8, 0)
@@ -104,7 +120,7 @@ async def close_contests(dut):
     """Two rows whose scores are neighbours: every bit of the factor, of the seed and of the position decides."""
     system = System(dut, 5, 0.0)
     rng, np_rng = system.tb.rng, system.tb.np_rng
-    await system.tb.reset()
+    await system.start()
     cases, tokens = [], set()
     for _ in range(160):
         invt = np.float32(np_rng.uniform(1, 2) * 2.0 ** rng.randrange(-3, 3))
@@ -126,7 +142,7 @@ async def close_contests(dut):
 async def many_rows(dut):
     """More rows than 2^15, the largest near the end."""
     system = System(dut, 6, 0.0)
-    await system.tb.reset()
+    await system.start()
     rows = (1 << 15) + 9
     logits = np.tile(np.float32(-1), (rows, system.config.lanes))
     logits[rows - 5] = 1
@@ -135,9 +151,22 @@ async def many_rows(dut):
 
 
 @cocotb.test()
+async def long_commands(dut):
+    """The first rows of commands too long to be read here: no token, and the next row is taken."""
+    system = System(dut, 7, 0.0)
+    for bit in range(3, 24):
+        await system.tb.reset()
+        logits, fields = system.job(6, system.tb.rng.choice([0, 1]))
+        system.send(logits, rows=1 << bit, **fields)
+        await system.rows.drain()
+        await system.tb.wait(60)
+        assert not system.token.received and int(dut.busy.value), bit
+
+
+@cocotb.test()
 async def full_throughput(dut):
     system = System(dut, 3, 0.0)
-    await system.tb.reset()
+    await system.start()
     for invt, wait in ((0, 2), (1, 44)):
         logits, fields = system.job(300, invt)
         start, first = system.tb.cycle, len(system.rows.cycles)
