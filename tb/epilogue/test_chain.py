@@ -200,6 +200,8 @@ async def under_stalls(dut):
     await first_norm(system)
     for _ in range(25):
         system.random_command()
+    system.send(64, store=1, mask=0, phases=(0, system.config.phases - 1))  # no seat keeps it
+    system.send(64, add=1, store=1, phases=(0, system.config.phases - 1))
     await system.check()
     await system.settle()
 
