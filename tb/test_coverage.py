@@ -76,6 +76,21 @@ def test_toggles_are_charged_to_python_lines(tmp_path):
     assert toggle.read(data) == (kept, {(*payload, "[0]:0->1")})  # what toggles is not constant, whatever is said
 
 
+def test_what_a_helper_makes_is_charged_to_its_unit(tmp_path):
+    """A pipeline's registers of one name, in two units and in two pipelines of their own."""
+    source, points, keys = tmp_path / "design.sv", [], []
+    modules = {"add": "numerics/pipe.py", "mul": "numerics/pipe.py", "noise": "sampler/noise.py"}
+    for number, (unit, file) in enumerate(modules.items()):
+        with source.open("a") as text:
+            text.write(f'(* src = "/me/rtl/scoville/{file}:{number}" *)\nmodule \\top.{unit} (clk);\n'
+                       '  (* src = "/me/rtl/scoville/numerics/pipe.py:65" *)\n  reg delay_1;\nendmodule\n')
+        points.append(f"C '\x01f\x02{source}\x01l\x02{5 * number + 4}\x01page\x02v_toggle/top.{unit}"
+                      f"\x01o\x02delay_1:0->1\x01h\x02top.{unit}' {number}\n")
+        keys.append((file, number, "delay_1" if unit == "noise" else f"{unit}.delay_1", ":0->1"))
+    (tmp_path / "coverage.dat").write_text("".join(points))
+    assert toggle.read(tmp_path / "coverage.dat") == (dict(zip(keys, range(3), strict=True)), set())
+
+
 class Constants(wiring.Component):
     """Bits that are constant: as they are given, behind a register, and behind a unit's port; and bits that are not."""
 

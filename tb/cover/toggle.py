@@ -11,6 +11,7 @@ from cover.constants import file_of
 __all__ = ["read"]
 
 RTL = "/rtl/scoville/"
+HELPERS = {"numerics/pipe.py"}  # make signals for the units that call them
 POINT = re.compile(r"C '(.*)' (\d+)$")
 SOURCE = re.compile(r'\(\* src = "([^"|]*?):(\d+)')
 NAMED = re.compile(r"\$(\d|auto)")  # by Yosys, or a second name
@@ -23,7 +24,7 @@ DECLARATION = re.compile(r"^\s*(?:input|output|inout|reg|wire|logic)\b.*;")
 def _lines(path):
     """Line of the Verilog to (file below rtl/scoville, Python line) of what is declared there; None for a library's.
 
-    A port's shape may be a library's; it then counts to the module's first line.
+    A port's shape may be a library's, and a register a helper's; they then count to the module's first line.
     """
     found, source, module = {}, None, None
     for number, line in enumerate(Path(path).read_text().splitlines(), 1):
@@ -33,7 +34,7 @@ def _lines(path):
         elif line.startswith("module"):
             module = source
         if DECLARATION.match(line):
-            found[number] = module and (source or module)
+            found[number] = module and (source if source and source[0] not in HELPERS else module)
             source = None
     return found
 
@@ -64,8 +65,11 @@ def read(path):
         source = _lines(fields["f"]).get(int(fields["l"]))
         if not source or NAMED.search(name):
             continue
-        key, hits = (*source, name, place + edge), int(match.group(2))
-        if not hits and (f"{fields['h']}.{name}", place or "[0]") in _constants(fields["f"]):
+        hits, never = int(match.group(2)), (f"{fields['h']}.{name}", place or "[0]") in _constants(fields["f"])
+        if source[0] in HELPERS:  # a module of the helper itself, of which there are many kinds
+            name = f"{fields['h'].rpartition('.')[2]}.{name}"
+        key = (*source, name, place + edge)
+        if never and not hits:
             constant.add(key)
         else:
             counter[key] += hits
