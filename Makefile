@@ -70,7 +70,7 @@ UNITS = $(filter-out tb/chip tb/host tb/sim,$(sort $(patsubst %/,%,$(dir $(wildc
 coverage: $(BIN)/.ready  ## functional and toggle coverage of the testbenches, a block: build/coverage/report.txt [K=pattern] [ALL=1]
 	@rm -rf build/coverage
 	@COVER=1 $(BIN)/pytest -q -n $(JOBS) --dist worksteal --sim verilator $(if $(ALL),,--smoke) \
-	  -k "verilator$(if $(K), and ($(K)))" $(UNITS)
+	  -k "verilator$(if $(K), and ($(K)))" $(UNITS) --ignore tb/board/test_whole_board.py
 	@cd tb && $(CURDIR)/$(BIN)/python -m cover.report
 
 verilog: $(BIN)/.ready  ## build/<config>/scoville.v, its ports, register map and C header: [CONFIG=kria]
