@@ -64,10 +64,13 @@ sim: icarus $(BIN)/.ready  ## the whole regression: [SIM=verilator|icarus] [SEED
 formal: $(BIN)/.ready  ## proofs of the RTL, unbounded where the table says so: [K=text in a proof's name] [JOBS=2]
 	@$(BIN)/python -m formal --jobs $(JOBS) $(if $(K),-k "$(K)")
 
+# The folders of the units' testbenches.
+UNITS = $(filter-out tb/chip tb/host tb/sim,$(sort $(patsubst %/,%,$(dir $(wildcard tb/*/test_*.py)))))
+
 coverage: $(BIN)/.ready  ## functional and toggle coverage of the testbenches, a block: build/coverage/report.txt [K=pattern] [ALL=1]
 	@rm -rf build/coverage
-	@COVER=1 $(BIN)/pytest -q -n $(JOBS) --dist worksteal --sim verilator $(if $(ALL),,--smoke) $(if $(K),-k "$(K)") \
-	  tb --ignore tb/host --ignore tb/sim --ignore tb/chip
+	@COVER=1 $(BIN)/pytest -q -n $(JOBS) --dist worksteal --sim verilator $(if $(ALL),,--smoke) \
+	  -k "verilator$(if $(K), and ($(K)))" $(UNITS) --ignore tb/board/test_whole_board.py
 	@cd tb && $(CURDIR)/$(BIN)/python -m cover.report
 
 verilog: $(BIN)/.ready  ## build/<config>/scoville.v, its ports, register map and C header: [CONFIG=kria]

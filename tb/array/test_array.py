@@ -1,6 +1,7 @@
 """rtl/scoville/array/array.py: random tasks against the model bit for bit, and an item every `block_cycles` cycles."""
 
 from dataclasses import replace
+from itertools import product
 
 import cocotb
 import harness
@@ -166,6 +167,8 @@ async def random_tasks(dut):
     for _ in range(12):
         run.add(kblocks=rng.choice([1, 1, 2, 5]), tile=rng.randrange(tiles), clear=rng.getrandbits(1),
                 rescale=rng.getrandbits(1), drain=rng.getrandbits(1), tag=rng.getrandbits(1))
+    for kblocks, (clear, rescale), drain, tag in product((1, 2), ((0, 0), (0, 1), (1, 0)), (0, 1), (0, 1)):
+        run.add(kblocks=kblocks, tile=0, clear=clear, rescale=rescale, drain=drain, tag=tag & drain)
     run.add(kblocks=1, tile=0, clear=0, rescale=1)
     assert run.tb.cycle and not int(dut.issue.value)
     await run.check()

@@ -138,6 +138,7 @@ def corner_commands(rng, config):
     behind = Command(rng, config, pages=3, head_blocks=1, positions=[k % 33 for k in range(lanes)])
     behind.scores[1:] += 100
     jobs = [rising, huge, single, wide, behind]
+    jobs += [Command(rng, config, pages=pages, head_blocks=blocks) for pages in (1, 2, 6) for blocks in (1, 2)]
     for job in jobs:
         job.update()
     return jobs

@@ -108,7 +108,7 @@ class System:
         dut.state.value = harness.pack(PassState(self.config), state)
         self.shifts.clear()
         marks, dones = self.marks(), self.dones
-        self.source.send([*program, encoded(Opcode.END, {})])
+        self.source.send([*program, encoded(Opcode.END, {"wait": rng.randrange(2)})])
         while self.dones == dones:
             await RisingEdge(dut.clk)
         await self.tb.wait(10)

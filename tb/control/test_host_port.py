@@ -140,5 +140,23 @@ async def start_clears(dut):
         await bench.wait(1)
 
 
+@cocotb.test()
+async def full(dut):
+    """A token waits while the queue is full, and enters once the host has read one."""
+    bench = harness.Bench(dut, 3)
+    source = bench.source("token")
+    await bench.reset()
+    dut.running.value = 1
+    tokens = [bench.rng.getrandbits(32) for _ in range(TOKEN_QUEUE + 1)]
+    source.send(tokens)
+    await bench.wait(TOKEN_QUEUE + 10)
+    assert source.accepted == tokens[:-1]
+    dut.pop.value = 1
+    await bench.wait(1)
+    dut.pop.value = 0
+    await bench.wait(3)
+    assert source.accepted == tokens and int(dut.shown.value) == tokens[1]
+
+
 def test_host_port(sim):
     harness.run(HostPort(), __name__, sim=sim)

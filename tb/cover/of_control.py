@@ -1,7 +1,7 @@
 """Control: every kind of instruction that the two ends are given, and what the rest of the machine answers them."""
 
 from cocotb_coverage.coverage import CoverCross, CoverPoint
-from scoville.isa import Dest, LoadDest, Mode, Opcode, decode
+from scoville.isa import INSTRUCTION_BYTES, Dest, LoadDest, Mode, Opcode, decode
 
 from cover.observe import observes
 
@@ -11,8 +11,8 @@ KINDS = [opcode.name for opcode in Opcode]
 def of(word):
     """The decoded instruction, or None if its opcode is none."""
     try:
-        return decode(word)
-    except (ValueError, KeyError):
+        return decode(word.to_bytes(INSTRUCTION_BYTES, "little"))
+    except ValueError:
         return None
 
 
@@ -45,13 +45,14 @@ def back(instruction):
     pass
 
 
-@CoverPoint("control.back_end.load", xf=lambda it: LoadDest(it["dest"]).name, bins=[it.name for it in LoadDest])
+@CoverPoint("control.back_end.load", xf=lambda it: LoadDest(it["load_dest"]).name, bins=[it.name for it in LoadDest])
 def load(instruction):
     pass
 
 
 @CoverPoint("control.back_end.mode", xf=lambda it: Mode(it["mode"]).name, bins=[it.name for it in Mode])
-@CoverPoint("control.back_end.dest", xf=lambda it: Dest(it["dest"]).name, bins=[it.name for it in Dest])
+@CoverPoint("control.back_end.dest", xf=lambda it: Dest(it["dest"]).name,
+            bins=[it.name for it in Dest if it is not Dest.NONE])  # NONE is refused before it comes here
 @CoverPoint("control.back_end.norm", xf=lambda it: it["norm"], bins=[0, 1])
 @CoverPoint("control.back_end.residual", xf=lambda it: it["residual"], bins=[0, 1])
 @CoverCross("control.back_end.mode_dest", items=["control.back_end.mode", "control.back_end.dest"])

@@ -1,17 +1,18 @@
-"""Numerics: classes of FP32 operands, and their pairs."""
+"""Numerics: classes of FP32 operands, and their pairs. Infinities and NaN are none: what is too large saturates."""
 
 from cocotb_coverage.coverage import CoverCross, CoverPoint
 
 from cover.observe import observes
 
-CLASSES = ["zero", "subnormal", "normal", "largest", "infinite"]
+CLASSES = ["zero", "subnormal", "normal", "largest"]
+LARGEST = 0x7F7FFFFF
 
 
 def kind(word):
-    exponent, fraction = word >> 23 & 0xFF, word & 0x7FFFFF
-    if exponent == 0:
-        return CLASSES[1] if fraction else CLASSES[0]
-    return CLASSES[4] if exponent == 255 else CLASSES[3] if exponent == 254 and fraction == 0x7FFFFF else CLASSES[2]
+    size = word & 0x7FFFFFFF
+    if size < 1 << 23:
+        return CLASSES[1] if size else CLASSES[0]
+    return CLASSES[2 + (size == LARGEST)] if size <= LARGEST else None
 
 
 @observes("test_fp32", "i_add")

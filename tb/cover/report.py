@@ -55,8 +55,8 @@ class Exclusions:
 
 
 def merge(folder):
-    """(stream or point to bin to hits, toggles) of all runs below a folder."""
-    bins, toggles = defaultdict(Counter), Counter()
+    """(stream or point to bin to hits, toggles, constant bits) of all runs below a folder."""
+    bins, toggles, constant = defaultdict(Counter), Counter(), set()
     for path in sorted(folder.rglob("cover.json")):
         run = json.loads(path.read_text())
         for name, states in run["streams"].items():
@@ -64,8 +64,10 @@ def merge(folder):
         for name, hits in run["points"].items():
             bins[name].update(hits)
     for path in sorted(folder.rglob("coverage.dat")):
-        toggles.update(toggle.read(path))
-    return bins, toggles
+        counted, never = toggle.read(path)
+        toggles.update(counted)
+        constant |= never
+    return bins, toggles, constant - toggles.keys()
 
 
 def judge(bins, toggles, exclusions):
@@ -123,25 +125,35 @@ def table(blocks):
     return "\n".join([*lines, ""])
 
 
-def main():
+def summary(wrong, where):
+    """What is wrong, in a line."""
+    first = f"; the first: {wrong[0]}" if len(wrong) > 1 else f": {wrong[0]}"
+    return f"coverage: {len(wrong)} of its bars missed{first}" + (f"; all are in {where}" if len(wrong) > 1 else "")
+
+
+def main(arguments=None):
     parser = argparse.ArgumentParser(prog="cover.report", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=BUILD)
-    folder = parser.parse_args().folder
+    parser.add_argument("--excluded", type=Path, default=EXCLUDED)
+    options = parser.parse_args(arguments)
+    folder = options.folder
     observe.blocks()
-    bins, toggles = merge(folder)
+    bins, toggles, constant = merge(folder)
     if not bins:
         print(f"no run left anything in {folder}; run: make coverage", file=sys.stderr)
         return 2
     for name, counts in observe.counts().items():  # points that no run has sampled
         bins[name].update(dict.fromkeys(counts, 0))
-    exclusions = Exclusions()
+    exclusions = Exclusions(options.excluded)
     blocks = judge(bins, toggles, exclusions)
     wrong = failures(blocks, exclusions)
-    (folder / "report.txt").write_text(table(blocks))
+    text = table(blocks) + f"{len(constant)} more toggles are of constant bits\n"
+    (folder / "report.txt").write_text(text + "".join(f"{line}\n" for line in wrong))
     shown = {name: block | {"quiet": dict(block["quiet"].most_common())} for name, block in blocks.items()}
     (folder / "report.json").write_text(json.dumps({"blocks": shown, "failures": wrong}, indent=1) + "\n")
-    print(table(blocks), end="")
-    print("\n".join(wrong), file=sys.stderr)
+    print(text, end="")
+    if wrong:
+        print(summary(wrong, folder / "report.txt"), file=sys.stderr)
     return 1 if wrong else 0
 
 

@@ -51,7 +51,7 @@ class System:
             if moves("command"):
                 inside += self.blocks.popleft()
 
-    def send(self, blocks, source=QuantSource.CHAIN, mask=None, kv8=0, spread=6, half=0, x=None):
+    def send(self, blocks, source=QuantSource.CHAIN, mask=None, kv8=0, spread=6, half=0, x=None, one=False):
         rng, config = self.tb.np_rng, self.config
         if x is None:
             x = floats(rng, (BLOCK * blocks, config.seats), spread, special=0.01)
@@ -61,7 +61,9 @@ class System:
         first, last = sorted(self.tb.rng.choices(range(config.phases), k=2))
         if source is QuantSource.SOFTMAX:
             first, half = 0, 0
-        if mask is None:  # some lanes of each phase
+        if one:  # one seat, of the first phase
+            first, last, mask = 0, 0, 1 << self.tb.rng.randrange(config.lanes)
+        elif mask is None:  # some lanes of each phase
             mask = sum(self.tb.rng.randrange(1, 1 << config.lanes) << phase * config.lanes
                        for phase in range(first, last + 1))
         else:
@@ -107,6 +109,8 @@ async def under_stalls(dut):
         rng = system.tb.rng
         system.send(rng.randint(1, 4), rng.choice(list(QuantSource)), kv8=rng.randrange(2), half=rng.randrange(2),
                     spread=rng.choice([1, 6, 60]))
+    for source in QuantSource:
+        system.send(2, source, one=True)
     await system.check()
     await system.tb.wait(2)
     assert not int(dut.busy.value)

@@ -167,11 +167,13 @@ async def first_client_first(dut):
             await sinks[number].receive(19)
         await tb.wait(6)
         assert int(dut.port_idle.value) and bus.idle
-    dut.fetch__1__valid.value = 1  # a request may be withdrawn
-    await tb.wait(1)
-    dut.fetch__1__valid.value = 0
-    await tb.wait(4)
-    assert int(dut.port_idle.value) and not int(dut.bus__arvalid.value)
+    for number in range(CLIENTS):
+        valid = getattr(dut, f"fetch__{number}__valid")
+        valid.value = 1  # a request may be withdrawn
+        await tb.wait(1)
+        valid.value = 0
+        await tb.wait(4)
+        assert int(dut.port_idle.value) and not int(dut.bus__arvalid.value)
 
 
 @cocotb.test()

@@ -74,6 +74,16 @@ async def order_under_stalls(dut):
 
 
 @cocotb.test()
+async def lengths_and_places(dut):
+    """Nothing, a beat, less than a burst, a burst, and more; from the first beat of 4 KiB, the last, and between."""
+    system = System(dut, 8, beat_stalls=0.1)
+    await system.start()
+    size, longest = system.config.bus_bytes, system.reader.burst_beats
+    await system.check([(place, beats) for beats in (0, 1, 2, longest - 1, longest, longest + 1)
+                        for place in (0, 2048, 4096 - size)])
+
+
+@cocotb.test()
 async def full_throughput(dut):
     system = System(dut, 2)
     await system.start()

@@ -75,6 +75,25 @@ async def writes_without_stalls(dut):
 
 
 @cocotb.test()
+async def lengths_and_places(dut):
+    """A beat, fewer than the longest burst of AXI4, as many, and more; from every place in 4 KiB."""
+    system = System(dut, 8, 0.0)
+    commands, beats = system.tb.source("command"), system.tb.source("data")
+    await system.tb.reset()
+    size, longest = system.config.bus_bytes, axi.MAX_BURST
+    for count in (1, 3, longest, longest + 1):
+        for place in (0, 2048, 4096 - size):
+            command, packed = system.burst(place, count)
+            commands.send([command])
+            beats.send(packed)
+    await commands.drain()
+    await beats.drain()
+    await system.settle()
+    system.check()
+    assert not dut.error.value
+
+
+@cocotb.test()
 async def errors(dut):
     system = System(dut, 3, 0.2)
     tb = system.tb
@@ -340,8 +359,9 @@ async def shared_without_stalls(dut):
 @pytest.mark.parametrize("config", ["nano", "slim", "kria"])
 def test_writer(sim, config):
     harness.run(StreamWriter(get_config(config)), __name__, sim=sim, parameters={"config": config},
-                testcase=["writes_under_stalls", "writes_without_stalls", "errors", "full_throughput",
-                          "everywhere/stalls=0.0", "everywhere/stalls=0.4", "long_commands", "outstanding"])
+                testcase=["writes_under_stalls", "writes_without_stalls", "lengths_and_places", "errors",
+                          "full_throughput", "everywhere/stalls=0.0", "everywhere/stalls=0.4", "long_commands",
+                          "outstanding"])
 
 
 @pytest.mark.parametrize("config", ["nano", "slim", "kria"])

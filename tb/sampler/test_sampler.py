@@ -61,6 +61,7 @@ async def under_stalls(dut):
     rng = system.tb.rng
     await system.start()
     jobs = [system.job(rng.randint(1, 80), rng.choice([0, 0.3, 1, 4])) for _ in range(24)]
+    jobs += [system.job(1, invt) for invt in (0, 1)]
     for logits, fields in jobs:
         system.send(logits, **fields)
     tokens = await system.token.receive(len(jobs))

@@ -117,7 +117,8 @@ def send(ports, config, command, beats):
 @cocotb.test()
 async def random_commands(dut):
     config, tb, ports, table = await start(dut, 1, 0.25)
-    commands = [random_command(tb.rng, config) for _ in range(12)]
+    key = {"kind": WeightKind.KEY.value, "tiles": 1, "kblocks": config.max_head_blocks}
+    commands = [random_command(tb.rng, config) | (key if turn >= 12 else {}) for turn in range(18)]
     streams = [random_beats(tb.rng, tb.np_rng, config, command) for command in commands]
     for command, beats in zip(commands, streams, strict=True):
         send(ports, config, command, beats)
@@ -187,10 +188,10 @@ async def headers_hide_behind_items(dut):
 
 @cocotb.test()
 async def tables(dut):
-    """Every code of every table, with scales of all formats."""
+    """Every code of every table, with scales of all formats; and codes without a table."""
     config, tb, ports, table = await start(dut, 4, 0.0)
-    for turn in range(12):
-        command = {"kind": WeightKind.LINEAR.value, "tiles": 1, "kblocks": 1, "code_bits8": 0,
+    for turn in range(18):
+        command = {"kind": WeightKind.LINEAR.value, "tiles": 1, "kblocks": 1, "code_bits8": turn // 12,
                    "scale_format": turn % 3, "minimum": turn // 3 % 2}
         beats = random_beats(tb.rng, tb.np_rng, config, command)
         send(ports, config, command, beats)
