@@ -64,6 +64,11 @@ def unpack(shape, packed):
     return {name: unpack(field.shape, packed >> field.offset) for name, field in layout}
 
 
+def moves(dut, name):
+    """Whether an item of the stream `name` goes over at this clock edge, 0 or 1."""
+    return int(getattr(dut, f"{name}__valid").value) & int(getattr(dut, f"{name}__ready").value)
+
+
 class Source:
     """Sends payloads into stream `name`; `accepted` and `cycles` are what the component took, and when."""
 

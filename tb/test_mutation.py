@@ -18,6 +18,8 @@ from scoville_sim.mutate_equivalence import equivalent
 
 SAMPLE = ("slices", "control/queue", "array/drain")
 
+NEEDS_ABC = pytest.mark.skipif(shutil.which("berkeley-abc") is None, reason="berkeley-abc is not installed")
+
 
 class Selects(wiring.Component):
     """One of two equal things, by a bit that nobody can see."""
@@ -112,7 +114,7 @@ def test_sample(unit):
     assert counts["mutants"] == 5 and counts["survived"] + counts["excused"] <= 1, counts
 
 
-@pytest.mark.skipif(shutil.which("berkeley-abc") is None, reason="berkeley-abc is not installed")
+@NEEDS_ABC
 def test_equivalence():
     """A bit that makes no difference is proved to make none; one that does is not, nor is a clock."""
     folder = mutate.BUILD / "tests" / "equivalence"
@@ -127,7 +129,7 @@ def test_equivalence():
             assert verdicts[mutant.number] == "unknown", mutant
 
 
-@pytest.mark.skipif(shutil.which("berkeley-abc") is None, reason="berkeley-abc is not installed")
+@NEEDS_ABC
 def test_another_order_is_equivalent():
     """Eight steps in another order are as many; with bit 0 inverted they are four. The top bit is never 1."""
     folder = mutate.BUILD / "tests" / "order"

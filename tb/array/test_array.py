@@ -96,9 +96,6 @@ class Run:
 
     async def watch(self):
         """Exactly one status a cycle, one beginning a task, and busy until a task's items and rows are over."""
-        def moves(name):
-            return int(getattr(self.dut, f"{name}__valid").value) and int(getattr(self.dut, f"{name}__ready").value)
-
         accepted = begun = items = rows = 0
         while True:
             await RisingEdge(self.dut.clk)
@@ -107,13 +104,13 @@ class Run:
             self.counts[high[0]] += 1
             assert high[0] != "no_task" or items == self.totals[begun][0]
             assert int(self.dut.busy.value) or (items, rows) == self.totals[accepted]
-            items += moves("weights")
-            rows += moves("o")
+            items += harness.moves(self.dut, "weights")
+            rows += harness.moves(self.dut, "o")
             assert items <= self.totals[begun][0], "an item belongs to a task that has begun"
             if int(self.dut.begin.value):
                 assert begun < accepted and items == self.totals[begun][0], "a task begins behind the one before"
                 begun += 1
-            accepted += moves("task")
+            accepted += harness.moves(self.dut, "task")
 
     def add(self, *, kblocks, tile, clear, rescale=0, drain=1, tag=0, phases=None, need=None):
         """Queue a task with random weights and shifts, and work out what it gives."""

@@ -78,15 +78,12 @@ class Command:
 
 async def watch_busy(dut, items):
     """Busy while a command is inside, which gives so many items of all three outputs."""
-    def moves(name):
-        return int(getattr(dut, f"{name}__valid").value) and int(getattr(dut, f"{name}__ready").value)
-
     items, inside = deque(items), 0
     while True:
         await RisingEdge(dut.clk)
         assert int(dut.busy.value) or inside == 0
-        inside -= sum(moves(name) for name in ("o", "shift", "factor"))
-        if moves("command"):
+        inside -= sum(harness.moves(dut, name) for name in ("o", "shift", "factor"))
+        if harness.moves(dut, "command"):
             inside += items.popleft()
 
 

@@ -84,17 +84,14 @@ class System:
 
     async def watch(self):
         """Busy until all rows of a command have left; clipped with the rows that are, and no others."""
-        def moves(name):
-            return int(getattr(self.dut, f"{name}__valid").value) and int(getattr(self.dut, f"{name}__ready").value)
-
         left, wanted = dict.fromkeys(self.sinks, 0), dict.fromkeys(self.sinks, 0)
         while True:
             await RisingEdge(self.dut.clk)
             assert int(self.dut.busy.value) or left == wanted
-            assert int(self.dut.clipped.value) == (self.clips.popleft() if moves("i") else 0)
+            assert int(self.dut.clipped.value) == (self.clips.popleft() if harness.moves(self.dut, "i") else 0)
             for name in left:
-                left[name] += moves(name)
-            if moves("command"):
+                left[name] += harness.moves(self.dut, name)
+            if harness.moves(self.dut, "command"):
                 wanted = self.inside.popleft()
 
     async def start(self):

@@ -38,17 +38,14 @@ class System:
 
     async def _watch(self, dut):
         """The mask of every row, and busy: while a command waits or blocks of those before have not left."""
-        def moves(name):
-            return int(getattr(dut, f"{name}__valid").value) and int(getattr(dut, f"{name}__ready").value)
-
         inside = 0
         while True:
             await RisingEdge(dut.clk)
             assert int(dut.busy.value) == (int(dut.command__valid.value) or inside > 0), inside
-            if moves("chain"):
+            if harness.moves(dut, "chain"):
                 assert int(dut.mask.value) == self.masks.popleft()
-            inside -= moves("o")
-            if moves("command"):
+            inside -= harness.moves(dut, "o")
+            if harness.moves(dut, "command"):
                 inside += self.blocks.popleft()
 
     def send(self, blocks, source=QuantSource.CHAIN, mask=None, kv8=0, spread=6, half=0, x=None, one=False):

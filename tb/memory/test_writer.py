@@ -48,13 +48,13 @@ class System(Writes):
         assert bytes(self.memory.mem) == bytes(self.wanted)
 
 
-async def random_writes(dut, seed, stalls, count):
+async def write(dut, seed, stalls, bursts):
+    """All that `bursts(system)` gives is in memory at the end."""
     system = System(dut, seed, stalls)
     tb = system.tb
     commands, beats = tb.source("command", stalls), tb.source("data", stalls)
     await tb.reset()
-    for _ in range(count):
-        command, packed = system.random_burst(0, MEMORY, 600)
+    for command, packed in bursts(system):
         commands.send([command])
         beats.send(packed)
     await commands.drain()
@@ -64,33 +64,30 @@ async def random_writes(dut, seed, stalls, count):
     assert not dut.error.value
 
 
+def random_bursts(system):
+    return (system.random_burst(0, MEMORY, 600) for _ in range(30))
+
+
+def lengths_and_places(system):
+    """A beat, fewer than the longest burst of AXI4, as many, and more; from every place in 4 KiB."""
+    longest = axi.MAX_BURST
+    return (system.burst(place, count) for count in (1, 3, longest, longest + 1)
+            for place in (0, 2048, 4096 - system.config.bus_bytes))
+
+
 @cocotb.test()
 async def writes_under_stalls(dut):
-    await random_writes(dut, 1, 0.3, 30)
+    await write(dut, 1, 0.3, random_bursts)
 
 
 @cocotb.test()
 async def writes_without_stalls(dut):
-    await random_writes(dut, 2, 0.0, 30)
+    await write(dut, 2, 0.0, random_bursts)
 
 
 @cocotb.test()
-async def lengths_and_places(dut):
-    """A beat, fewer than the longest burst of AXI4, as many, and more; from every place in 4 KiB."""
-    system = System(dut, 8, 0.0)
-    commands, beats = system.tb.source("command"), system.tb.source("data")
-    await system.tb.reset()
-    size, longest = system.config.bus_bytes, axi.MAX_BURST
-    for count in (1, 3, longest, longest + 1):
-        for place in (0, 2048, 4096 - size):
-            command, packed = system.burst(place, count)
-            commands.send([command])
-            beats.send(packed)
-    await commands.drain()
-    await beats.drain()
-    await system.settle()
-    system.check()
-    assert not dut.error.value
+async def writes_of_every_length(dut):
+    await write(dut, 8, 0.0, lengths_and_places)
 
 
 @cocotb.test()

@@ -27,14 +27,11 @@ class System:
 
     async def _watch(self):
         """Busy from a command to its token, and no other command in between."""
-        def moves(name):
-            return int(getattr(self.dut, f"{name}__valid").value) and int(getattr(self.dut, f"{name}__ready").value)
-
         inside = 0
         while True:
             await RisingEdge(self.dut.clk)
             assert int(self.dut.busy.value) == inside
-            inside += moves("command") - moves("o")
+            inside += harness.moves(self.dut, "command") - harness.moves(self.dut, "o")
 
     def send(self, logits, **fields):
         layout = sampler_command(self.config)
