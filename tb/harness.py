@@ -15,8 +15,8 @@ from cocotb.triggers import ClockCycles, Event, RisingEdge, Timer
 from cover.observe import watch
 from simulators import SIMULATORS, run, run_seed
 
-__all__ = ["SIMULATORS", "Bench", "Sink", "Source", "assert_full_speed", "pack", "parameters", "pass_through", "run",
-           "run_seed", "unpack"]
+__all__ = ["SIMULATORS", "Bench", "Sink", "Source", "assert_full_speed", "moves", "pack", "parameters", "pass_through",
+           "run", "run_seed", "unpack"]
 
 PERIOD = 10  # ns
 RESET_CYCLES = 3
