@@ -104,15 +104,15 @@ class VectorUnit(wiring.Component):
         active = Signal()
         beat = Signal(24)
         take = Signal()  # a beat is taken in this cycle
-        stores = Signal()  # the command's beats go to a memory or to the table
+        stores = Signal(reset_less=True)  # the command's beats go to a memory or to the table
         m.d.comb += [
             self.command.ready.eq(~active),
-            stores.eq(command.dest != VectorDest.EMBED),
             take.eq(self.vector.valid & self.vector.ready),
             self.busy.eq(active | self.embed.valid),
         ]
         with m.If(self.command.valid & ~active):
-            m.d.sync += [command.eq(self.command.payload), beat.eq(0), active.eq(self.command.payload.beats != 0)]
+            m.d.sync += [command.eq(self.command.payload), beat.eq(0), active.eq(self.command.payload.beats != 0),
+                         stores.eq(self.command.payload.dest != VectorDest.EMBED)]
         with m.If(take):
             m.d.sync += beat.eq(beat + 1)
             with m.If(beat == command.beats - 1):
@@ -172,12 +172,11 @@ class VectorUnit(wiring.Component):
         payload = self.vector.payload
         halves = config.bus_bytes // 2
         bf16 = command.element == Element.BF16.value
-        position = Signal(range(halves))  # of the word in the beat
+        position, last = Signal(range(halves)), Signal()  # of the word in the beat; whether it is the beat's last
         left, words_left = Signal(24, reset_less=True), Signal(reset_less=True)  # words to send; whether there are any
         # Whether a beat is taken must not depend on the chain in the same cycle: a second word waits here.
         spare, spare_valid = Signal(32, reset_less=True), Signal()
         move = ~spare_valid
-        last = position == Mux(bf16, halves - 1, halves // 2 - 1)
         word = Mux(bf16, payload.word_select(position, 16) << 16, payload.word_select(position[:-1], 32))
         come, free = running & self.vector.valid & words_left & move, ~self.embed.valid | self.embed.ready
         with m.If(free):
@@ -186,10 +185,11 @@ class VectorUnit(wiring.Component):
         with m.Elif(come):
             m.d.sync += [spare.eq(word), spare_valid.eq(1)]
         with m.If(come):
-            m.d.sync += [left.eq(left - 1), words_left.eq(left != 1), position.eq(Mux(last, 0, position + 1))]
+            m.d.sync += [left.eq(left - 1), words_left.eq(left != 1), position.eq(Mux(last, 0, position + 1)),
+                         last.eq(~last & (position == Mux(bf16, halves - 2, halves // 2 - 2)))]
         with m.If(~running):
             words = self.command.payload.words
-            m.d.sync += [left.eq(words), words_left.eq(words != 0), position.eq(0)]
+            m.d.sync += [left.eq(words), words_left.eq(words != 0), position.eq(0), last.eq(0)]
         check(m, ~(spare_valid & come), "vectors: a word that waits is not written over")
         check_stream(m, self.embed, "vectors: embed")
         return ~words_left | (last & move)
