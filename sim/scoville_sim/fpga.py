@@ -5,11 +5,13 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from .reroute import forget_slow
 from .timing_flows import signal_of
 from .worst_paths import worst_paths
 
@@ -21,6 +23,8 @@ NAMES = {"TRELLIS_COMB": "lut", "TRELLIS_FF": "ff", "MULT18X18D": "dsp", "DP16KD
 SEED, FURTHER = 1, 5  # the placer's seed where a board has none of its own; how many more are tried where it misses
 RESULTS = ("top.bit", "top.config", "report.json", "top.sdf")
 PLACER = "--placer static"  # a fifth less wire than the default, with which ulx3s-bram was not routed to the end
+ROUTER, ROUNDS = "router1", 0  # where a board has none of its own; how often slow nets are routed again, by router1
+SLACK = 0.99  # of the clock's period: paths that take longer are slow
 
 
 class FpgaError(Exception):
@@ -99,8 +103,9 @@ def run(command, folder):
 def prepare(module, name, folder, clock_hz=None):
     """Elaborate a board and write all that the tools read into `folder`."""
     top = module.top(clock_hz) if clock_hz else module.top()
-    seed, placer = getattr(module, "SEED", SEED), getattr(module, "PLACER", PLACER)
-    options = {"synth_opts": "", "nextpnr_opts": f"--seed {seed} {placer} --report report.json --sdf top.sdf"}
+    seed, placer, router = (getattr(module, name, globals()[name]) for name in ("SEED", "PLACER", "ROUTER"))
+    options = {"synth_opts": "", "nextpnr_opts": f"--seed {seed} {placer} --router {router} --write routed.json "
+                                                 "--report report.json --sdf top.sdf"}
     options |= getattr(module, "OPTIONS", {})
     plan = module.platform().prepare(top, "top", **options)
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,11 +147,38 @@ def attempt(folder):
     return outcome(folder)
 
 
+def again(folder, script):
+    """`script`, which made what is in `folder`, so that it routes again the nets of slow paths alone, with router1."""
+    clocks = json.loads((folder / "report.json").read_text())["fmax"]
+    most = SLACK * 1000 / min(clock["constraint"] for clock in clocks.values())
+    forget_slow(folder / "routed.json", folder / "top.sdf", folder / "again.json", most)
+    # A packed design's nets have names of nextpnr's own; its report has them.
+    lines = [line for line in (folder / "top.lpf").read_text().splitlines() if not line.startswith("FREQUENCY NET")]
+    lines += [f'FREQUENCY NET "{net}" {clock["constraint"]} MHZ;' for net, clock in clocks.items()]
+    (folder / "again.lpf").write_text("\n".join([*lines, ""]))
+    script = script.replace("--json top.json --lpf top.lpf", "--json again.json --lpf again.lpf --no-pack --no-place")
+    return re.sub(r"--router \w+ ", "--router router1 ", script)
+
+
+def tries(folder, own, tried, rounds):
+    """The report of each try, with its seed and how often slow nets were routed again, in the order of `seeds`."""
+    path = folder / "build_top.sh"
+    script = path.read_text()
+    for seed in tried:
+        path.write_text(placing := script.replace(f"--seed {own} ", f"--seed {seed} "))
+        yield attempt(folder) | {"seed": seed, "rerouted": 0}
+        os.environ["YOSYS"] = "true"  # the netlist is there
+        for turn in range(rounds):
+            path.write_text(again(folder, placing))
+            yield attempt(folder) | {"seed": seed, "rerouted": turn + 1}
+
+
 def build(name, folder, constraints=None, clock_hz=None, further=FURTHER):
     """Build ``<folder>/<name>.bit`` with the first seed that meets the clock; the report, with `seed` and `seconds`.
 
-    The design is synthesised once; a further seed places and routes it again. Where all miss the clock, the report of
-    the best is shown and its files stay.
+    The design is synthesised once; a further seed places and routes it again, and where a board says so (`ROUNDS`),
+    nets of slow paths are routed again before that. Where all miss the clock, the report of the best is shown and its
+    files stay.
 
     Raises
     ------
@@ -156,20 +188,17 @@ def build(name, folder, constraints=None, clock_hz=None, further=FURTHER):
     module = load(name, constraints)
     prepare(module, name, folder, clock_hz)
     os.environ.update({re.sub("-", "_", tool.removeprefix("yowasp-")).upper(): tool for tool in TOOLS})
-    script = (folder / "build_top.sh").read_text()
     own, best = getattr(module, "SEED", SEED), None
     tried = seeds(own, further)
-    for seed in tried:
-        (folder / "build_top.sh").write_text(script.replace(f"--seed {own} ", f"--seed {seed} "))
-        result = attempt(folder) | {"seed": seed}
-        os.environ["YOSYS"] = "true"  # the netlist is there
+    for result in tries(folder, own, tried, getattr(module, "ROUNDS", ROUNDS)):
         if not missed(result):
             break
-        print(f"{name}: seed {seed}: {missed(result)}", flush=True)
+        turn = f", routed again {result['rerouted']} times" if result["rerouted"] else ""
+        print(f"{name}: seed {result['seed']}{turn}: {missed(result)}", flush=True)
         if best is None or margin(result) > margin(best):
             best = result
             for file in filter(Path.exists, (folder / file for file in RESULTS)):
-                file.replace(folder / f"best_{file.name}")
+                shutil.copy(file, folder / f"best_{file.name}")
     else:
         for file in folder.glob("best_*"):
             file.replace(folder / file.name.removeprefix("best_"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .worst_paths import Delays
 
-__all__ = ["forget", "main", "slow_pins"]
+__all__ = ["forget", "forget_slow", "main", "slow_pins"]
 
 
 def slow_pins(delays, most):
@@ -54,13 +54,31 @@ def forget(design, pins):
     int : nets that lost their wires; the clocks keep theirs
     """
     top = design["modules"]["top"]
-    bits = {top["cells"][cell]["connections"][port][0] for cell, _, port in (pin.rpartition("/") for pin in pins)}
+    cells = {name.replace("\\", ""): cell["connections"] for name, cell in top["cells"].items()}  # as `Delays` has them
+    bits = {cells[cell][port][0] for cell, _, port in (pin.rpartition("/") for pin in pins)}
     nets = [net["attributes"] for net in top["netnames"].values() if net["bits"][0] in bits]
     lost = [net for net in nets if net.get("ROUTING", " ").strip() and "ECP5_IS_GLOBAL" not in net]
     for net in lost:
         net["ROUTING"] = " "  # as of a net that is not routed; an empty text is none that nextpnr reads
     top["settings"]["router"] = "router1"
     return len(lost)
+
+
+def forget_slow(routed, sdf, output, most_ns):
+    """Write to `output` what nextpnr wrote to `routed`, without the wires of nets on paths longer than `most_ns`.
+
+    Returns
+    -------
+    int : their number
+
+    Raises
+    ------
+    OSError, ValueError : a file is missing, or is not nextpnr's
+    """
+    design, text = json.loads(routed.read_text()), sdf.read_text()
+    count = forget(design, slow_pins(Delays(text), 1000 * most_ns))
+    output.write_text(json.dumps(design))
+    return count
 
 
 def main(arguments=None):
@@ -72,12 +90,10 @@ def main(arguments=None):
     parser.add_argument("--most-ns", type=float, default=13.2, help="paths may take (%(default)s)")
     options = parser.parse_args(arguments)
     try:
-        design, text = json.loads(options.routed.read_text()), options.sdf.read_text()
+        count = forget_slow(options.routed, options.sdf, options.output, options.most_ns)
     except (OSError, ValueError) as error:
         print(f"reroute: {error}", file=sys.stderr)
         return 2
-    count = forget(design, slow_pins(Delays(text), 1000 * options.most_ns))
-    options.output.write_text(json.dumps(design))
     print(f"{count} nets to be routed again in {options.output}")
     return 0
 

@@ -21,7 +21,7 @@ def design():
     nets = {"r": 1, "s": 2, "l": 3, "clk": 4}
     netnames = {name: {"bits": [bit], "attributes": {"ROUTING": "X1/Y1/A;;1"}} for name, bit in nets.items()}
     netnames["clk"]["attributes"]["ECP5_IS_GLOBAL"] = "1"
-    cells = {"r": {"connections": {"Q": [1]}}, "s": {"connections": {"Q": [2]}}, "l": {"connections": {"F": [3]}}}
+    cells = {"\\r": {"connections": {"Q": [1]}}, "s": {"connections": {"Q": [2]}}, "l": {"connections": {"F": [3]}}}
     return {"modules": {"top": {"settings": {"router": "router2"}, "cells": cells, "netnames": netnames}}}
 
 
