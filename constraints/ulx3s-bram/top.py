@@ -9,6 +9,7 @@ CONFIG = "ulx3s_bram"
 ULX3S = load("ulx3s")
 CLOCK_HZ = 75_000_000
 LOADER = ULX3S.LOADER
+ROUTER, ROUNDS = "router2", 4  # router1 alone comes to no end: the memory's blocks take the room of the chip's
 BLOCK_RAM = 18432  # words of the bus: 288 KiB, 144 of the 208 block RAMs
 
 MODEL_OPTIONS = ("--weights", "mxfp4", "--context", "96")  # with which models/tiny fits
