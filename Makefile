@@ -80,14 +80,14 @@ synth: $(BIN)/.ready  ## lint the Verilog and synthesise it for ECP5 and Xilinx:
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.synth --config $(CONFIG) $(if $(TARGET),--target $(TARGET))
 
 bench: $(BIN)/.ready  ## exact cycle counts against benchmarks/baseline.json: [ALL=1, long rows too] [K=text in a row's name]
-	@$(BIN)/python -m scoville_host.benchmark $(if $(ALL),--all) $(if $(K),--rows "$(K)")
+	@$(BIN)/python -m scoville_host.report.benchmark $(if $(ALL),--all) $(if $(K),--rows "$(K)")
 
 $(BIN)/.report: $(BIN)/.ready
 	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[report]'
 	@touch $@
 
 report: $(BIN)/.report  ## build/report/index.html: benchmarks, stalls, roofline, and what other jobs left in build/
-	@$(BIN)/python -m scoville_host.page
+	@$(BIN)/python -m scoville_host.report.page
 
 timing: $(BIN)/.ready  ## area and Fmax of every unit alone, ECP5 and ASAP7: [UNIT='fp32*'] [CONFIG=nano]
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.timing --config $(CONFIG) --unit "$(UNIT)"

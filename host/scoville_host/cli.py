@@ -91,17 +91,17 @@ def generate(
     scoville generate --model smollm2 --prompt "What is a processor?" --config kria
     scoville generate --prompt "Once upon a time" --backend board --port /dev/ttyUSB0
     """
-    from . import generate as work
     from .files import write_array, write_json
-    from .runtime import check_backend
-    from .session import check_prompt, open_session, parse_prompt
+    from .runtime import generate as work
+    from .runtime.backend import check_backend
+    from .runtime.session import check_prompt, open_session, parse_prompt
 
     report = _reporter(quiet)
     check_prompt(prompt, prompt_ids)
     check_backend(backend, memory)
     options = None
     if backend == "board":
-        from .board import board_config, open_board
+        from .runtime.board import board_config, open_board
 
         link = open_board(port, baud, board)
         config = board_config(link, config)
@@ -154,9 +154,9 @@ def compile_(
     scoville compile --model tiny --config nano -o tiny.image
     scoville compile --model smollm2 --config kria --context 1024 -o smollm2.image
     """
+    from .compiler.listing import listing
     from .files import write_text
-    from .listing import listing
-    from .session import open_session
+    from .runtime.session import open_session
 
     report = _reporter(quiet)
     image = open_session(model, config, weights=weights, context=context, layers=layers, report=report,
@@ -190,10 +190,10 @@ def bench(
     \b
     scoville bench --model tiny --config nano --prompt-tokens 16 --decode-tokens 16 --json bench.json
     """
-    from . import generate as work
     from .files import write_json
-    from .runtime import check_backend
-    from .session import open_session
+    from .runtime import generate as work
+    from .runtime.backend import check_backend
+    from .runtime.session import open_session
 
     report = _reporter(quiet)
     check_backend(backend, memory)
@@ -235,7 +235,7 @@ def predict(
     scoville predict --model llama-3-8b --config kria --weights q4_1 --set rows=8 --set bus_bytes=128
     """
     from .files import write_json
-    from .predict import predict as work
+    from .predict.predict import predict as work
 
     found = work(model, config, prompt_tokens, decode_tokens, settings=settings or (), weights=weights, context=context,
                  position=position, memory=memory, report=_reporter(quiet))
@@ -264,8 +264,8 @@ def eval_(
     \b
     scoville eval --model tiny --text story.txt --against float
     """
-    from .evaluate import evaluate
     from .files import write_json
+    from .runtime.evaluate import evaluate
 
     report = _reporter(quiet)
 
@@ -290,8 +290,8 @@ def verilog(
     \b
     scoville verilog --config kria
     """
-    from .artefacts import write_artefacts
-    from .session import find_config
+    from .report.artefacts import write_artefacts
+    from .runtime.session import find_config
 
     for path in write_artefacts(find_config(config), output or Path("build") / config):
         print(path)
@@ -324,7 +324,7 @@ def configs():
 @app.command()
 def models():
     """List the models that have names."""
-    from .models import MODELS, cached_path
+    from .checkpoint.models import MODELS, cached_path
 
     for model in MODELS.values():
         state = "" if model.package is None else " (fetched)" if cached_path(model).exists() else " (not fetched yet)"
@@ -339,8 +339,8 @@ def memories(config: Config = "kria", json_out: Json = None):
     scoville memories --config ulx3s --json memories.json
     """
     from .files import write_json
-    from .memories import measured
-    from .session import find_config
+    from .report.memories import measured
+    from .runtime.session import find_config
 
     chosen = find_config(config)
     rows = measured(chosen.bus_bytes)

@@ -4,13 +4,13 @@ import argparse
 import sys
 from dataclasses import replace
 
-from scoville_host.board import BoardBackend, open_board
-from scoville_host.checkpoint import load_checkpoint
-from scoville_host.compiler import compile_model
+from scoville_host.checkpoint.load import load_checkpoint
+from scoville_host.checkpoint.models import resolve
+from scoville_host.compiler.compiler import compile_model
 from scoville_host.errors import ChipError, RequestError
-from scoville_host.models import resolve
-from scoville_host.report import summary
-from scoville_host.runtime import GoldenBackend
+from scoville_host.report.summary import summary
+from scoville_host.runtime.backend import GoldenBackend
+from scoville_host.runtime.board import BoardBackend, open_board
 
 from .board import BoardTerminal, VerilatedBoard
 from .board_sim import SIM_BAUD, simulated_board

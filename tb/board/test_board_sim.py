@@ -9,7 +9,7 @@ from scoville.board.block_ram import BlockRam
 from scoville.board.board import Board
 from scoville.config import get_config
 from scoville_host import cli
-from scoville_host.session import open_session
+from scoville_host.runtime.session import open_session
 from scoville_sim.board import BoardTerminal, VerilatedBoard
 from scoville_sim.board_sim import DIVISOR, SIM_BAUD, simulated_board
 from scoville_sim.build import SimError

@@ -11,17 +11,17 @@ from scoville.attention.softmax import Softmax
 from scoville.config import BLOCK, CONFIGS, get_config
 from scoville.epilogue.chain import Chain
 from scoville.epilogue.pair import PairStage
-from scoville_host import cycle_steady
-from scoville_host.benchmark import BASELINE, ROWS
 from scoville_host.cli import main
-from scoville_host.cycle_stream import Memory, Stream
-from scoville_host.cycles import Cycles, memory_of, program_of
+from scoville_host.compiler.layout import matrix_bytes
 from scoville_host.errors import RequestError
-from scoville_host.latencies import latencies
-from scoville_host.layout import matrix_bytes
-from scoville_host.outline import compile_outline, fitted, read_outline, set_fields
-from scoville_host.predict import predict
-from scoville_host.session import open_session
+from scoville_host.predict import cycle_steady
+from scoville_host.predict.cycle_stream import Memory, Stream
+from scoville_host.predict.cycles import Cycles, memory_of, program_of
+from scoville_host.predict.latencies import latencies
+from scoville_host.predict.outline import compile_outline, fitted, read_outline, set_fields
+from scoville_host.predict.predict import predict
+from scoville_host.report.benchmark import BASELINE, ROWS
+from scoville_host.runtime.session import open_session
 from scoville_sim import get_memory
 
 TOLERANCE = 0.02
@@ -130,7 +130,7 @@ def test_shapes_alone(shape):
 
 
 def model_format(image):
-    from scoville_host.formats import get_format
+    from scoville_host.checkpoint.formats import get_format
 
     return get_format(image.weights["down"])
 
