@@ -15,8 +15,8 @@ from scoville.board.sdram_timing import part, sdram_pins
 from scoville.config import get_config
 from scoville.memory import axi
 from scoville.memory.reader import StreamReader, request_layout
-from scoville_sim.dram import sdram
-from scoville_sim.memory import MemoryTiming
+from scoville_sim.chip.dram import sdram
+from scoville_sim.chip.memory import MemoryTiming
 from sdram_part import SdramPart
 
 CLOCK = 90_000_000

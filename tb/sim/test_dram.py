@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from dram_checker import broken_rules
 from scoville_sim import MEMORIES, SimError
-from scoville_sim.dram import DRAMS, TIMES, Span
-from scoville_sim.plain_stream import COMMANDS, Request, run
+from scoville_sim.chip.dram import DRAMS, TIMES, Span
+from scoville_sim.chip.plain_stream import COMMANDS, Request, run
 from simulators import run_seed
 
 # Bytes that a plain stream gets of a cycle, on the bus that the memory is meant for.

@@ -1,4 +1,4 @@
-"""Routing again what is too slow: ``python -m scoville_sim.reroute``.
+"""Routing again what is too slow: ``python -m scoville_sim.boards.reroute``.
 
 nextpnr's router2 comes to an end where router1 does not, but on detours. So a board is routed with router2 first; then
 the nets of paths that miss the clock lose their wires, and router1, which takes critical arcs the shortest way, finds
@@ -65,7 +65,7 @@ def forget(design, pins):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="reroute", description=__doc__.split("\n\n")[0], epilog="example: python -m "
-                                     "scoville_sim.reroute routed.json top.sdf again.json --most-ns 13.2")
+                                     "scoville_sim.boards.reroute routed.json top.sdf again.json --most-ns 13.2")
     parser.add_argument("routed", type=Path, help="what nextpnr wrote with --write")
     parser.add_argument("sdf", type=Path, help="its delays, of --sdf")
     parser.add_argument("output", type=Path, help="for nextpnr's --json, with --no-pack --no-place")

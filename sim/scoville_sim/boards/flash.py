@@ -1,4 +1,4 @@
-"""``make flash``: a board's bitstream into its FPGA, by openFPGALoader; `python -m scoville_sim.flash`."""
+"""``make flash``: a board's bitstream into its FPGA, by openFPGALoader; `python -m scoville_sim.boards.flash`."""
 
 import argparse
 import os

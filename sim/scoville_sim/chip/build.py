@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 # A loop, and what it includes.
 MEMORY = ("chip.h", "axi_memory.h", "axi_checks.h", "dram.h", "dram_channel.h", "dram_rules.h")
 SOURCES = {"chip": ("chip.cpp", "printed.h", *MEMORY),
-           "board": ("board.cpp", "printed.h", "sdram_pins.h", "sdram_part.h")}
+           "board": ("../boards/board.cpp", "printed.h", "../boards/sdram_pins.h", "../boards/sdram_part.h")}
 # An assertion prints its message by itself. With --assert it is evaluated once more, behind a call.
 VERILATOR_ARGS = ["--cc", "--top-module", "top", "--prefix", "Vtop", "-O3", "--x-assign", "fast", "--x-initial", "fast",
                   "--no-timing", "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "30000"]
@@ -42,7 +42,7 @@ class SimError(Exception):
 
 def cache_folder():
     """Where libraries are kept: build/chips of a source tree, else the user's cache."""
-    root = HERE.parent.parent
+    root = HERE.parents[2]
     if (root / "pyproject.toml").exists() and os.access(root, os.W_OK):
         return root / "build" / "chips"
     return Path(platformdirs.user_cache_dir("scoville")) / "chips"

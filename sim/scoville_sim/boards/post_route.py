@@ -1,6 +1,6 @@
 """A unit placed and routed for ECP5, with the part's own blocks, against its portable RTL, cycle by cycle, in Icarus.
 
-``python -m scoville_sim.post_route --unit lane [--config tangnano20k] [--cycles 4000] [--seed 1]``
+``python -m scoville_sim.boards.post_route --unit lane [--config tangnano20k] [--cycles 4000] [--seed 1]``
 """
 
 import argparse
@@ -13,8 +13,8 @@ from scoville.config import CONFIGS, get_config
 from scoville.vendor.ecp5_blocks import Ecp5Blocks
 from scoville.verilog import STRIP, emit_rtlil, from_rtlil
 
-from scoville_sim.timing_flows import run
-from scoville_sim.timing_units import UNITS, Registered
+from scoville_sim.timing.flows import run
+from scoville_sim.timing.units import UNITS, Registered
 
 __all__ = ["compare", "main", "route"]
 

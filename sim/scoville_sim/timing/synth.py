@@ -1,4 +1,4 @@
-"""Lint the Verilog and synthesise it: ``python -m scoville_sim.synth --config nano [--target ecp5]``."""
+"""Lint the Verilog and synthesise it: ``python -m scoville_sim.timing.synth --config nano [--target ecp5]``."""
 
 import argparse
 import json

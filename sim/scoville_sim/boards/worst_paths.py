@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from .timing_flows import signal_of
+from ..timing.flows import signal_of
 
 __all__ = ["worst_paths"]
 

@@ -10,8 +10,8 @@ from scoville.board.board import Board
 from scoville.board.sdram import SdramController
 from scoville.config import get_config
 
+from ..chip.build import SimError
 from .board import BoardTerminal, VerilatedBoard
-from .build import SimError
 from .fpga import FpgaError, load
 from .sdram import sdram_defines
 

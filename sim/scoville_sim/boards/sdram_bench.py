@@ -1,4 +1,4 @@
-"""``python -m scoville_sim.sdram_bench``: how much of its SDRAM's bandwidth a board's chip uses to decode."""
+"""``python -m scoville_sim.boards.sdram_bench``: how much of its SDRAM's bandwidth a board's chip uses to decode."""
 
 import argparse
 import sys
@@ -12,9 +12,9 @@ from scoville_host.report.summary import summary
 from scoville_host.runtime.backend import GoldenBackend
 from scoville_host.runtime.board import BoardBackend, open_board
 
+from ..chip.build import SimError
 from .board import BoardTerminal, VerilatedBoard
 from .board_sim import SIM_BAUD, simulated_board
-from .build import SimError
 from .sdram import sdram_defines
 
 __all__ = ["measure"]

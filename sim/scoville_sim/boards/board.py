@@ -8,7 +8,7 @@ import tty
 
 import numpy as np
 
-from .build import SimError, build_library, simulated
+from ..chip.build import SimError, build_library, simulated
 
 __all__ = ["BoardTerminal", "VerilatedBoard"]
 

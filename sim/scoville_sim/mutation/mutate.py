@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from scoville_sim import mutate_netlist as netlist
-from scoville_sim.mutate_equivalence import equivalent
+from scoville_sim.mutation import netlist
+from scoville_sim.mutation.equivalence import equivalent
 
 __all__ = ["BAR", "excuses", "main", "measure", "score", "units"]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RTL, TB = ROOT / "rtl" / "scoville", ROOT / "tb"
 BUILD = ROOT / "build" / "mutation"
 RULES = TB / "mutation.toml"

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 
-from scoville_sim.mutate_netlist import SELECT, SELECT_BITS, yosys
+from scoville_sim.mutation.netlist import SELECT, SELECT_BITS, yosys
 
 __all__ = ["equivalent"]
 
@@ -258,7 +258,7 @@ def equivalent(folder, mutants, limit=20):
 
     Parameters
     ----------
-    folder : where `mutate_netlist.mutate` left the mutants
+    folder : where `netlist.mutate` left the mutants
     mutants : list of `Mutant`
     limit : seconds of ABC's PDR a mutant
 
