@@ -60,9 +60,9 @@ def test_float_against_itself(text):
 
 def test_a_sequence_for_each_position_gives_the_same(text, monkeypatch):
     """The way of the RTL, tried with the golden model in its place."""
-    from scoville_host.runtime import backend
+    from scoville_host.runtime import registry
 
-    monkeypatch.setattr(backend, "get_backend", lambda name: backend.GoldenBackend())
+    monkeypatch.setattr(registry, "get_backend", lambda name: registry.GoldenBackend())
     assert evaluate("tiny", text, "rtl", tokens=12)["perplexity"] == evaluate("tiny", text, tokens=12)["perplexity"]
 
 

@@ -35,7 +35,7 @@ def run(
     """
     from ..files import write_json
     from ..runtime import generate as work
-    from ..runtime.backend import check_backend
+    from ..runtime.registry import check_backend
     from ..runtime.session import open_session
 
     report = reporter(quiet)

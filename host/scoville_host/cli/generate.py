@@ -62,7 +62,7 @@ def run(
     """
     from ..files import write_array, write_json
     from ..runtime import generate as work
-    from ..runtime.backend import check_backend
+    from ..runtime.registry import check_backend
     from ..runtime.session import check_prompt, open_session, parse_prompt
 
     report = reporter(quiet)

@@ -39,13 +39,15 @@ def memory_of(timing, bus_bytes=64, burst=None):
 
     A DRAM's rate and latency are those that a plain stream through the simulated memory has.
     """
+    from scoville_sim import measured_latency, measured_limit
+
     if timing.dram:
-        rate = timing.limit(bus_bytes, burst)
+        rate = measured_limit(timing, bus_bytes, burst)
     else:
         refresh = timing.refresh_cycles / timing.refresh_interval if timing.refresh_interval else 0
         rate = min(1, timing.beats / timing.period) * (1 - refresh)
     return Memory(rate=rate, shared=timing.dram is not None or timing.beats <= timing.period,
-                  read_latency=timing.latency(bus_bytes), write_latency=timing.write_latency)
+                  read_latency=measured_latency(timing, bus_bytes), write_latency=timing.write_latency)
 
 
 def program_of(image):

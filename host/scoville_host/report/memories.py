@@ -22,14 +22,16 @@ def measured(bus_bytes):
 
 
 def _row(name, timing, bus_bytes):
-    limit = timing.limit(bus_bytes)
+    from scoville_sim import measured_latency, measured_limit
+
+    limit = measured_limit(timing, bus_bytes)
     return {
         "name": name,
         "limit_beats_per_cycle": limit,
         "limit_bytes_per_cycle": limit * bus_bytes,
         "share_of_peak": limit / timing.peak(bus_bytes),
         "bytes_per_second": limit * bus_bytes * timing.chip_mhz * 1e6,
-        "read_latency": timing.latency(bus_bytes),
+        "read_latency": measured_latency(timing, bus_bytes),
         "write_latency": timing.write_latency,
         "chip_mhz": timing.chip_mhz,
         "dram": timing.dram.name if timing.dram else None,

@@ -1,6 +1,5 @@
-"""Backends: what turns a compiled model and a prompt into tokens. All of them give the same bits."""
+"""What every backend takes and gives: a compiled model and a prompt, and tokens. All of them give the same bits."""
 
-import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +8,7 @@ import numpy as np
 from ..errors import RequestError
 from .driver import temperature_bits
 
-__all__ = ["BACKENDS", "Backend", "GoldenBackend", "Result", "check_backend", "check_request", "get_backend"]
+__all__ = ["Backend", "Result", "check_request"]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -79,54 +78,3 @@ def check_request(image, prompt_ids, max_new, temperature=0.0, position=0):
         raise RequestError(f"{max_new} new tokens; it must be at least 1")
     temperature_bits(temperature)
     return min(max_new, image.context - position - len(prompt_ids) + 1)
-
-
-class GoldenBackend:
-    """The numpy model of the chip."""
-
-    name = "golden"
-
-    def generate(self, image, prompt_ids, max_new, *, position=0, temperature=0.0, seed=0, stop_ids=(),
-                 on_token=None):
-        from scoville.golden import GoldenChip
-
-        from .history import fill_history
-
-        start = time.perf_counter()
-        memory = image.allocate()
-        fill_history(image, memory, position)
-        chip = GoldenChip(image.config, memory, image.registers, base=image.base)
-        result = chip.run(list(prompt_ids), max_new, stop_ids=tuple(stop_ids), temperature=temperature, seed=seed,
-                          on_token=on_token, position=position)
-        return Result(tokens=list(map(int, result.tokens)), logits=result.logits, seconds=time.perf_counter() - start)
-
-
-def _rtl(**options):
-    from .rtl import RtlBackend
-
-    return RtlBackend(**options)
-
-
-def _board(*, memory=None, record=False, **options):
-    from .board import BoardBackend
-
-    return BoardBackend(**options)
-
-
-BACKENDS = {"golden": lambda **options: GoldenBackend(), "rtl": _rtl, "board": _board}
-
-
-def check_backend(name, memory=None):
-    """Refuse a backend or a memory timing of an unknown name; the message lists those there are."""
-    if name not in BACKENDS:
-        raise RequestError(f"unknown backend {name!r}; there are: {', '.join(BACKENDS)}")
-    if memory is not None:
-        from .rtl import check_memory
-
-        check_memory(memory)
-
-
-def get_backend(name, **options):
-    """The named backend; `options` are those of the simulation and mean nothing to the golden model."""
-    check_backend(name)
-    return BACKENDS[name](**options)

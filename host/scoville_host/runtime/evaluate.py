@@ -145,7 +145,7 @@ def _golden_logits(image, ids, progress):
 
 def _sequence_logits(image, ids, progress):
     """Logits of the RTL: it gives those of a sequence's last position, so each position is a sequence of its own."""
-    from .backend import get_backend
+    from .registry import get_backend
 
     rtl = get_backend("rtl")
     rows = []

@@ -6,7 +6,9 @@ from ..checkpoint.tokenizer import TextStream
 from ..errors import RequestError
 from ..files import write_json
 from ..report.summary import summary
-from .backend import GoldenBackend, check_request, get_backend
+from .backend import check_request
+from .golden import GoldenBackend
+from .registry import get_backend
 from .rtl import DEFAULT_MEMORY, memory_limit
 
 __all__ = ["bench", "bench_prompt", "generate", "matches"]

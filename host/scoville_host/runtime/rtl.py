@@ -36,10 +36,10 @@ def memory_limit(name, bus_bytes):
     ChipError
         If the memory's model cannot be built.
     """
-    from scoville_sim import SimError
+    from scoville_sim import SimError, measured_limit
 
     try:
-        return check_memory(name).limit(bus_bytes)
+        return measured_limit(check_memory(name), bus_bytes)
     except SimError as error:
         raise ChipError(str(error)) from None
 

@@ -9,8 +9,8 @@ from scoville_host.checkpoint.models import resolve
 from scoville_host.compiler.compiler import compile_model
 from scoville_host.errors import ChipError, RequestError
 from scoville_host.report.summary import summary
-from scoville_host.runtime.backend import GoldenBackend
 from scoville_host.runtime.board import BoardBackend, open_board
+from scoville_host.runtime.golden import GoldenBackend
 
 from ..chip.build import SimError
 from .board import BoardTerminal, VerilatedBoard

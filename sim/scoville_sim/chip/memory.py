@@ -49,21 +49,6 @@ class MemoryTiming:
             if not 0 <= stall < 1:
                 raise ValueError(f"stall_{channel} is {stall}; it must be at least 0 and below 1")
 
-    def limit(self, bus_bytes, burst=None):
-        """Beats a cycle that a reader gets at most: what a plain stream through the C++ memory itself gets.
-
-        In bursts of `burst` beats; if None, of the longest.
-        """
-        from .plain_stream import measured_limit
-
-        return measured_limit(self, bus_bytes, burst)
-
-    def latency(self, bus_bytes):
-        """Cycles from the acceptance of a lone read to its first beat."""
-        from .plain_stream import measured_latency
-
-        return measured_latency(self, bus_bytes) if self.dram else self.read_latency
-
     def peak(self, bus_bytes):
         """Beats a cycle that data pins, or the port, could carry: no stalls, no refresh."""
         rate = self.dram.peak / (self.chip_mhz * 1e6 * bus_bytes) if self.dram else self.beats / self.period

@@ -87,7 +87,10 @@ def run(timing, bus_bytes, requests, *, record=0, limit=1 << 32, **clocks):
 
 @cache
 def measured_limit(timing, bus_bytes, burst=None):
-    """Beats a cycle of a sequential stream, in bursts of `burst` beats or, if None, the longest ones."""
+    """Beats a cycle that a reader gets at most: what a sequential stream through the C++ memory itself gets.
+
+    In bursts of `burst` beats; if None, of the longest.
+    """
     before = 65536 // bus_bytes
     beats = round(STREAM * timing.peak(bus_bytes))
     parts = [beats] if burst is None else [burst] * (beats // burst)
@@ -101,4 +104,6 @@ def measured_limit(timing, bus_bytes, burst=None):
 @cache
 def measured_latency(timing, bus_bytes):
     """Cycles from the acceptance of a lone read to its first beat, no row open."""
+    if not timing.dram:
+        return timing.read_latency
     return int(run(timing, bus_bytes, [Request(0, 1, 100)]).ends[0]) - 101
