@@ -3,17 +3,13 @@
 import numpy as np
 
 from ..errors import RequestError
+from .families import family_of
 from .formats import FORMATS, unpack_gguf
-from .model import LINEARS, Model, Tensor
+from .model import Model, Tensor
 
 __all__ = ["load_gguf", "open_gguf", "metadata"]
 
-SUPPORTED = {"llama": "interleaved", "qwen2": "half"}  # architecture: how the rows of q and k lie
 _FLOATS = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
-_LAYER = {"attention_norm": "attn_norm", "ffn_norm": "ffn_norm"}
-_LAYER |= dict(zip(
-    LINEARS, ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"), strict=True))
-_TOP = {"embedding": "token_embd", "norm": "output_norm", "lm_head": "output"}
 
 
 def open_gguf(path):
@@ -63,34 +59,37 @@ def load_gguf(path):
     """
     reader = open_gguf(path)
     kind = metadata(reader, "general.architecture")
-    if kind not in SUPPORTED:
-        raise RequestError(f"{path}: architecture {kind!r} is not supported; supported are {', '.join(SUPPORTED)}")
+    family = family_of(path, "gguf", kind)
+    keys = family.gguf.keys
 
-    def value(key, default=None):
+    def setting(key, default=None):
         found = metadata(reader, f"{kind}.{key}", default)
         if found is None:
             raise RequestError(f"{path}: metadata {kind}.{key} is missing")
         return found
 
-    if value("expert_count", 0):
+    def value(name, default=None):
+        return setting(keys[name], default)
+
+    if setting("expert_count", 0):
         raise RequestError(f"{path}: mixtures of experts are not supported")
-    if value("rope.scaling.type", "none") != "none":
-        raise RequestError(f"{path}: RoPE scaling {value('rope.scaling.type')!r} is not supported")
-    hidden, heads = value("embedding_length"), value("attention.head_count")
+    if setting("rope.scaling.type", "none") != "none":
+        raise RequestError(f"{path}: RoPE scaling {setting('rope.scaling.type')!r} is not supported")
+    hidden, heads = value("hidden"), value("heads")
     if not isinstance(heads, int):
         raise RequestError(f"{path}: a different number of heads in each layer is not supported")
-    head_dim = value("attention.key_length", hidden // heads)
-    if value("rope.dimension_count", head_dim) != head_dim:
+    head_dim = value("head_dim", hidden // heads)
+    if setting("rope.dimension_count", head_dim) != head_dim:
         raise RequestError(f"{path}: rotary positions over a part of the head are not supported")
     entries = {entry.name: entry for entry in reader.tensors}
-    vocab = value("vocab_size", len(metadata(reader, "tokenizer.ggml.tokens", [])))
+    vocab = value("vocab", len(metadata(reader, "tokenizer.ggml.tokens", [])))
     eos = metadata(reader, "tokenizer.ggml.eos_token_id")
     model = Model(
-        name=path.stem, source=str(path), hidden=hidden, layers=value("block_count"), heads=heads,
-        kv_heads=value("attention.head_count_kv", heads), head_dim=head_dim, ffn=value("feed_forward_length"),
-        vocab=vocab, context=value("context_length"), epsilon=float(value("attention.layer_norm_rms_epsilon")),
-        rope_theta=float(value("rope.freq_base", 10000.0)), rope_layout=SUPPORTED[kind],
-        tied="output.weight" not in entries, eos_ids=[] if eos is None else [eos])
+        name=path.stem, source=str(path), hidden=hidden, layers=value("layers"), heads=heads,
+        kv_heads=value("kv_heads", heads), head_dim=head_dim, ffn=value("ffn"), vocab=vocab, context=value("context"),
+        epsilon=float(value("epsilon")), rope_theta=float(value("rope_theta", 10000.0)),
+        rope_layout=family.gguf.rope_layout, tied=family.gguf.stored("lm_head") not in entries, family=family,
+        eos_ids=[] if eos is None else [eos])
     _read_tensors(model, path, entries)
     model.check()
     return model
@@ -102,14 +101,8 @@ def _read_tensors(model, path, entries):
         if model.rope_factors.shape != (model.head_dim // 2,):
             raise RequestError(f"{path}: rope_freqs.weight has shape {list(model.rope_factors.shape)}; "
                                f"the head dimension needs [{model.head_dim // 2}]")
-    used = set()
-    for name in model.shapes():
-        layer, _, part = name.rpartition(".")
-        part, kind = (part.removesuffix("_bias"), "bias") if part.endswith("_bias") else (part, "weight")
-        stored = f"blk.{layer}.{_LAYER[part]}.{kind}" if layer else f"{_TOP[part]}.{kind}"
-        if stored in entries:
-            model.tensors[name] = _tensor(path, entries[stored])
-            used.add(stored)
-    for stored in entries:
-        if stored not in used:
-            raise RequestError(f"{path}: tensor {stored!r} has no place in this architecture")
+    found, spare = model.family.gguf.match(model, entries)
+    for name, stored in found.items():
+        model.tensors[name] = _tensor(path, entries[stored])
+    if spare:
+        raise RequestError(f"{path}: tensor {spare!r} has no place in this architecture")

@@ -4,15 +4,11 @@ import json
 from pathlib import Path
 
 from ..errors import RequestError
-from .model import LINEARS, Model, RopeScaling
+from .families import family_of
+from .model import Model, RopeScaling
 from .safetensors_file import SafetensorsFile
 
 __all__ = ["load_huggingface", "model_of", "read_config", "read_json"]
-
-SUPPORTED = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
-_LAYER = {"attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
-_LAYER |= {name: f"{'self_attn' if name in 'qkvo' else 'mlp'}.{name}_proj" for name in LINEARS}
-_TOP = {"embedding": "model.embed_tokens", "norm": "model.norm", "lm_head": "lm_head"}
 
 
 def read_json(path):
@@ -25,15 +21,16 @@ def read_json(path):
         raise RequestError(f"{path}: not valid JSON") from None
 
 
-def _rope(source, config):
+def _rope(source, config, family):
     """The base of the rotation frequencies and their scaling, from either spelling of the settings."""
     settings = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     theta = float(settings.get("rope_theta") or config.get("rope_theta") or 10000.0)
     kind = settings.get("rope_type") or settings.get("type") or "default"
     if float(settings.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1) != 1:
         raise RequestError(f"{source}: rotary positions over a part of the head are not supported")
-    if kind == "default":
-        return theta, None
+    if kind not in family.rope_scalings:
+        raise RequestError(f"{source}: RoPE scaling {kind!r} is not supported; "
+                           f"supported are {' and '.join(family.rope_scalings)}")
     if kind == "llama3":
         try:
             return theta, RopeScaling(
@@ -42,14 +39,14 @@ def _rope(source, config):
                 original_context=int(settings["original_max_position_embeddings"]))
         except KeyError as error:
             raise RequestError(f"{source}: llama3 RoPE scaling lacks {error}") from None
-    raise RequestError(f"{source}: RoPE scaling {kind!r} is not supported; supported are default and llama3")
+    return theta, None
 
 
-def _refuse_variants(source, config, context):
+def _refuse_variants(source, config, family, context):
     """Settings that change the arithmetic and that the compiler has no lowering for."""
-    act = config.get("hidden_act", "silu")
-    if act not in ("silu", "swish"):
-        raise RequestError(f"{source}: activation {act!r} is not supported; supported is silu")
+    act = config.get("hidden_act", family.activations[0])
+    if act not in family.activations:
+        raise RequestError(f"{source}: activation {act!r} is not supported; supported is {family.activations[0]}")
     window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
     if window is not None and window < context:
         raise RequestError(f"{source}: a sliding window of {window} tokens is not supported")
@@ -61,7 +58,7 @@ def load_huggingface(path):
     Raises
     ------
     RequestError
-        If a file is missing or broken, or the architecture is none of `SUPPORTED`.
+        If a file is missing or broken, or no family of `FAMILIES` has the architecture.
     """
     model = read_config(path / "config.json")
     model.name, model.source = path.resolve().name, str(path)
@@ -77,21 +74,26 @@ def read_config(path):
 
 def model_of(config, path):
     """The same of its contents; `path` is what errors name."""
-    kind = config.get("model_type")
-    if kind not in SUPPORTED:
-        raise RequestError(f"{path}: architecture {kind!r} is not supported; supported are {', '.join(SUPPORTED)}")
+    family = family_of(path, "huggingface", config.get("model_type"))
+    dialect = family.huggingface
+
+    def needed(name):
+        return config[dialect.keys[name]]
+
+    def value(name, default=None):
+        return config.get(dialect.keys[name], default)
+
     try:
-        hidden, heads = config["hidden_size"], config["num_attention_heads"]
-        context = config.get("max_position_embeddings", 2048)
-        _refuse_variants(path, config, context)
-        theta, scaling = _rope(path, config)
-        eos = config.get("eos_token_id")
+        hidden, heads = needed("hidden"), needed("heads")
+        context = value("context", 2048)
+        _refuse_variants(path, config, family, context)
+        theta, scaling = _rope(path, config, family)
+        eos = value("eos_ids")
         return Model(
-            name=Path(path).stem, source=str(path), hidden=hidden, layers=config["num_hidden_layers"], heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads, head_dim=config.get("head_dim") or hidden // heads,
-            ffn=config["intermediate_size"], vocab=config["vocab_size"], context=context,
-            epsilon=float(config.get("rms_norm_eps", 1e-6)), rope_theta=theta, rope_layout="half", rope_scaling=scaling,
-            tied=bool(config.get("tie_word_embeddings", False)),
+            name=Path(path).stem, source=str(path), hidden=hidden, layers=needed("layers"), heads=heads,
+            kv_heads=value("kv_heads") or heads, head_dim=value("head_dim") or hidden // heads, ffn=needed("ffn"),
+            vocab=needed("vocab"), context=context, epsilon=float(value("epsilon", 1e-6)), rope_theta=theta,
+            rope_layout=dialect.rope_layout, rope_scaling=scaling, tied=bool(value("tied", False)), family=family,
             eos_ids=[] if eos is None else list(eos) if isinstance(eos, list) else [eos])
     except KeyError as error:
         raise RequestError(f"{path}: {error} is missing") from None
@@ -110,15 +112,8 @@ def _files(path):
 
 
 def _read_tensors(model, files):
-    used = set()
-    for name in model.shapes():
-        layer, _, part = name.rpartition(".")
-        part, kind = (part.removesuffix("_bias"), "bias") if part.endswith("_bias") else (part, "weight")
-        place = f"model.layers.{layer}.{_LAYER[part]}" if layer else _TOP[part]
-        stored = f"{place}.{kind}"
-        if stored in files:
-            model.tensors[name] = files[stored].read(stored)
-            used.add(stored)
-    for stored in files:
-        if stored not in used and not stored.endswith("rotary_emb.inv_freq") and stored != "lm_head.weight":
-            raise RequestError(f"{model.source}: tensor {stored!r} has no place in this architecture")
+    found, spare = model.family.huggingface.match(model, files)
+    for name, stored in found.items():
+        model.tensors[name] = files[stored].read(stored)
+    if spare:
+        raise RequestError(f"{model.source}: tensor {spare!r} has no place in this architecture")

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import RequestError
+from .families.family import Family
+from .families.llama import LLAMA
 from .formats import Blocks
 
 __all__ = ["LINEARS", "Model", "RopeScaling", "Tensor"]
 
-LINEARS = ("q", "k", "v", "o", "gate", "up", "down")  # the matrices of a layer, in the order in which they run
+LINEARS = tuple(LLAMA.matrices)  # the matrices of a layer, in the order in which they run
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,7 @@ class Model:
     rope_layout : how the rows of q and k lie in the checkpoint: ``"half"`` (Hugging Face: dimension d turns with
         d + head_dim/2) or ``"interleaved"`` (GGUF llama: 2j with 2j+1).
     rope_factors : divisors of the rotation frequencies, float32 ``[head_dim/2]``, or None.
+    family : whose names and shapes its tensors have.
     tensors : ``embedding``, ``norm``, ``lm_head`` (missing if tied) and, for layer n, ``n.attention_norm``,
         ``n.ffn_norm``, ``n.q`` … ``n.down`` (see `LINEARS`), and biases ``n.q_bias`` … where the model has them.
     source : the file or directory it came from.
@@ -69,6 +72,7 @@ class Model:
     rope_scaling: RopeScaling | None = None
     rope_factors: np.ndarray | None = None
     tied: bool
+    family: Family = LLAMA
     eos_ids: list = field(default_factory=list)
     tensors: dict = field(default_factory=dict)
 
@@ -82,19 +86,19 @@ class Model:
         """The output matrix: its own, or the embedding's."""
         return self.tensors["embedding" if self.tied else "lm_head"]
 
+    @property
+    def query(self):
+        """Rows of q: those of all heads."""
+        return self.heads * self.head_dim
+
+    @property
+    def kv(self):
+        """Rows of k, and of v."""
+        return self.kv_heads * self.head_dim
+
     def shapes(self):
         """The shape that each tensor must have, by name; biases are optional, all others are needed."""
-        query, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        linears = {"q": (query, self.hidden), "k": (kv, self.hidden), "v": (kv, self.hidden), "o": (self.hidden, query),
-                   "gate": (self.ffn, self.hidden), "up": (self.ffn, self.hidden), "down": (self.hidden, self.ffn)}
-        shapes = {"embedding": (self.vocab, self.hidden), "norm": (self.hidden,)}
-        if not self.tied:
-            shapes["lm_head"] = (self.vocab, self.hidden)
-        for n in range(self.layers):
-            shapes |= {f"{n}.attention_norm": (self.hidden,), f"{n}.ffn_norm": (self.hidden,)}
-            shapes |= {f"{n}.{name}": shape for name, shape in linears.items()}
-            shapes |= {f"{n}.{name}_bias": shape[:1] for name, shape in linears.items()}
-        return shapes
+        return self.family.shapes(self)
 
     def check(self):
         """Refuse a model whose numbers contradict each other or whose tensors are missing, misshapen or not finite.

@@ -18,8 +18,6 @@ from ..errors import RequestError
 
 __all__ = ["SHAPES", "compile_outline", "fitted", "is_outline", "read_outline", "set_fields"]
 
-BIASED = {"qwen2": ("q", "k", "v")}  # matrices that have a bias, by the `model_type` of config.json
-
 
 def _shape(hidden, layers, heads, kv_heads, ffn, vocab, kind="llama", **settings):
     return {"model_type": kind, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
@@ -45,9 +43,8 @@ def read_outline(model):
     """The `Model` of a name in `SHAPES` or a config.json; its tensors hold zeros and take no memory."""
     config = SHAPES[model] if model in SHAPES else read_json(Path(model))
     model = model_of(config, model)
-    biased = BIASED.get(config["model_type"], ())
     for name, shape in model.shapes().items():
-        if not name.endswith("_bias") or name.rpartition(".")[2].removesuffix("_bias") in biased:
+        if not name.endswith("_bias") or name.rpartition(".")[2].removesuffix("_bias") in model.family.biases:
             model.tensors[name] = Tensor(dtype="BF16", values=np.broadcast_to(np.float32(0), shape))
     return model
 
