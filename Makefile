@@ -77,34 +77,34 @@ verilog: $(BIN)/.ready  ## build/<config>/scoville.v, its ports, register map an
 	@$(BIN)/scoville verilog --config $(CONFIG)
 
 synth: $(BIN)/.ready  ## lint the Verilog and synthesise it for ECP5 and Xilinx: [CONFIG=nano] [TARGET=ecp5|xilinx|gowin]
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.synth --config $(CONFIG) $(if $(TARGET),--target $(TARGET))
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.timing.synth --config $(CONFIG) $(if $(TARGET),--target $(TARGET))
 
 bench: $(BIN)/.ready  ## exact cycle counts against benchmarks/baseline.json: [ALL=1, long rows too] [K=text in a row's name]
-	@$(BIN)/python -m scoville_host.benchmark $(if $(ALL),--all) $(if $(K),--rows "$(K)")
+	@$(BIN)/python -m scoville_host.report.benchmark $(if $(ALL),--all) $(if $(K),--rows "$(K)")
 
 $(BIN)/.report: $(BIN)/.ready
 	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[report]'
 	@touch $@
 
 report: $(BIN)/.report  ## build/report/index.html: benchmarks, stalls, roofline, and what other jobs left in build/
-	@$(BIN)/python -m scoville_host.page
+	@$(BIN)/python -m scoville_host.report.page
 
 timing: $(BIN)/.ready  ## area and Fmax of every unit alone, ECP5 and ASAP7: [UNIT='fp32*'] [CONFIG=nano]
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.timing --config $(CONFIG) --unit "$(UNIT)"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.timing.timing --config $(CONFIG) --unit "$(UNIT)"
 
 mutate: $(BIN)/.ready  ## faults planted in every unit, its own testbench the judge: [UNIT=queue] [N=100] [SEED=1] [STORE=1]
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.mutate --unit "$(UNIT)" --count $(N) --seed $(SEED) \
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.mutation.mutate --unit "$(UNIT)" --count $(N) --seed $(SEED) \
 	  --jobs $(JOBS) $(if $(STORE),--store)
 
 board-sim: $(BIN)/.ready  ## a board in simulation, pins to pins, driven by the real host program: [BOARD=ulx3s-bram]
-	@$(BIN)/python -m scoville_sim.board_sim --board $(BOARD) --model $(MODEL) --prompt "$(PROMPT)" \
+	@$(BIN)/python -m scoville_sim.boards.board_sim --board $(BOARD) --model $(MODEL) --prompt "$(PROMPT)" \
 	  --max-new-tokens $(TOKENS)
 
 fpga: $(BIN)/.ready  ## build/<board>/<board>.bit for the board, clock enforced: [BOARD=ulx3s-bram]
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.fpga --board $(BOARD)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m scoville_sim.boards.fpga --board $(BOARD)
 
 flash: $(BIN)/.ready  ## build/<board>/<board>.bit into the board: [BOARD=ulx3s-bram] [KEEP=1] [BIT=file] [CABLE='name …']
-	@$(BIN)/python -m scoville_sim.flash --board $(BOARD) $(if $(KEEP),--keep) $(if $(BIT),--bitstream "$(BIT)") \
+	@$(BIN)/python -m scoville_sim.boards.flash --board $(BOARD) $(if $(KEEP),--keep) $(if $(BIT),--bitstream "$(BIT)") \
 	  $(if $(CABLE),--cable $(CABLE))
 
 docs: $(BIN)/.ready  ## the generated pages of docs/

@@ -44,7 +44,7 @@ def judge(run, verilog, lines, folder, *, jobs=2, progress=lambda done: None):
 
     Parameters
     ----------
-    verilog : Path of the netlist with the mutants, from `scoville_sim.mutate_netlist`
+    verilog : Path of the netlist with the mutants, from `scoville_sim.mutation.netlist`
     lines : number to source line of the mutants to run
     folder : emptied first; logs of the mutants are left there
     jobs : processes at a time

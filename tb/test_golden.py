@@ -11,10 +11,10 @@ from scoville.golden_linear import Weights, linear
 from scoville.golden_memory import unpack_weights
 from scoville.numerics import block
 from scoville.registers import Status
-from scoville_host.compiler import compile_model
-from scoville_host.formats import FORMATS, quantise
-from scoville_host.layout import pack_matrix
-from scoville_host.model import Model, Tensor
+from scoville_host.checkpoint.formats import FORMATS, quantise
+from scoville_host.checkpoint.model import Model, Tensor
+from scoville_host.compiler.compiler import compile_model
+from scoville_host.compiler.layout import pack_matrix
 
 ROOMY = ChipConfig(name="roomy", bus_bytes=16, rows=2, lanes=2, act_bits=8, operand_blocks=512, max_hidden=4096)
 PROMPT = [3, 76, 5, 5, 0, 41, 12, 9, 30, 31, 2, 0, 64, 1, 8, 19] * 3  # more than a page

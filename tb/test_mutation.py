@@ -12,9 +12,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from scoville.slices import Skid
 from scoville.verilog import emit_rtlil
-from scoville_sim import mutate
-from scoville_sim import mutate_netlist as netlist
-from scoville_sim.mutate_equivalence import equivalent
+from scoville_sim.mutation import mutate, netlist
+from scoville_sim.mutation.equivalence import equivalent
 
 SAMPLE = ("slices", "control/queue", "array/drain")
 

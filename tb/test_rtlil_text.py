@@ -16,7 +16,7 @@ from scoville.rtlil_text import with_enables
 from scoville.slices import Skid
 from scoville.top import Top
 from scoville.verilog import emit, emit_rtlil
-from scoville_sim.synth import lint, synthesise
+from scoville_sim.timing.synth import lint, synthesise
 
 
 class Counter(wiring.Component):

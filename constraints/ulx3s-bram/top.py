@@ -3,7 +3,7 @@
 from scoville.board.block_ram import BlockRam
 from scoville.board.board import Board
 from scoville.config import get_config
-from scoville_sim.fpga import load
+from scoville_sim.boards.fpga import load
 
 CONFIG = "ulx3s_bram"
 ULX3S = load("ulx3s")

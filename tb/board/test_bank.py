@@ -10,7 +10,7 @@ from cocotb.triggers import FallingEdge
 from scoville.board.bank import Bank
 from scoville.vendor.ecp5_bank import Ecp5Bank
 
-ECP5_CELLS = Path(scoville_sim.__file__).parent / "trellis_cells.v"
+ECP5_CELLS = Path(scoville_sim.__file__).parent / "boards" / "trellis_cells.v"
 SIZES = {"bits": (8, 16384), "pairs": (16, 8100), "nibbles": (16, 4096), "bytes": (24, 2048), "few": (16, 5)}
 PLACES = 24  # words that are used
 

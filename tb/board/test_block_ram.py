@@ -15,7 +15,7 @@ from scoville.config import get_config
 from scoville.memory import axi
 from scoville.vendor.ecp5_blocks import Ecp5Blocks
 
-ECP5_CELLS = Path(scoville_sim.__file__).parent / "trellis_cells.v"
+ECP5_CELLS = Path(scoville_sim.__file__).parent / "boards" / "trellis_cells.v"
 BANK = 64  # words of a bank here, so that bursts cross them
 BEYOND = 256  # words, the last of them past the end: as far as a burst may go from address 0
 READ_LATENCY, WRITE_LATENCY = 5, 1  # cycles between; the docstring's six and two count the first as well

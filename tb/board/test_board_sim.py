@@ -9,11 +9,11 @@ from scoville.board.block_ram import BlockRam
 from scoville.board.board import Board
 from scoville.config import get_config
 from scoville_host import cli
-from scoville_host.session import open_session
-from scoville_sim.board import BoardTerminal, VerilatedBoard
-from scoville_sim.board_sim import DIVISOR, SIM_BAUD, simulated_board
-from scoville_sim.build import SimError
-from scoville_sim.fpga import load
+from scoville_host.runtime.session import open_session
+from scoville_sim.boards.board import BoardTerminal, VerilatedBoard
+from scoville_sim.boards.board_sim import DIVISOR, SIM_BAUD, simulated_board
+from scoville_sim.boards.fpga import load
+from scoville_sim.chip.build import SimError
 
 HIDDEN, FFN, VOCAB = 32, 32, 64
 

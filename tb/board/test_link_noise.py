@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cobs import cobs
 from scoville.board.protocol import FRAME_REASONS, HEADER, IDENTITY, NAK, REPLY, Op, Reason, frame
-from scoville_sim.board import NO_STOP, VerilatedBoard
+from scoville_sim.boards.board import NO_STOP, VerilatedBoard
 from simulators import run_seed
 from small_board import BROKEN, MEMORY, TIMEOUT, Registers, small_board
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 from scoville.config import get_config
-from scoville_host.compiler import compile_model
-from scoville_host.model import LINEARS, Model, Tensor
-from scoville_host.runtime import GoldenBackend
+from scoville_host.checkpoint.model import LINEARS, Model, Tensor
+from scoville_host.compiler.compiler import compile_model
+from scoville_host.runtime.golden import GoldenBackend
 
 __all__ = ["MIX", "compiled", "configuration", "golden", "prompt_for", "random_llama", "same_bits"]
 

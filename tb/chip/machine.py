@@ -3,7 +3,7 @@
 import numpy as np
 from scoville.control.activity import unpack
 from scoville.registers import STALLS, Status
-from scoville_host.driver import DONE, ERROR, INTERRUPTS, NO_TOKEN, RUNNING, Driver
+from scoville_host.runtime.driver import DONE, ERROR, INTERRUPTS, NO_TOKEN, RUNNING, Driver
 from scoville_sim import MemoryTiming, SimError, VerilatedChip
 
 __all__ = ["FAST", "Machine"]

@@ -13,7 +13,7 @@ from llamas import compiled, golden
 from scoville.config import get_config
 from scoville.registers import Status, address_of
 from scoville.top import Top
-from scoville_host.driver import DONE, ERROR, INTERRUPTS, NO_TOKEN
+from scoville_host.runtime.driver import DONE, ERROR, INTERRUPTS, NO_TOKEN
 from subordinate import ORDERS, Subordinate
 
 CONFIG = get_config("slim")  # the smallest one, so the fastest under Icarus

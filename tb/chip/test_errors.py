@@ -13,8 +13,8 @@ from scoville.config import get_config
 from scoville.golden import GoldenChip
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, Opcode, decode
 from scoville.registers import LOCKED, REGISTERS, Status, address_of
-from scoville_host.driver import DONE, ERROR, INTERRUPTS, NO_TOKEN, RESETTING, RUNNING
 from scoville_host.errors import ChipError
+from scoville_host.runtime.driver import DONE, ERROR, INTERRUPTS, NO_TOKEN, RESETTING, RUNNING
 
 CONFIG = get_config("nano")
 PROMPT = [3, 39, 0]

@@ -17,7 +17,7 @@ from scoville.control.legality import Legality
 from scoville.golden import GoldenChip
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, Dest, Element, Opcode, decode
 from scoville.registers import Status
-from scoville_host.driver import DONE, ERROR, RUNNING
+from scoville_host.runtime.driver import DONE, ERROR, RUNNING
 from simulators import run_seed
 
 CONFIG = get_config("nano")

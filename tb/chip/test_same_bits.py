@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from llamas import compiled, configuration, golden, prompt_for, random_llama, same_bits
 from machine import FAST, SATURATED, Machine
-from scoville_host.checkpoint import load_checkpoint
-from scoville_host.compiler import compile_model
-from scoville_host.history import fill_history
+from scoville_host.checkpoint.load import load_checkpoint
+from scoville_host.compiler.compiler import compile_model
+from scoville_host.runtime.history import fill_history
 from scoville_sim import MemoryTiming
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny"

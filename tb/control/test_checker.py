@@ -18,8 +18,8 @@ from scoville.control.rules import RULES
 from scoville.control.state import PassState
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, Dest, LoadDest, Mode, Opcode, ScaleFormat, decode
 from scoville.registers import Status
-from scoville_host.formats import FORMATS
-from scoville_host.layout import matrix_bytes
+from scoville_host.checkpoint.formats import FORMATS
+from scoville_host.compiler.layout import matrix_bytes
 
 PLAIN = {"dest": Dest.OPERAND, "mode": Mode.PLAIN, "bias": 0, "residual": 0, "norm": 0, "lane_scale": 0}
 ILLEGAL = Status.ILLEGAL_INSTRUCTION

@@ -109,11 +109,11 @@ def interleaved(values, heads):
     return values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
 
 
-def write_gguf(path, tensors, sizes=SIZES, kind="F32", **settings):
-    """A GGUF file whose matrices have a type; vectors stay F32. `settings` replace llama.* metadata."""
+def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", **settings):
+    """A GGUF file whose matrices have a type; vectors stay F32. `settings` replace the architecture's metadata."""
     import gguf
 
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, architecture)
     numbers = {
         "block_count": sizes["layers"], "context_length": 128, "embedding_length": sizes["hidden"],
         "feed_forward_length": sizes["ffn"], "attention.head_count": sizes["heads"],
@@ -122,9 +122,9 @@ def write_gguf(path, tensors, sizes=SIZES, kind="F32", **settings):
         "rope.dimension_count": sizes["head_dim"], "vocab_size": sizes["vocab"],
     } | settings
     for key, value in numbers.items():
-        writer.add_uint32(f"llama.{key}", value)
-    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
-    writer.add_float32("llama.rope.freq_base", 10000.0)
+        writer.add_uint32(f"{architecture}.{key}", value)
+    writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5)
+    writer.add_float32(f"{architecture}.rope.freq_base", 10000.0)
     writer.add_uint32("tokenizer.ggml.eos_token_id", 1)
     # A vocabulary without meaning: llama.cpp reads no file that has none.
     writer.add_tokenizer_model("llama")
@@ -137,7 +137,7 @@ def write_gguf(path, tensors, sizes=SIZES, kind="F32", **settings):
         layer, _, part = name.rpartition(".")
         base = part.removesuffix("_bias")
         stored = f"blk.{layer}.{norms.get(base) or GGUF[base]}" if layer else top[name]
-        if base in ("q", "k"):
+        if base in ("q", "k") and architecture == "llama":
             values = interleaved(values, sizes["heads" if base == "q" else "kv_heads"])
         stored += ".bias" if part.endswith("_bias") else ".weight"
         if values.ndim == 1 or kind == "F32":

@@ -10,7 +10,7 @@ from cobs import cobs
 from scoville.board.link_model import LinkModel
 from scoville.golden import GoldenChip
 from scoville.registers import address_of
-from scoville_host.driver import NO_TOKEN
+from scoville_host.runtime.driver import NO_TOKEN
 
 PAIRS = ("PROGRAM", "PROMPT", "KV_BASE", "WINDOW_BASE", "WINDOW_LIMIT", "LOGITS")
 SINGLE = ("CONTEXT", "KV_PAGES", "KV_PAGE_BYTES", "LOGITS_STRIDE")

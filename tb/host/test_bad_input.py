@@ -7,8 +7,8 @@ import pytest
 from checkpoints import random_tensors, write_gguf, write_huggingface
 from safetensors.numpy import save_file
 from scoville.config import get_config
-from scoville_host.checkpoint import load_checkpoint
-from scoville_host.compiler import compile_model
+from scoville_host.checkpoint.load import load_checkpoint
+from scoville_host.compiler.compiler import compile_model
 from scoville_host.errors import RequestError
 
 

@@ -4,9 +4,9 @@ import dataclasses
 import json
 
 import pytest
-from scoville_host import benchmark
-from scoville_host.benchmark import ROWS, Row, chosen_rows, grown, main, run
 from scoville_host.errors import RequestError
+from scoville_host.report import benchmark
+from scoville_host.report.benchmark import ROWS, Row, chosen_rows, grown, main, run
 
 QUICK = Row(name="tiny/nano, two tokens", model="tiny", config="nano", prompt_tokens=2, decode_tokens=2, bar=0.5)
 

@@ -8,7 +8,8 @@ import serial
 from checkpoints import random_tensors, write_huggingface
 from fake_board import FakeBoard
 from scoville.config import get_config
-from scoville_host import cli, link
+from scoville_host import cli
+from scoville_host.runtime import link
 
 NANO = get_config("nano")
 

@@ -7,13 +7,13 @@ import pytest
 from checkpoints import ODD, SIZES, random_tensors, write_gguf, write_huggingface
 from scoville.config import get_config
 from scoville.isa import INSTRUCTION_BYTES, Dest, LoadDest, Mode, Opcode, decode
-from scoville_host.checkpoint import load_checkpoint
-from scoville_host.compiler import compile_model
+from scoville_host.checkpoint.formats import FORMATS
+from scoville_host.checkpoint.load import load_checkpoint
+from scoville_host.compiler.compiler import compile_model
+from scoville_host.compiler.image import Image
+from scoville_host.compiler.layout import unpack_matrix
+from scoville_host.compiler.listing import listing
 from scoville_host.errors import RequestError
-from scoville_host.formats import FORMATS
-from scoville_host.image import Image
-from scoville_host.layout import unpack_matrix
-from scoville_host.listing import listing
 
 LARGE = replace(get_config("nano"), max_hidden=4096, max_rows=4096, operand_blocks=1024)
 
@@ -156,7 +156,7 @@ def test_golden_model_agrees_with_transformers(tmp_path, sizes, tied, biases, se
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     from scoville.golden import GoldenChip
-    from scoville_host.reference import load_reference
+    from scoville_host.runtime.reference import load_reference
 
     tensors = random_tensors(sizes, tied=tied, biases=biases)
     for name in tensors:

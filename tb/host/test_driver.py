@@ -7,11 +7,11 @@ import pytest
 from checkpoints import random_tensors, write_huggingface
 from scoville.config import CONFIGS, get_config
 from scoville.registers import REGISTERS, STALLS, Status, address_of, fits
-from scoville_host import compiler
-from scoville_host.checkpoint import load_checkpoint
-from scoville_host.compiler import compile_model
-from scoville_host.driver import RESETTING, Driver, temperature_bits
+from scoville_host.checkpoint.load import load_checkpoint
+from scoville_host.compiler import compiler
+from scoville_host.compiler.compiler import compile_model
 from scoville_host.errors import ChipError, RequestError
+from scoville_host.runtime.driver import RESETTING, Driver, temperature_bits
 
 
 class FakeChip:

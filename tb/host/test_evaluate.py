@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scoville_host import evaluate as module
 from scoville_host.errors import RequestError
-from scoville_host.evaluate import compare, evaluate, perplexity
+from scoville_host.runtime import evaluate as module
+from scoville_host.runtime.evaluate import compare, evaluate, perplexity
 
 STORY = "Once upon a time there was a little fox. The fox had a red ball. One day, the fox went to the park with mom. "
 
@@ -60,9 +60,9 @@ def test_float_against_itself(text):
 
 def test_a_sequence_for_each_position_gives_the_same(text, monkeypatch):
     """The way of the RTL, tried with the golden model in its place."""
-    from scoville_host import runtime
+    from scoville_host.runtime import registry
 
-    monkeypatch.setattr(runtime, "get_backend", lambda name: runtime.GoldenBackend())
+    monkeypatch.setattr(registry, "get_backend", lambda name: registry.GoldenBackend())
     assert evaluate("tiny", text, "rtl", tokens=12)["perplexity"] == evaluate("tiny", text, tokens=12)["perplexity"]
 
 

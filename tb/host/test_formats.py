@@ -3,8 +3,8 @@
 import gguf
 import numpy as np
 import pytest
+from scoville_host.checkpoint.formats import E2M1, FORMATS, get_format, quantise, stack
 from scoville_host.errors import RequestError
-from scoville_host.formats import E2M1, FORMATS, get_format, quantise, stack
 
 
 @pytest.fixture

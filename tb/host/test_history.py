@@ -5,9 +5,9 @@ import pytest
 from checkpoints import random_tensors, write_huggingface
 from scoville.config import PAGE_TOKENS, get_config
 from scoville.golden import GoldenChip
-from scoville_host.checkpoint import load_checkpoint
-from scoville_host.compiler import compile_model
-from scoville_host.history import fill_history
+from scoville_host.checkpoint.load import load_checkpoint
+from scoville_host.compiler.compiler import compile_model
+from scoville_host.runtime.history import fill_history
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from checkpoints import ODD, SIZES, interleaved, random_tensors, to_bf16, write_gguf, write_huggingface
 from scoville.config import get_config
-from scoville_host.checkpoint import load_checkpoint
-from scoville_host.compiler import compile_model
+from scoville_host.checkpoint.load import load_checkpoint
+from scoville_host.compiler.compiler import compile_model
 
 BIASES = ("q", "k", "v", "o", "gate", "up", "down")
 

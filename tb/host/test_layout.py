@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scoville.config import get_config
-from scoville_host.formats import FORMATS, quantise
-from scoville_host.layout import head_blocks, matrix_bytes, pack_matrix, page_bytes, pair_rows, unpack_matrix
+from scoville_host.checkpoint.formats import FORMATS, quantise
+from scoville_host.compiler.layout import head_blocks, matrix_bytes, pack_matrix, page_bytes, pair_rows, unpack_matrix
 
 
 @pytest.mark.parametrize("bus", [8, 16, 32, 64, 128, 256])

@@ -15,12 +15,12 @@ from checkpoints import read_huggingface, write_gguf
 from llama_cpp import LlamaCpp
 from scoville.config import get_config
 from scoville.golden import GoldenChip
-from scoville_host.checkpoint import load_checkpoint
-from scoville_host.compiler import compile_model
-from scoville_host.evaluate import compare
-from scoville_host.model import Tensor
-from scoville_host.models import resolve
-from scoville_host.tokenizer import load_tokenizer
+from scoville_host.checkpoint.load import load_checkpoint
+from scoville_host.checkpoint.model import Tensor
+from scoville_host.checkpoint.models import resolve
+from scoville_host.checkpoint.tokenizer import load_tokenizer
+from scoville_host.compiler.compiler import compile_model
+from scoville_host.runtime.evaluate import compare
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny"
 STORY = "Once upon a time there was a little fox. The fox had a red ball. One day, the fox went to the park with mom. "

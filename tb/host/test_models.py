@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from scoville_host import models
+from scoville_host.checkpoint import models
 from scoville_host.errors import RequestError
 
 

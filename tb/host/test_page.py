@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from scoville_host.benchmark import Row, run
 from scoville_host.errors import RequestError
-from scoville_host.page import collect, main, tables
+from scoville_host.report.benchmark import Row, run
+from scoville_host.report.page import collect, main, tables
 
 ROW = Row(name="tiny/nano, <two> tokens", model="tiny", config="nano", prompt_tokens=2, decode_tokens=2, bar=0.99)
 JUNIT = """<testsuites><testsuite tests="7" failures="1" errors="0" time="12.5"/></testsuites>"""

@@ -11,18 +11,18 @@ from scoville.attention.softmax import Softmax
 from scoville.config import BLOCK, CONFIGS, get_config
 from scoville.epilogue.chain import Chain
 from scoville.epilogue.pair import PairStage
-from scoville_host import cycle_steady
-from scoville_host.benchmark import BASELINE, ROWS
 from scoville_host.cli import main
-from scoville_host.cycle_stream import Memory, Stream
-from scoville_host.cycles import Cycles, memory_of, program_of
+from scoville_host.compiler.layout import matrix_bytes
 from scoville_host.errors import RequestError
-from scoville_host.latencies import latencies
-from scoville_host.layout import matrix_bytes
-from scoville_host.outline import compile_outline, fitted, read_outline, set_fields
-from scoville_host.predict import predict
-from scoville_host.session import open_session
-from scoville_sim import get_memory
+from scoville_host.predict import cycle_steady
+from scoville_host.predict.cycle_stream import Memory, Stream
+from scoville_host.predict.cycles import Cycles, memory_of, program_of
+from scoville_host.predict.latencies import latencies
+from scoville_host.predict.outline import compile_outline, fitted, read_outline, set_fields
+from scoville_host.predict.predict import predict
+from scoville_host.report.benchmark import BASELINE, ROWS
+from scoville_host.runtime.session import open_session
+from scoville_sim import get_memory, measured_limit
 
 TOLERANCE = 0.02
 COUNTED = json.loads(BASELINE.read_text())
@@ -80,7 +80,7 @@ def test_memories():
     assert memory_of(get_memory("ideal")) == Memory(rate=1.0, read_latency=100, write_latency=20)
     assert memory_of(get_memory("lpddr4")).rate < 0.75
     ddr4 = get_memory("ddr4")
-    assert memory_of(ddr4, 64) == Memory(rate=ddr4.limit(64), shared=True, read_latency=60, write_latency=20)
+    assert memory_of(ddr4, 64) == Memory(rate=measured_limit(ddr4, 64), shared=True, read_latency=60, write_latency=20)
 
 
 def test_latencies_are_the_documented_ones():
@@ -130,7 +130,7 @@ def test_shapes_alone(shape):
 
 
 def model_format(image):
-    from scoville_host.formats import get_format
+    from scoville_host.checkpoint.formats import get_format
 
     return get_format(image.weights["down"])
 

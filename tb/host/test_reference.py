@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from checkpoints import SIZES, random_tensors, write_gguf, write_huggingface
-from scoville_host.reference import load_reference
+from scoville_host.runtime.reference import load_reference
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 69, 0]
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from checkpoints import random_tensors, write_huggingface
 from scoville.config import get_config
-from scoville_host.checkpoint import load_checkpoint
-from scoville_host.compiler import compile_model
-from scoville_host.generate import bench_prompt, matches
-from scoville_host.report import passes, summary
-from scoville_host.runtime import Result
+from scoville_host.checkpoint.load import load_checkpoint
+from scoville_host.compiler.compiler import compile_model
+from scoville_host.report.summary import passes, summary
+from scoville_host.runtime.backend import Result
+from scoville_host.runtime.generate import bench_prompt, matches
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import json
 
 import gguf
 import pytest
+from scoville_host.checkpoint.models import MODELS, cached_path
+from scoville_host.checkpoint.tokenizer import TextStream, load_tokenizer
 from scoville_host.errors import RequestError
-from scoville_host.models import MODELS, cached_path
-from scoville_host.tokenizer import TextStream, load_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 TEXTS = ["Once upon a time", "naïve café ☃ 日本語 🦙", "12345 + 67", "  two  spaces\n\ttab", "it's <b>fine</b>"]

@@ -8,15 +8,15 @@ from checkpoints import random_tensors, write_huggingface
 from scoville.config import get_config
 from scoville.isa import Opcode
 from scoville.registers import STALLS
-from scoville_host import generate as work
-from scoville_host import rtl
-from scoville_host.checkpoint import load_checkpoint
+from scoville_host.checkpoint.load import load_checkpoint
 from scoville_host.cli import main
-from scoville_host.compiler import compile_model
-from scoville_host.report import passes
-from scoville_host.rtl import RtlBackend
-from scoville_host.timeline import Timeline, by_kind
-from scoville_host.trace import SLICES, chrome_trace, merged, spans
+from scoville_host.compiler.compiler import compile_model
+from scoville_host.report.summary import passes
+from scoville_host.report.timeline import Timeline, by_kind
+from scoville_host.report.trace import SLICES, chrome_trace, merged, spans
+from scoville_host.runtime import generate as work
+from scoville_host.runtime import rtl
+from scoville_host.runtime.rtl import RtlBackend
 
 PROMPT, NEW = [3, 1, 4, 1, 5], 3
 

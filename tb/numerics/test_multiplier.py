@@ -11,7 +11,7 @@ from cocotb.triggers import FallingEdge
 from scoville.numerics.multiplier import Multiplier
 from scoville.vendor.ecp5_multiplier import Ecp5Multiplier
 
-ECP5_CELLS = Path(scoville_sim.__file__).parent / "trellis_cells.v"
+ECP5_CELLS = Path(scoville_sim.__file__).parent / "boards" / "trellis_cells.v"
 SHAPES = {"whole": (unsigned(18), unsigned(18)), "signed": (signed(18), signed(18)), "mixed": (unsigned(17), signed(9)),
           "dot": (signed(8), signed(12))}
 

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 
-from scoville_sim.plain_stream import COMMANDS
+from scoville_sim.chip.plain_stream import COMMANDS
 
 __all__ = ["broken_rules"]
 
@@ -15,7 +15,7 @@ def broken_rules(commands, t):
     Parameters
     ----------
     commands : of `plain_stream.Run`
-    t : dict of clocks, see `scoville_sim.dram.Dram.clocks`
+    t : dict of clocks, see `scoville_sim.chip.dram.Dram.clocks`
 
     Returns
     -------

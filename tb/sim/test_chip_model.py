@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 from scoville.config import get_config
-from scoville_sim import MEMORIES, MemoryTiming, SimError, VerilatedChip, get_memory
-from scoville_sim.build import build_plain
+from scoville_sim import MEMORIES, MemoryTiming, SimError, VerilatedChip, get_memory, measured_limit
+from scoville_sim.chip.build import build_plain
 from simulators import run_seed
 from small_chip import ADDRESS, BEATS, FAULT, START, STATUS, SUM, TARGET, Breakage, SmallChip
 
@@ -77,7 +77,7 @@ def test_limit(memory):
     beats = 256 + int(16000 * timing.peak(64))
     start(chip, 0, beats)
     found = beats / chip.run(1_000_000)
-    limit = timing.limit(64)
+    limit = measured_limit(timing, 64)
     assert 0.97 * limit <= found <= 1.005 * limit
 
 
@@ -185,14 +185,14 @@ def test_registers():
 
 def test_missing_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr("scoville_sim.build.cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("scoville_sim.chip.build.cache_folder", lambda: tmp_path)
     with pytest.raises(SimError, match="apt-get install"):
         make()
 
 
 def test_another_compiler(monkeypatch, tmp_path):
     """What one compiler made is not given to who asks for another's."""
-    monkeypatch.setattr("scoville_sim.build.cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("scoville_sim.chip.build.cache_folder", lambda: tmp_path)
     (tmp_path / "small.cpp").write_text("int main() {}")
     other = tmp_path / "other"
     other.write_text('#!/bin/sh\nexec g++ "$@"\n')

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from dram_checker import broken_rules
 from scoville_sim import MEMORIES, SimError
-from scoville_sim.dram import DRAMS, TIMES, Span
-from scoville_sim.plain_stream import COMMANDS, Request, run
+from scoville_sim.chip.dram import DRAMS, TIMES, Span
+from scoville_sim.chip.plain_stream import COMMANDS, Request, measured_limit, run
 from simulators import run_seed
 
 # Bytes that a plain stream gets of a cycle, on the bus that the memory is meant for.
@@ -78,7 +78,7 @@ def test_latencies_are_those_of_the_data(time):
 def test_limit(name):
     bus, expected = LIMITS[name]
     timing = MEMORIES[name]
-    found = timing.limit(bus)
+    found = measured_limit(timing, bus)
     assert found * bus == pytest.approx(expected, rel=1e-3)
     assert found <= timing.peak(bus)
     if not timing.dram:
@@ -89,13 +89,14 @@ def test_limit(name):
 def test_what_costs_a_stream():
     """Refresh, and rows that cannot be opened ahead."""
     ddr4 = MEMORIES["ddr4"]
-    assert ddr4.limit(64) < 1 - 350 / 7800
+    assert measured_limit(ddr4, 64) < 1 - 350 / 7800
     calm = replace(ddr4, dram=replace(ddr4.dram, refi=Span(1e6)))
-    assert calm.limit(64) > 0.999
+    assert measured_limit(calm, 64) > 0.999
     short = replace(calm, dram=replace(calm.dram, window=2))
-    assert short.limit(64) < 0.98
+    assert measured_limit(short, 64) < 0.98
     # without a turn of the bank groups every access waits for tCCD_L
-    assert replace(calm, dram=replace(calm.dram, groups=1, banks=8)).limit(64) == pytest.approx(4 / 6, rel=0.01)
+    alone = replace(calm, dram=replace(calm.dram, groups=1, banks=8))
+    assert measured_limit(alone, 64) == pytest.approx(4 / 6, rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["ddr4", "sdram", "lpddr4"])

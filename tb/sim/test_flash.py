@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ecp5_configuration import IDCODE, PREAMBLE, configure
-from scoville_sim import flash, fpga
+from scoville_sim.boards import flash, fpga
 from spi_flash import SpiFlash
 from virtual_chain import BITSTREAM_BURST, ISC_DISABLE, ISC_ENABLE, ISC_ERASE, PROGRAM_SPI, REFRESH, Ecp5, VirtualChain
 

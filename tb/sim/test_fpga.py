@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scoville_sim import fpga
+from scoville_sim.boards import fpga
 
 TOP = '''"""A multiplier and a counter on ULX3S."""
 
@@ -45,7 +45,7 @@ def top(clock_hz=50_000_000):
 
 def command(*arguments, folder):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run([sys.executable, "-m", "scoville_sim.fpga", *map(str, arguments)], cwd=folder,
+    return subprocess.run([sys.executable, "-m", "scoville_sim.boards.fpga", *map(str, arguments)], cwd=folder,
                           env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False)
 
 

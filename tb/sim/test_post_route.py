@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from scoville.config import get_config
-from scoville_sim.post_route import compare
+from scoville_sim.boards.post_route import compare
 
 CYCLES = 1500
 

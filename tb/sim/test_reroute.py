@@ -2,7 +2,7 @@
 
 import json
 
-from scoville_sim.reroute import main
+from scoville_sim.boards.reroute import main
 
 
 def sdf():

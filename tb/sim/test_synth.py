@@ -1,6 +1,6 @@
 """What synthesis counts, against a part."""
 
-from scoville_sim.synth import XCK26, occupied
+from scoville_sim.timing.synth import XCK26, occupied
 
 
 def test_occupied():

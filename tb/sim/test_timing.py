@@ -10,8 +10,9 @@ import pytest
 from scoville import top
 from scoville.config import get_config
 from scoville.verilog import emit_rtlil
-from scoville_sim import timing, timing_flows
-from scoville_sim.timing_units import UNITS, Registered
+from scoville_sim.timing import flows as timing_flows
+from scoville_sim.timing import timing
+from scoville_sim.timing.units import UNITS, Registered
 
 
 def test_every_unit_of_the_chip_is_measured():
@@ -86,7 +87,7 @@ def test_stored_summary_knows_its_units(tmp_path):
 
 
 def test_unknown_unit():
-    done = subprocess.run([sys.executable, "-m", "scoville_sim.timing", "--unit", "nothing", "--flow", "ecp5"],
+    done = subprocess.run([sys.executable, "-m", "scoville_sim.timing.timing", "--unit", "nothing", "--flow", "ecp5"],
                           capture_output=True, text=True, check=False,
                           env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"})
     assert done.returncode == 2

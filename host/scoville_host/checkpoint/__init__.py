@@ -1,0 +1,1 @@
+"""Models as files hold them: named models, importers, weight formats, tokenizers."""

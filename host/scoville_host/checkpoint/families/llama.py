@@ -1,0 +1,46 @@
+"""Llama, and what calls itself one: SmolLM, say, and Mistral in GGUF files.
+
+Lowering: gates are SiLU; nothing has a bias; positions turn the whole head. In a GGUF file the rows of q and k are
+permuted, so that the two of a rotation lie side by side (llama.cpp, ``convert_hf_to_gguf.py``).
+"""
+
+from .family import Dialect, Family
+
+__all__ = ["GGUF", "HUGGINGFACE", "LLAMA"]
+
+HUGGINGFACE = Dialect(
+    architecture="llama",
+    # head_dim, kv_heads, context, epsilon, tied and eos_ids have defaults, which huggingface.py knows.
+    keys={"hidden": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
+          "kv_heads": "num_key_value_heads", "head_dim": "head_dim", "ffn": "intermediate_size", "vocab": "vocab_size",
+          "context": "max_position_embeddings", "epsilon": "rms_norm_eps", "tied": "tie_word_embeddings",
+          "eos_ids": "eos_token_id"},
+    top={"embedding": "model.embed_tokens", "norm": "model.norm", "lm_head": "lm_head"},
+    layer={"attention_norm": "model.layers.{}.input_layernorm", "ffn_norm": "model.layers.{}.post_attention_layernorm",
+           "q": "model.layers.{}.self_attn.q_proj", "k": "model.layers.{}.self_attn.k_proj",
+           "v": "model.layers.{}.self_attn.v_proj", "o": "model.layers.{}.self_attn.o_proj",
+           "gate": "model.layers.{}.mlp.gate_proj", "up": "model.layers.{}.mlp.up_proj",
+           "down": "model.layers.{}.mlp.down_proj"},
+    rope_layout="half",
+    # Frequencies are computed; a tied matrix may be stored all the same.
+    ignored=("*rotary_emb.inv_freq", "lm_head.weight"))
+
+GGUF = Dialect(
+    architecture="llama",
+    # kv_heads, head_dim, vocab and rope_theta have defaults, which gguf_file.py knows.
+    keys={"hidden": "embedding_length", "layers": "block_count", "heads": "attention.head_count",
+          "kv_heads": "attention.head_count_kv", "head_dim": "attention.key_length", "ffn": "feed_forward_length",
+          "vocab": "vocab_size", "context": "context_length", "epsilon": "attention.layer_norm_rms_epsilon",
+          "rope_theta": "rope.freq_base"},
+    top={"embedding": "token_embd", "norm": "output_norm", "lm_head": "output"},
+    layer={"attention_norm": "blk.{}.attn_norm", "ffn_norm": "blk.{}.ffn_norm",
+           "q": "blk.{}.attn_q", "k": "blk.{}.attn_k", "v": "blk.{}.attn_v", "o": "blk.{}.attn_output",
+           "gate": "blk.{}.ffn_gate", "up": "blk.{}.ffn_up", "down": "blk.{}.ffn_down"},
+    rope_layout="interleaved")
+
+LLAMA = Family(
+    name="llama", huggingface=HUGGINGFACE, gguf=GGUF,
+    top={"embedding": "vocab hidden", "norm": "hidden", "lm_head": "vocab hidden"},
+    vectors={"attention_norm": "hidden", "ffn_norm": "hidden"},
+    matrices={"q": "query hidden", "k": "kv hidden", "v": "kv hidden", "o": "hidden query",
+              "gate": "ffn hidden", "up": "ffn hidden", "down": "hidden ffn"})

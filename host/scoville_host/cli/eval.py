@@ -1,0 +1,44 @@
+"""``scoville eval``: what quantisation costs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Json, Model, Quiet, Weights
+from .output import reporter
+
+__all__ = ["run"]
+
+
+def run(
+    text: Annotated[Path, typer.Option(help="A text file.")],
+    model: Model = "tiny",
+    backend: Annotated[str, typer.Option(help="golden, rtl, or float (transformers, FP32).")] = "golden",
+    against: Annotated[str | None, typer.Option(help="float: compare with the float reference.")] = None,
+    config: Annotated[str, typer.Option(help="A configuration (see `scoville configs`).")] = "nano",
+    act_bits: Annotated[int | None, typer.Option(help="Bits of an activation; default: the configuration's.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Tokens of the text to use. Default: 512.")] = None,
+    weights: Weights = None,
+    json_out: Json = None,
+    quiet: Quiet = False,
+):
+    """Measure what quantisation costs: perplexity, mean KL divergence, agreement on the likeliest token.
+
+    \b
+    scoville eval --model tiny --text story.txt --against float
+    """
+    from ..files import write_json
+    from ..runtime.evaluate import evaluate
+
+    report = reporter(quiet)
+
+    def progress(done, total):
+        report(f"{done} of {total} tokens")
+
+    found = evaluate(model, text, backend=backend, against=against, config_name=config, act_bits=act_bits,
+                     tokens=tokens, weights=weights, progress=progress)
+    if json_out:
+        write_json(json_out, found)
+    for key, value in found.items():
+        print(f"{key}: {value}")

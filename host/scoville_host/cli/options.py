@@ -1,0 +1,28 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["Backend", "Baud", "Board", "Config", "Context", "Json", "Layers", "Memory", "Model", "Port", "Position",
+           "Quiet", "Trace", "TraceTokens", "Weights"]
+
+Model = Annotated[str, typer.Option(help="A name (see `scoville models`), a Hugging Face directory, or a .gguf file.")]
+Config = Annotated[str | None, typer.Option(help="A configuration (see `scoville configs`). Default: nano if the "
+                                                 "model fits, else kria.")]
+Backend = Annotated[str, typer.Option(help="golden (the numpy model), rtl (the Verilated chip) or board (an FPGA).")]
+Memory = Annotated[str | None, typer.Option(help="Timing of the simulated memory: ideal, ddr4, hbm, lpddr4, sdram, "
+                                                 "sdram32, block_ram, random.")]
+Weights = Annotated[str | None, typer.Option(help="Bring all weights to this format: mxint8, q8_0, q4_0, q4_1 or "
+                                                  "mxfp4. Default: as stored; floats become mxint8.")]
+Context = Annotated[int | None, typer.Option(help="Positions to make room for. Default: the model's own, at most 512.")]
+Layers = Annotated[int | None, typer.Option(help="Only so many of the model's first layers. Default: all.")]
+Position = Annotated[int, typer.Option(help="Positions before the prompt that are in the KV cache already.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers of the run to this file.")]
+Trace = Annotated[Path | None, typer.Option(help="Write a Chrome trace of the last tokens (rtl only).")]
+TraceTokens = Annotated[int, typer.Option(help="Passes that make a token, in the trace, counted from the end.")]
+Port = Annotated[str | None, typer.Option(help="Serial port of the board, such as /dev/ttyUSB0.")]
+Baud = Annotated[int, typer.Option(help="Rate of the board's serial line.")]
+Board = Annotated[str | None, typer.Option(help="Name of the board that has to answer. Default: any.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]

@@ -1,0 +1,41 @@
+"""What the commands print, and how one says that its run failed."""
+
+import sys
+
+__all__ = ["RunFailed", "longest", "reporter", "say_numbers", "write"]
+
+
+class RunFailed(Exception):
+    """The request was fine and the run was not: exit status 1."""
+
+
+def reporter(quiet):
+    """What prints a line of progress on standard error, or nothing if `quiet`."""
+    def report(line):
+        if not quiet:
+            print(f"scoville: {line}", file=sys.stderr, flush=True)
+    return report
+
+
+def write(text):
+    """Text to standard output, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def longest(stalls):
+    """Those that are not zero, the longest first, as text."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(stalls.items(), key=lambda item: -item[1]) if count)
+
+
+def say_numbers(found, report):
+    """Report cycles and rates of a run; RunFailed if it differs from the golden model's."""
+    if found["cycles"]:
+        report(f"{found['cycles']:,} cycles, {found['cycles_per_token']:,.0f} a token; "
+               f"bus {found['bus_utilisation']:.1%}, multipliers {found['mac_utilisation']:.1%}; "
+               f"{found['cycles_per_second']:,.0f} cycles a second")
+    if found["golden_match"]:
+        what = "tokens" if found.get("logits_compared") is False else "tokens and logits"
+        report(f"{what} equal the golden model's, bit for bit")
+    elif found["golden_match"] is False:
+        raise RunFailed("tokens or logits differ from the golden model's")

@@ -1,0 +1,100 @@
+"""Matrices in the chip's order: rows arranged and padded, columns padded, floats quantised."""
+
+import numpy as np
+from scoville.config import BLOCK, TILE_ROWS
+
+from ..checkpoint.formats import quantise, stack
+from ..errors import RequestError
+from .layout import align, head_blocks, pair_rows
+
+__all__ = ["Matrices", "pad_rows"]
+
+
+def pad_rows(count, total):
+    """Row numbers 0 to count - 1, then -1 (a row of zeros) up to `total`."""
+    return np.concatenate([np.arange(count), np.full(total - count, -1)])
+
+
+def _take(values, rows):
+    """Rows of a float array in another order; -1 gives zeros."""
+    picked = values[rows]
+    picked[np.asarray(rows) < 0] = 0
+    return picked
+
+
+class Matrices:
+    """The matrices and biases of a model, as the compiler writes them into memory.
+
+    Parameters
+    ----------
+    model : `Model`.
+    weights : `WeightFormat` for what the checkpoint stores as floats.
+    requantise : bring what the checkpoint stores as blocks to that format too, instead of keeping it as it is.
+    """
+
+    def __init__(self, model, weights, requantise):
+        self.model, self.weights, self.requantise = model, weights, requantise
+        ffn = align(model.ffn, BLOCK)
+        gate = pad_rows(model.ffn, ffn)
+        hidden = pad_rows(model.hidden, align(model.hidden, TILE_ROWS))
+        self.rows = {
+            "q": pair_rows(model.heads, model.head_dim, model.rope_layout),
+            "k": pair_rows(model.kv_heads, model.head_dim, model.rope_layout),
+            "v": pair_rows(model.kv_heads, model.head_dim, "plain"),
+            "o": hidden,
+            "gate_up": np.stack([gate, np.where(gate < 0, -1, gate + model.ffn)], axis=1).reshape(-1),
+            "down": hidden,
+            "lm_head": pad_rows(model.vocab, align(model.vocab, TILE_ROWS)),
+        }
+        width = head_blocks(model.head_dim) * BLOCK
+        columns = np.full((model.heads, width), -1)
+        columns[:, :model.head_dim] = np.arange(model.heads * model.head_dim).reshape(model.heads, -1)
+        self.head_columns = columns.reshape(-1)
+
+    def parts(self, layer, kind):
+        """Names of the tensors that a matrix is made of."""
+        names = ("gate", "up") if kind == "gate_up" else (kind,)
+        return [f"{layer}.{name}" for name in names]
+
+    def matrix(self, layer, kind):
+        """`Blocks` of a layer's matrix: rows a multiple of 32, columns padded (a head at a time for ``o``)."""
+        parts = self.parts(layer, kind)
+        return self._finish(parts, [self.model.tensors[name] for name in parts], kind)
+
+    def lm_head(self):
+        """`Blocks` of the output matrix."""
+        return self._finish(["lm_head"], [self.model.lm_head], "lm_head")
+
+    def _finish(self, names, tensors, kind):
+        blocks = [self._blocks(name, tensor, kind) for name, tensor in zip(names, tensors, strict=True)]
+        if len({part.format for part in blocks}) > 1:
+            raise RequestError(f"{self.model.source}: {' and '.join(names)} have different weight formats, but share a "
+                               "pass; bring all weights to one format with --weights")
+        return stack(blocks).take(self.rows[kind])
+
+    def _blocks(self, name, tensor, kind):
+        ragged = kind == "o" and self.model.head_dim % BLOCK
+        if tensor.blocks and not self.requantise:
+            if ragged:
+                raise RequestError(f"{self.model.source}: blocks of {name} run across heads of {self.model.head_dim}; "
+                                   "quantise anew with --weights")
+            return tensor.blocks
+        values = tensor.floats()
+        if ragged:
+            values = _take(values.T, self.head_columns).T
+        pad = align(values.shape[1], BLOCK) - values.shape[1]
+        blocks = quantise(np.pad(values, ((0, 0), (0, pad))), self.weights)
+        if not blocks.is_finite():
+            raise RequestError(f"{self.model.source}: {name} has values too large for the scales of "
+                               f"{self.weights.name.lower()}; use --weights mxint8")
+        return blocks
+
+    def bias(self, layer, kind):
+        """Float32 bias in the order of the matrix's rows, or None if the model has none."""
+        parts = [self.model.tensors.get(f"{name}_bias") for name in self.parts(layer, kind)]
+        if all(part is None for part in parts):
+            return None
+        sizes = [self.model.shapes()[name][0] for name in self.parts(layer, kind)]
+        values = [np.zeros(size, np.float32) if part is None else part.floats()
+                  for part, size in zip(parts, sizes, strict=True)]
+        return _take(np.concatenate(values), self.rows[kind])

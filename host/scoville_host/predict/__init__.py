@@ -1,0 +1,1 @@
+"""Cycles without simulating: the analytical model."""

@@ -1,0 +1,46 @@
+"""What an SoC engineer takes away: the Verilog, what is in it, and the register map."""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+
+from ..files import write_json, write_text
+
+__all__ = ["ports", "write_artefacts"]
+
+
+def ports(component):
+    """The ports of a component in the Verilog: list of dicts with name, direction and width; clk and rst come first."""
+    from amaranth.lib.wiring import Flow
+
+    found = [{"name": name, "direction": "input", "width": 1} for name in ("clk", "rst")]
+    for path, member, value in component.signature.flatten(component):
+        direction = "input" if member.flow is Flow.In else "output"
+        found.append({"name": "__".join(map(str, path)), "direction": direction, "width": len(value.as_value())
+                      if hasattr(value, "as_value") else len(value)})
+    return found
+
+
+def write_artefacts(config, folder):
+    """Write ``scoville.v``, ``scoville.json``, ``registers.md`` and ``scoville_regs.h`` for a configuration.
+
+    Returns
+    -------
+    list of paths
+    """
+    import amaranth
+    from scoville import __version__, registers, verilog
+    from scoville.top import Top
+
+    folder = Path(folder)
+    top = Top(config)
+    text = verilog.emit(top, name="scoville", assertions=False)
+    texts = {"scoville.v": text, "registers.md": registers.markdown(), "scoville_regs.h": registers.c_header()}
+    for name, content in texts.items():
+        write_text(folder / name, content)
+    write_json(folder / "scoville.json", {
+        "name": "scoville", "version": __version__, "amaranth": amaranth.__version__, "parameters": asdict(config),
+        "ports": ports(top),
+        "sha256": {name: hashlib.sha256(content.encode()).hexdigest() for name, content in texts.items()},
+    })
+    return [folder / name for name in (*texts, "scoville.json")]

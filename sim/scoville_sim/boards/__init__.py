@@ -1,0 +1,1 @@
+"""Boards: in simulation, as bitstreams, and what a routed design tells."""

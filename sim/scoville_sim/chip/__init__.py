@@ -1,0 +1,1 @@
+"""The Verilated chip, its build and its memories."""

@@ -1,0 +1,1 @@
+"""Faults planted in a unit, its testbench the judge."""
