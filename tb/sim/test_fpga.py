@@ -16,7 +16,7 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import io
 from scoville.checks import check
 from scoville.vendor.ecp5 import Clocks
-from scoville_sim.fpga import load
+from scoville_sim.boards.fpga import load
 
 platform = load("ulx3s").platform
 
