@@ -65,13 +65,14 @@ def pytest_collection_modifyitems(config, items):
     chosen = {}
     for item in items:
         parameters = getattr(item, "callspec", None) and item.callspec.params
-        if not parameters or "sim" not in parameters:
+        if not parameters or not ("sim" in parameters or item.get_closest_marker("one_is_enough")):
             continue
-        key = item.nodeid.split("[")[0], parameters["sim"]
+        key = item.nodeid.split("[")[0], parameters.get("sim")
         if key not in chosen or ("nano" in parameters.values() and "nano" not in chosen[key].callspec.params.values()):
             chosen[key] = item
+    passed = {item.nodeid for item in chosen.values()}
     kept = [item for item in items if item.get_closest_marker("slow") is None
-            and ("sim" not in getattr(getattr(item, "callspec", None), "params", {}) or item in chosen.values())]
+            and (item.nodeid.split("[")[0] not in {key[0] for key in chosen} or item.nodeid in passed)]
     _keep(config, items, kept)
 
 

@@ -40,6 +40,7 @@ def test_bank(sim, size):
     harness.run(Bank(*SIZES[size]), __name__, sim=sim, parameters=size)
 
 
+@pytest.mark.one_is_enough
 @pytest.mark.parametrize("size", SIZES)
 def test_ecp5_bank(size):
     harness.run(Ecp5Bank(*SIZES[size]), __name__, sim="icarus", parameters=size, cells=[ECP5_CELLS])

@@ -256,6 +256,7 @@ def test_block_ram(sim, config, words, monkeypatch):
     run(sim, config, words, monkeypatch)
 
 
+@pytest.mark.one_is_enough
 @SIZES
 def test_ecp5_block_ram(config, words, monkeypatch):
     run("icarus", config, words, monkeypatch, platform=Ecp5Blocks(), cells=[ECP5_CELLS])
