@@ -16,7 +16,7 @@ from cover.observe import watch
 from simulators import SIMULATORS, run, run_seed
 
 __all__ = ["SIMULATORS", "Bench", "Sink", "Source", "assert_full_speed", "moves", "pack", "parameters", "pass_through",
-           "run", "run_seed", "unpack"]
+           "peek", "run", "run_seed", "unpack"]
 
 PERIOD = 10  # ns
 RESET_CYCLES = 3
@@ -64,9 +64,19 @@ def unpack(shape, packed):
     return {name: unpack(field.shape, packed >> field.offset) for name, field in layout}
 
 
+def peek(handle):
+    """The value of a signal as an unsigned integer: ``int(handle.value)`` without an object in between for each bit.
+
+    Raises
+    ------
+    ValueError : a bit is unknown
+    """
+    return int(handle._handle.get_signal_val_binstr(), 2)
+
+
 def moves(dut, name):
     """Whether an item of the stream `name` goes over at this clock edge, 0 or 1."""
-    return int(getattr(dut, f"{name}__valid").value) & int(getattr(dut, f"{name}__ready").value)
+    return peek(getattr(dut, f"{name}__valid")) & peek(getattr(dut, f"{name}__ready"))
 
 
 class Source:
@@ -113,9 +123,9 @@ class Source:
     def step(self):
         pending = self._pending
         if self._watcher is not None:
-            self._watcher.cycle(pending, int(self._ready.value))
+            self._watcher.cycle(pending, peek(self._ready))
         if pending is not None:
-            if not int(self._ready.value):
+            if not peek(self._ready):
                 return
             self.accepted.append(pending)
             self.cycles.append(self.bench.cycle)
@@ -174,9 +184,9 @@ class Sink:
         self.bench.fail(f"stream {self.name}: {what}")
 
     def step(self):
-        valid = int(self._valid.value)
+        valid = peek(self._valid)
         if valid:
-            payload = 0 if self._payload is None else int(self._payload.value)
+            payload = 0 if self._payload is None else peek(self._payload)
             if self._waiting is not None and payload != self._waiting:
                 self._fail(f"payload changed from {self._waiting:#x} to {payload:#x} while waiting for ready")
             if self._is_ready:
@@ -227,7 +237,7 @@ class Bench:
         self.np_rng = np.random.default_rng([int(cocotb.RANDOM_SEED) & 0xFFFFFFFF, int(seed)])
         self.cycle = 0
         self._cpu_limit, self._deadline = cpu_limit, time.process_time() + cpu_limit
-        self.sources, self.sinks = [], []
+        self.sources, self.sinks, self._watchers = [], [], []
         self._clock = getattr(dut, "clk", None)
         self._reset = getattr(dut, "rst", None)
         self._in_reset = True
@@ -249,6 +259,13 @@ class Bench:
         """A receiver of output stream `name`; `stalls` is the probability that ready is low in a cycle."""
         self.sinks.append(Sink(self, name, stalls))
         return self.sinks[-1]
+
+    def each_cycle(self, function):
+        """Call `function()` at every clock edge that is not in reset, when the streams have seen that edge.
+
+        A task of its own would cost a scheduler's round a cycle.
+        """
+        self._watchers.append(function)
 
     def streams(self):
         """The state of every stream and bus channel of the component, a line each."""
@@ -312,12 +329,15 @@ class Bench:
         """One task steps every stream: a task each would cost a scheduler round a stream a cycle."""
         while True:
             await self._edge()
-            if not self._in_reset:
+            running = not self._in_reset
+            if running:
                 for agent in self.sources:
                     agent.step()
                 for agent in self.sinks:
                     agent.step()
             self.cycle += 1
+            for function in self._watchers if running else ():
+                function()
             if not self.cycle % 256 and time.process_time() > self._deadline:
                 self.fail(f"not done after {self._cpu_limit} seconds of processor time")
 

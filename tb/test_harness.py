@@ -169,7 +169,7 @@ async def waits_in_its_own_way(dut):
     tb = harness.Bench(dut, cpu_limit=2)
     tb.sink("o")
     await tb.reset()
-    while not int(dut.done.value):
+    while not harness.peek(dut.done):
         await tb.wait(1)
 
 

@@ -99,15 +99,15 @@ class Run:
         accepted = begun = items = rows = 0
         while True:
             await RisingEdge(self.dut.clk)
-            high = [name for name in STATUS if int(getattr(self.dut, name).value)]
+            high = [name for name in STATUS if harness.peek(getattr(self.dut, name))]
             assert len(high) == 1, high
             self.counts[high[0]] += 1
             assert high[0] != "no_task" or items == self.totals[begun][0]
-            assert int(self.dut.busy.value) or (items, rows) == self.totals[accepted]
+            assert harness.peek(self.dut.busy) or (items, rows) == self.totals[accepted]
             items += harness.moves(self.dut, "weights")
             rows += harness.moves(self.dut, "o")
             assert items <= self.totals[begun][0], "an item belongs to a task that has begun"
-            if int(self.dut.begin.value):
+            if harness.peek(self.dut.begin):
                 assert begun < accepted and items == self.totals[begun][0], "a task begins behind the one before"
                 begun += 1
             accepted += harness.moves(self.dut, "task")
@@ -151,7 +151,7 @@ class Run:
             assert (got["row"], got["phase"], got["tag"], got["values"]) == want
         await RisingEdge(self.dut.clk)
         await ReadOnly()
-        assert self.weights.idle and self.task.idle and not int(self.dut.busy.value)
+        assert self.weights.idle and self.task.idle and not harness.peek(self.dut.busy)
 
 
 @cocotb.test()
@@ -167,7 +167,7 @@ async def random_tasks(dut):
     for kblocks, (clear, rescale), drain, tag in product((1, 2), ((0, 0), (0, 1), (1, 0)), (0, 1), (0, 1)):
         run.add(kblocks=kblocks, tile=0, clear=clear, rescale=rescale, drain=drain, tag=tag & drain)
     run.add(kblocks=1, tile=0, clear=0, rescale=1)
-    assert run.tb.cycle and not int(dut.issue.value)
+    assert run.tb.cycle and not harness.peek(dut.issue)
     await run.check()
 
 
@@ -248,7 +248,7 @@ async def blocked_drain(dut):
     run.sink.stalls = 1.0
     await run.tb.wait(300 * run.config.block_cycles)
     assert run.counts["issue"] == 2 * run.config.interleave * run.config.block_cycles
-    assert run.counts["drain_full"] > 100 and int(dut.busy.value)
+    assert run.counts["drain_full"] > 100 and harness.peek(dut.busy)
     run.sink.stalls = 0.0
     await run.check()
 

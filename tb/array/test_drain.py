@@ -25,7 +25,7 @@ async def run_tiles(dut, stalls, delay):
 
     async def send():
         for tile, (first, last), tag in zip(tiles, spans, tags, strict=True):
-            while not int(dut.available.value):
+            while not harness.peek(dut.available):
                 await RisingEdge(dut.clk)
             dut.reserve.value = 1
             await RisingEdge(dut.clk)
@@ -47,7 +47,7 @@ async def run_tiles(dut, stalls, delay):
     assert received == expected
     await RisingEdge(dut.clk)
     await ReadOnly()
-    assert not int(dut.busy.value) and int(dut.available.value)
+    assert not harness.peek(dut.busy) and harness.peek(dut.available)
     return config, sink
 
 

@@ -77,7 +77,7 @@ async def schedule(dut):
             getattr(dut, name).value = int(value)
         await RisingEdge(dut.clk)
         if now in expected:
-            values = int(dut.values.value)
+            values = harness.peek(dut.values)
             assert [values >> 32 * row & 0xFFFFFFFF for row in range(rows)] == expected[now][1], now
             checked += 1
     assert checked == count

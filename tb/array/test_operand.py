@@ -57,8 +57,8 @@ async def reads_and_writes(dut):
         dut.write__payload.value = harness.pack(layout, write)
         dut.address.value = address
         await RisingEdge(dut.clk)
-        assert int(dut.write__ready.value)
-        blocks = int(dut.blocks.value)
+        assert harness.peek(dut.write__ready)
+        blocks = harness.peek(dut.blocks)
         for lane, value in expected.items():
             assert blocks >> lane * bits & (1 << bits) - 1 == value
             checked += 1

@@ -59,7 +59,7 @@ async def play(dut, seed, make, stalls):
     for command, factor in zip(commands, await sink.receive(len(commands)), strict=True):
         command.check(factor)
     await tb.wait(50)
-    assert len(sink.received) == len(commands) and not int(dut.busy.value)
+    assert len(sink.received) == len(commands) and not harness.peek(dut.busy)
     return source, sink
 
 
@@ -108,7 +108,8 @@ async def factors_that_wait(dut):
     for command in commands:
         source.send(command.pages())
     await tb.wait(2 * len(commands) * (config.seats + 9) + 50)
-    assert len(source.accepted) == 2 * Denominator.PENDING and int(dut.factor__valid.value) and int(dut.busy.value)
+    assert len(source.accepted) == 2 * Denominator.PENDING
+    assert harness.peek(dut.factor__valid) and harness.peek(dut.busy)
     sink.stalls = 0.0
     for command, factor in zip(commands, await sink.receive(len(commands)), strict=True):
         command.check(factor)
@@ -122,7 +123,7 @@ async def busy_and_reset(dut):
     command = Command.random(config, tb.np_rng, 1)
     for stop in range(4, config.seats + LATENCY + 4, 3):
         await tb.reset()
-        assert not int(dut.busy.value) and not int(dut.factor__valid.value)
+        assert not harness.peek(dut.busy) and not harness.peek(dut.factor__valid)
         source.send(command.pages())
         await tb.wait(stop)
     await tb.reset()
@@ -130,7 +131,7 @@ async def busy_and_reset(dut):
     busy = 0
     for _ in range(config.seats + 50):
         await tb.wait(1)
-        busy += int(dut.busy.value)
+        busy += harness.peek(dut.busy)
     [factor] = sink.received
     command.check(factor)
     assert busy == sink.cycles[0] - source.cycles[0]

@@ -184,7 +184,7 @@ async def invalidate_during_a_read(dut, port):
     system = System(dut, 4, 0.0)
     await system.start()
     system.ask(port, 1, 0)
-    while not int(dut.read_request__valid.value):
+    while not harness.peek(dut.read_request__valid):
         await system.tb.wait(1)
     await pulse(system.tb, dut.invalidate)
     await system.check(port, 1, 0)

@@ -104,13 +104,13 @@ async def encode(dut, seed, stalls):
         if not stalls:  # a byte a cycle, and a cycle for each full block
             taken = source.cycles[-1] - source.cycles[-len(frame)]
             assert taken <= len(frame) - 1 + len(frame) // 254
-        while not int(dut.done.value):
+        while not harness.peek(dut.done):
             await tb.wait(1)
-        end, line = int(dut.end.value), bytearray()
+        end, line = harness.peek(dut.end), bytearray()
         for at in range(100, end):
             dut.at.value = at
             await tb.wait(2)
-            line.append(int(dut.byte.value))
+            line.append(harness.peek(dut.byte))
         assert line[-1] == 0 and 0 not in line[:-1]
         assert cobs.decode(bytes(line[:-1])) == frame
         assert len(line) <= encoded_bytes(len(frame))

@@ -10,7 +10,6 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from cobs import cobs
-from cocotb.triggers import RisingEdge
 from link_requests import refused_requests
 from scoville.board.arbiter import MemoryArbiter
 from scoville.board.block_ram import BlockRam
@@ -61,17 +60,15 @@ class Host:
         self.sequence = 0
         self.pulses, self.executed = {"fault": 0, "active": 0}, 0
         self._execute, self.model._execute = self.model._execute, self._counted
-        cocotb.start_soon(self._watch())
+        self.tb.each_cycle(self._watch)
 
     def _counted(self, *request):
         self.executed += 1
         return self._execute(*request)
 
-    async def _watch(self):
-        while True:
-            await RisingEdge(self.dut.clk)
-            for name in self.pulses if not int(self.dut.rst.value) else ():
-                self.pulses[name] += int(getattr(self.dut, name).value)
+    def _watch(self):
+        for name in self.pulses:
+            self.pulses[name] += harness.peek(getattr(self.dut, name))
 
     def check(self):
         """A pulse for each fault and for each request that was carried out."""

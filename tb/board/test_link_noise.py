@@ -1,4 +1,4 @@
-"""10,000 (--smoke: 1,500) corrupted, cut, duplicated and interleaved frames against the RTL, from its serial line to its memory."""
+"""Corrupted, cut, duplicated and interleaved frames against the RTL, from its serial line to its memory."""
 
 import random
 import struct

@@ -86,7 +86,7 @@ class System:
         garbage = (1 << self.part.timing.width) - 1
         while True:
             await RisingEdge(self.dut.clk)
-            v = {name: int(handle.value) for name, handle in names.items()}
+            v = {name: harness.peek(handle) for name, handle in names.items()}
             out.append({"clk_en": v["clk_en"], "cs_n": v["cs_n"],
                         "command": v["ras_n"] << 2 | v["cas_n"] << 1 | v["we_n"], "ba": v["ba"], "a": v["a"],
                         "dqm": v["dqm"], "dq": v["dq_o"], "dq_oe": v["dq_oe"]})

@@ -88,16 +88,16 @@ class System:
                 self.values.append(self.rng.getrandbits(self.config.bus_bits))
                 dut.read_done.value, dut.read_data.value, dut.read_beat.value = 1, self.values[-1], beat
             await RisingEdge(dut.clk)
-            if int(dut.write_take.value):
-                self.taken.append(int(dut.write_data.value) | int(dut.write_strobe.value) << self.config.bus_bits)
+            if harness.peek(dut.write_take):
+                self.taken.append(harness.peek(dut.write_data) | harness.peek(dut.write_strobe) << self.config.bus_bits)
             wait -= wait > 0
             if moves:
                 here["left"] -= 1
                 wait = self.every() - 1
                 if not here["left"]:
                     here = None
-            if takes and int(dut.runs__valid.value):
-                here = harness.unpack(layout, int(dut.runs__payload.value))
+            if takes and harness.peek(dut.runs__valid):
+                here = harness.unpack(layout, harness.peek(dut.runs__payload))
                 self.runs.append(dict(here))
                 self.cycles.append(self.tb.cycle - 1)  # the bench has counted this edge
                 here["left"], wait = here["beats"], self.gap()

@@ -42,15 +42,15 @@ class Half(System):
             dut.write_data.value, dut.write_strobe.value = beat
             while True:
                 await RisingEdge(dut.clk)
-                if int(dut.read_done.value):
-                    found = harness.unpack(beat_layout(config), int(dut.read_beat.value))
-                    self.read.append((int(dut.read_data.value), found["resp"], found["id"], found["last"]))
+                if harness.peek(dut.read_done):
+                    found = harness.unpack(beat_layout(config), harness.peek(dut.read_beat))
+                    self.read.append((harness.peek(dut.read_data), found["resp"], found["id"], found["last"]))
                     self.cycles.append(self.tb.cycle - 1)  # the bench has counted this edge
-                if int(dut.written.value):
-                    found = harness.unpack(beat_layout(config), int(dut.written_beat.value))
+                if harness.peek(dut.written):
+                    found = harness.unpack(beat_layout(config), harness.peek(dut.written_beat))
                     self.responses.append((found["resp"], found["id"]))
                     self.write_cycles.append(self.tb.cycle - 1)
-                if int(dut.write_take.value):
+                if harness.peek(dut.write_take):
                     break
             self.written.append(beat)
 

@@ -91,7 +91,7 @@ async def broken(dut):
         if step == 30 * divisor:
             dut.line.value = 0
         await tb.wait(1)
-        errors += int(dut.error.value)
+        errors += harness.peek(dut.error)
     assert errors == 1 and not sink.received
     source.send([5])
     assert await sink.receive(1) == [5]
@@ -111,12 +111,12 @@ async def votes(dut):
         for pair in combinations(about, 2):
             value, before = tb.rng.randrange(256), (len(sink.received), errors)
             source.send([value])
-            while int(dut.tx.value):
+            while harness.peek(dut.tx):
                 await tb.wait(1)
             for clock in range(10 * divisor + 4):
                 dut.spoil.value = int(clock + 1 - bit * divisor in pair)
                 await tb.wait(1)
-                errors += int(dut.error.value)
+                errors += harness.peek(dut.error)
             wrong = set(pair) <= set(samples)
             got, failed = sink.received[before[0]:], errors - before[1]
             assert (got, failed) == (([], 1) if wrong and bit == 9 else ([value ^ wrong << bit - 1], 0)), (bit, pair)
@@ -134,7 +134,7 @@ async def overrun(dut):
     async def watch():
         while True:
             await tb.wait(1)
-            if int(dut.error.value):
+            if harness.peek(dut.error):
                 errors.append(tb.cycle)
 
     cocotb.start_soon(watch())
@@ -147,7 +147,7 @@ async def overrun(dut):
     sink.stalls = 1.0
     source.send([4, 5, 6])
     start = tb.cycle
-    while not int(dut.o__valid.value):
+    while not harness.peek(dut.o__valid):
         await tb.wait(1)
     came = tb.cycle - start
     await tb.wait(start + came + period - 3 - tb.cycle)

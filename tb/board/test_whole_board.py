@@ -67,7 +67,7 @@ class Line:
     async def watch(self):
         while True:
             await self.tb.wait(1)
-            leds = int(self.dut.leds.value)
+            leds = harness.peek(self.dut.leds)
             for led, cycles in enumerate(self.lit):
                 if leds >> led & 1:
                     cycles.append(self.cycle)
@@ -75,13 +75,13 @@ class Line:
 
     async def listen(self):
         while True:
-            while int(self.dut.tx.value):
+            while harness.peek(self.dut.tx):
                 await self.tb.wait(1)
             await self.tb.wait(DIVISOR // 2)
             bits = []
             for _ in range(9):
                 await self.tb.wait(DIVISOR)
-                bits.append(int(self.dut.tx.value))
+                bits.append(harness.peek(self.dut.tx))
             assert bits[8], "a byte has a stop bit"
             self.came.append(sum(bit << place for place, bit in enumerate(bits[:8])))
 

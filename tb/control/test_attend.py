@@ -61,7 +61,7 @@ class System:
         pending = []  # cycles in which pages will be done
         while True:
             await RisingEdge(self.dut.clk)
-            self.waited += int(self.dut.waiting_softmax.value)
+            self.waited += harness.peek(self.dut.waiting_softmax)
             for packed in tasks.received[seen:]:
                 seen += 1
                 task = harness.unpack(array_task(self.config), packed)
@@ -91,7 +91,7 @@ class System:
         await self.source.drain()
         await self.tb.wait(2)
         blocks = fields["group"] * fields["head_blocks"]
-        assert int(dut.kv_blocks.value) == blocks % (1 << credit_bits(config))
+        assert harness.peek(dut.kv_blocks) == blocks % (1 << credit_bits(config))
         expected = AttendWalker.model(config, fields, state, iter(self.shifts), need if guard else None)
         for name, sink in self.sinks.items():
             got = [harness.unpack(LAYOUTS[name](config), packed) for packed in sink.received[marks[name]:]]

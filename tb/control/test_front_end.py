@@ -33,20 +33,20 @@ class System:
         self.appends = 0  # LINEARs to the cache that the KV store has not done yet
         self.waited = 0
         self.takes = 0.1  # chance a cycle that the KV store takes a command
+        self.others = []  # what the walker and the store do at an edge
+        tb.each_cycle(self._cycle)
 
     async def start(self):
         await self.tb.reset()
-        self.generation = getattr(self, "generation", 0) + 1
         self.entries, self.appends = {}, 0
         self.dut.kv_taken.value = self.dut.kv_busy.value = 0
         self.dut.page_bytes.value = largest_page(self.config)
-        for task in (self._walk(), self._store(), self._watch()):
-            cocotb.start_soon(self._while_current(task, self.generation))
+        self.others = [self._walk(), self._store()]
 
-    async def _while_current(self, generator, generation):
-        for_ever = generator.__aiter__()
-        while self.generation == generation:
-            await for_ever.__anext__()
+    def _cycle(self):
+        for other in self.others:
+            next(other)
+        self._watch()
 
     def entry(self, row, page):
         """Where a page is: made up at the first look."""
@@ -55,10 +55,9 @@ class System:
             self.entries[row, page] = (address, int(self.rng.random() < self.fault_rate))
         return self.entries[row, page]
 
-    async def _walk(self):
+    def _walk(self):
         served = 0
         while True:
-            await RisingEdge(self.dut.clk)
             for packed in self.lookups.received[served:]:
                 served += 1
                 request = harness.unpack(page_request_layout(self.config), packed)
@@ -66,11 +65,10 @@ class System:
                 self.found.send([harness.pack(page_address_layout(self.config), {"address": address, "fault": fault})])
             yield
 
-    async def _store(self):
+    def _store(self):
         """Takes the command of each append a while after the front end passed it on, and is busy for a while."""
         seen = due = busy = 0  # forwarded words looked at, commands not taken yet, cycles left of the current one
         while True:
-            await RisingEdge(self.dut.clk)
             self.dut.kv_taken.value = 0
             for word in self.forwarded.received[seen:]:
                 seen += 1
@@ -88,17 +86,14 @@ class System:
                 self.dut.kv_taken.value = self.dut.kv_busy.value = 1
             yield
 
-    async def _watch(self):
+    def _watch(self):
         """Pages are looked up when nothing is appended; only an ATTEND waits for that, and then passes nothing on."""
-        while True:
-            await RisingEdge(self.dut.clk)
-            if int(self.dut.waiting_kv.value):
-                assert self.forwarded.received[-1] & 15 == Opcode.ATTEND
-                assert not int(self.dut.lookup__valid.value) and not int(self.dut.o__valid.value)
-            if int(self.dut.lookup__valid.value):
-                assert not self.appends, "KV pages are looked up while appends are under way"
-            self.waited += int(self.dut.waiting_kv.value)
-            yield
+        if waiting := harness.peek(self.dut.waiting_kv):
+            assert self.forwarded.received[-1] & 15 == Opcode.ATTEND
+            assert not harness.peek(self.dut.lookup__valid) and not harness.peek(self.dut.o__valid)
+        if harness.peek(self.dut.lookup__valid):
+            assert not self.appends, "KV pages are looked up while appends are under way"
+        self.waited += waiting
 
     async def run(self, program, state):
         """One pass; compares everything with the model and returns how it stopped."""
@@ -115,7 +110,7 @@ class System:
         ended, quiet = 0, 0
         while quiet < 300 and not ended:
             await RisingEdge(dut.clk)
-            ended += int(dut.end.value)
+            ended += harness.peek(dut.end)
             quiet = 0 if self.busy() else quiet + 1
         await self.tb.wait(3)
         got_forwarded, got_descriptors, got_lookups = (
@@ -125,16 +120,16 @@ class System:
         assert [tuple(harness.unpack(request_layout(config), d).values()) for d in got_descriptors] == descriptors
         assert [tuple(harness.unpack(page_request_layout(config), d).values()) for d in got_lookups] == lookups
         assert ended == (stop[0] is Status.OK)
-        assert int(dut.status.value) == stop[0]
+        assert harness.peek(dut.status) == stop[0]
         if stop[0] is not Status.OK:
-            assert int(dut.fault_address.value) == stop[1]
+            assert harness.peek(dut.fault_address) == stop[1]
         return stop[0]
 
     def busy(self):
         """Something goes on, or is about to."""
-        return (self.appends or not self.found.idle or any(int(handle.value) for handle in (
+        return (self.appends or not self.found.idle or any(harness.peek(handle) for handle in (
             self.dut.o__valid, self.dut.descriptor__valid, self.dut.lookup__valid))
-            or (int(self.dut.i__valid.value) and int(self.dut.i__ready.value)))
+            or (harness.peek(self.dut.i__valid) and harness.peek(self.dut.i__ready)))
 
     def program(self, opcodes, state, only_last=None):
         """A legal program with instructions of these opcodes in it, to its END."""

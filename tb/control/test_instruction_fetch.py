@@ -51,12 +51,12 @@ class System:
         waiting = None
         while True:
             await RisingEdge(self.dut.clk)
-            if int(self.dut.error.value):
-                self.errors.append(int(self.dut.error_address.value))
-            valid, ready = int(self.dut.o__valid.value), int(self.dut.o__ready.value)
-            payload = int(self.dut.o__payload.value) if valid else None
+            if harness.peek(self.dut.error):
+                self.errors.append(harness.peek(self.dut.error_address))
+            valid, ready = harness.peek(self.dut.o__valid), harness.peek(self.dut.o__ready)
+            payload = harness.peek(self.dut.o__payload) if valid else None
             assert waiting is None or payload == waiting, "an offered instruction was changed or withdrawn"
-            waiting = payload if valid and not ready and not int(self.dut.stop.value) else None
+            waiting = payload if valid and not ready and not harness.peek(self.dut.stop) else None
 
     async def begin(self, base):
         self.dut.base.value = base
@@ -71,8 +71,8 @@ class System:
             self.dut.o__ready.value = ready = int(self.rng.random() >= self.stalls)
             await RisingEdge(self.dut.clk)
             idle += 1
-            if ready and int(self.dut.o__valid.value):
-                item = harness.unpack(instruction_layout(self.config), int(self.dut.o__payload.value))
+            if ready and harness.peek(self.dut.o__valid):
+                item = harness.unpack(instruction_layout(self.config), harness.peek(self.dut.o__payload))
                 got.append((item["word"], item["address"]))
                 self.taken_at.append(self.tb.cycle)
                 idle = 0
@@ -82,7 +82,7 @@ class System:
     def state(self):
         """The state, as far as the ports show it."""
         shown = {"request": self.dut.request__valid, "receive": self.dut.response__ready, "issue": self.dut.o__valid}
-        return next((name for name, handle in shown.items() if int(handle.value)), "idle")
+        return next((name for name, handle in shown.items() if harness.peek(handle)), "idle")
 
     def base(self):
         """Anywhere, or where one of the next chunks carries into a bit of its own."""
@@ -108,7 +108,7 @@ async def stop_and_restart(dut):
         dut.stop.value = 0
         # A start may follow while the last read is under way.
         await system.tb.wait(1 if trial % 2 else rng.randrange(1, 60))
-        assert not int(dut.o__valid.value)
+        assert not harness.peek(dut.o__valid)
     assert states == {"request", "receive", "issue"}
     assert not system.errors
 

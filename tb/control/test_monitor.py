@@ -15,12 +15,12 @@ FAULTS = [status for status in Status if status not in (Status.OK, Status.WATCHD
 
 async def counts(dut):
     """All counters, each reason's through the select port."""
-    got = {name: int(getattr(dut, name).value) for name in COUNTERS} | {"stalls": []}
+    got = {name: harness.peek(getattr(dut, name)) for name in COUNTERS} | {"stalls": []}
     for index in range(len(STALLS)):
         dut.select.value = index
         for _ in range(3):
             await RisingEdge(dut.clk)
-        got["stalls"].append(int(dut.stall.value))
+        got["stalls"].append(harness.peek(dut.stall))
     return got
 
 
@@ -79,7 +79,7 @@ async def looked_at_while_running(dut):
             counts[index] += 1
             since += 1
             if since > 3:
-                shown = int(dut.stall.value)
+                shown = harness.peek(dut.stall)
                 assert shown == 0 or least[select] <= shown <= counts[select], (shown, counts, select)
                 right += shown > 0
         assert right > 100 and max(counts[index] - count for index, count in least.items()) < 700
@@ -118,7 +118,7 @@ async def charged(dut):
                                         (1, 0, 1 << len(STALLS) - 2, len(STALLS) - 1)):
         dut.run.value, dut.work.value, dut.reason.value = run, work, reason
         await tb.wait(2)
-        assert int(dut.charged.value) == expected
+        assert harness.peek(dut.charged) == expected
 
 
 async def fault_bench(dut, seed):
@@ -141,7 +141,7 @@ async def raised(dut, tb, statuses):
 
 
 def shown(dut):
-    return int(dut.fault.value), int(dut.code.value), int(dut.address.value)
+    return harness.peek(dut.fault), harness.peek(dut.code), harness.peek(dut.address)
 
 
 @cocotb.test()

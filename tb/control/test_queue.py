@@ -13,7 +13,7 @@ async def exercise(dut, seed, stalls):
     """Items through the queue, which is empty before and after."""
     agents = await harness.pass_through(dut, seed, stalls)
     await agents[0].bench.wait(2)
-    assert int(dut.empty.value)
+    assert harness.peek(dut.empty)
     return agents
 
 
@@ -34,15 +34,15 @@ async def capacity(dut):
     tb = harness.Bench(dut, 3)
     source = tb.source("i")
     await tb.reset()
-    assert int(dut.empty.value)
+    assert harness.peek(dut.empty)
     source.send(range(depth + 3))
     await tb.wait(depth + 10)
     assert source.accepted == list(range(depth))
-    assert not int(dut.empty.value)
+    assert not harness.peek(dut.empty)
     dut.o__ready.value = 1
     await tb.wait(depth + 10)
     assert source.accepted == list(range(depth + 3))
-    assert int(dut.empty.value) and not int(dut.o__valid.value)
+    assert harness.peek(dut.empty) and not harness.peek(dut.o__valid)
 
 
 @pytest.mark.parametrize(("shape", "depth"), [("word", 4), ("struct", 3), ("word", 8)])

@@ -55,24 +55,24 @@ class System:
     async def _watch(self):
         while True:
             await RisingEdge(self.dut.clk)
-            self.events["finished"] += int(self.dut.finished.value)
-            if int(self.dut.read_error.value):
-                self.error_addresses.append(int(self.dut.error_address.value))
+            self.events["finished"] += harness.peek(self.dut.finished)
+            if harness.peek(self.dut.read_error):
+                self.error_addresses.append(harness.peek(self.dut.error_address))
 
     async def _back_end(self):
         """Takes `begin`, keeps an eye on the state, and ends the pass after a while."""
         while True:
             await RisingEdge(self.dut.clk)
-            if not int(self.dut.begin.value):
+            if not harness.peek(self.dut.begin):
                 continue
-            packed = int(self.dut.state.value)
+            packed = harness.peek(self.dut.state)
             state = harness.unpack(PassState(self.config), packed)
             self.passes.append(state | {"ids": state["ids"][:state["tokens"]]})
             if self.stuck:
                 continue
             for _ in range(self.rng.randrange(1, 20) if self.stalls else 1):
                 await RisingEdge(self.dut.clk)
-                assert int(self.dut.state.value) == packed and not int(self.dut.begin.value)
+                assert harness.peek(self.dut.state) == packed and not harness.peek(self.dut.begin)
             if state["last"]:
                 self.sampled.send([next(self.left)])
             self.dut.pass_done.value = 1
@@ -107,7 +107,7 @@ class System:
     async def end(self):
         for _ in range(20000):
             await RisingEdge(self.dut.clk)
-            if not int(self.dut.running.value):
+            if not harness.peek(self.dut.running):
                 await self.tb.wait(2)
                 return
         raise AssertionError("the sequence does not end")
@@ -121,8 +121,8 @@ class System:
             self.config, prompt, iter(sampled), max_new=max_new, context=context, first=first, stops=stops)
         assert self.passes == passes
         assert self.token.received[before:] == tokens
-        assert int(self.dut.generated.value) == len(tokens)
-        assert int(self.dut.overrun.value) == overrun and self.events["finished"] == (not overrun)
+        assert harness.peek(self.dut.generated) == len(tokens)
+        assert harness.peek(self.dut.overrun) == overrun and self.events["finished"] == (not overrun)
         assert not self.error_addresses
 
     def tokens(self, count):
@@ -152,7 +152,7 @@ async def stop_tokens(dut):
             prompt = system.tokens(system.rng.randrange(1, 6))
             if which < count:
                 await system.check(prompt, sampled, max_new=8, context=1000, stops=stops[:count])
-                assert int(dut.generated.value) == at + 1
+                assert harness.peek(dut.generated) == at + 1
             else:
                 before = len(system.token.received)
                 await system.begin(prompt, sampled, max_new=8, context=1000, stops=stops, stop_count=count)
@@ -168,7 +168,7 @@ async def context(dut):
     await system.start()
     for length in (1, seats, seats + 1, 2 * seats + 1):
         for room in range(length + 4):
-            if int(dut.overrun.value):
+            if harness.peek(dut.overrun):
                 await system.tb.reset()
             await system.check(system.tokens(length), system.tokens(4), max_new=4, context=room)
     await system.tb.reset()
@@ -188,7 +188,7 @@ async def first_position(dut):
     for first in (100, (1 << POSITION_BITS) - 2):  # the last positions there are
         await system.tb.reset()
         await system.check(system.tokens(2), system.tokens(2), max_new=2, context=first + 1, first=first)
-        assert int(dut.overrun.value)
+        assert harness.peek(dut.overrun)
 
 
 @cocotb.test()
@@ -210,7 +210,7 @@ async def every_bit(dut):
         for first in {(1 << bit) - 1, 1 << bit, (1 << POSITION_BITS - 1) - (1 << bit)}:
             await system.tb.reset()
             await system.check(system.tokens(seats + 1), [], max_new=2, context=first + seats, first=first)
-            assert len(system.passes) == 1 and int(dut.overrun.value)
+            assert len(system.passes) == 1 and harness.peek(dut.overrun)
 
 
 @cocotb.test()
@@ -254,7 +254,7 @@ async def read_error(dut):
         for broken in range(length):
             system.broken = broken
             await system.begin(system.tokens(length), system.tokens(1), max_new=1, context=100)
-            while not int(dut.read_error.value):
+            while not harness.peek(dut.read_error):
                 await RisingEdge(dut.clk)
             dut.halt.value = 1  # a cycle after the error, as the fault latch does
             await system.end()
@@ -293,19 +293,19 @@ async def halt(dut):
         waiting = {"request": dut.request__valid, "response": dut.response__ready, "run": dut.running,
                    "sampled": dut.sampled__ready, "emit": dut.token__valid}
         for name, handle in waiting.items():
-            assert int(handle.value) == int(name in (case, "run")), (case, name)
+            assert harness.peek(handle) == int(name in (case, "run")), (case, name)
         dut.halt.value = 1
         await tb.wait(2)
         dut.token__ready.value = 1
         for _ in range(5):
-            assert not int(dut.running.value) and not int(dut.finished.value) and not int(dut.token__valid.value)
+            assert not any(map(harness.peek, (dut.running, dut.finished, dut.token__valid)))
             await tb.wait(1)
         dut.start.value = 1  # nor does one start
         await tb.wait(2)
-        assert not int(dut.running.value)
+        assert not harness.peek(dut.running)
         dut.start.value = dut.halt.value = 0
         await tb.wait(5)
-        assert not int(dut.running.value)
+        assert not harness.peek(dut.running)
 
 
 @cocotb.test()
@@ -317,13 +317,13 @@ async def halt_at_any_time(dut):
         await system.tb.reset()
         await system.begin(system.tokens(system.config.seats + 1), system.tokens(2), max_new=2, context=100)
         await system.tb.wait(cycles)
-        ran = int(dut.running.value)
+        ran = harness.peek(dut.running)
         dut.halt.value = 1
         await RisingEdge(dut.clk)
         received = len(system.token.received)
         for _ in range(4):
             await RisingEdge(dut.clk)
-            assert not int(dut.running.value) and not int(dut.begin.value) and not int(dut.finished.value)
+            assert not harness.peek(dut.running) and not harness.peek(dut.begin) and not harness.peek(dut.finished)
             assert len(system.token.received) == received
         await system.tb.wait(30)  # the back end ends its pass, for nobody
         dut.halt.value = 0
@@ -342,7 +342,7 @@ async def full_speed(dut):
     async def watch():
         while True:
             await RisingEdge(dut.clk)
-            if int(dut.begin.value):
+            if harness.peek(dut.begin):
                 begun.append(system.tb.cycle)
 
     cocotb.start_soon(watch())

@@ -42,12 +42,12 @@ class System:
         dut, quiet = self.tb.dut, 0
         while True:
             await self.tb.wait(1)
-            if int(dut.moves.value):
-                dut.beside.value = harness.pack(self.stage.values, self.shadow(int(dut.coming.value)))
+            if harness.peek(dut.moves):
+                dut.beside.value = harness.pack(self.stage.values, self.shadow(harness.peek(dut.coming)))
             owed = self.results(self.source.accepted) - len(self.sink.received)
             quiet = max(quiet, 0) + 1 if owed == 0 else min(quiet, 0) - 1
             if abs(quiet) > 2:
-                assert int(dut.busy.value) == (quiet < 0)
+                assert harness.peek(dut.busy) == (quiet < 0)
 
     def results(self, payloads):
         """How many rows come out for these that went in, counted as they go in."""

@@ -87,9 +87,9 @@ class System:
         while True:
             await self.tb.wait(1)
             waits = [int(valid.value) for valid in (dut.i__valid, dut.operand__valid, dut.kv__valid)]
-            assert int(dut.busy.value) == any(waits)
-            self.announced += int(self.dut.probability_done.value)
-            self.credited += int(self.dut.credit.value)
+            assert harness.peek(dut.busy) == any(waits)
+            self.announced += harness.peek(self.dut.probability_done)
+            self.credited += harness.peek(self.dut.credit)
 
 
 @cocotb.test()
@@ -103,7 +103,7 @@ async def every_destination(dut):
     await system.tb.wait(3)
     assert system.announced == 4
     assert system.credited == system.credit > 0
-    assert not int(dut.busy.value)
+    assert not harness.peek(dut.busy)
     counter.cancel()
 
 
@@ -132,17 +132,17 @@ async def blocked(dut):
         system.expected = {"operand": [], "kv": []}
         system.send(dest)
         await system.tb.wait(10)
-        assert len(system.source.accepted) == 1 and int(dut.busy.value)
-        assert not int(dut.credit.value) and not int(dut.probability_done.value)
+        assert len(system.source.accepted) == 1 and harness.peek(dut.busy)
+        assert not harness.peek(dut.credit) and not harness.peek(dut.probability_done)
         to_kv = dest in (QuantDest.KEY, QuantDest.VALUE)
-        assert (int(dut.kv__valid.value), int(dut.operand__valid.value)) == (to_kv, not to_kv)
+        assert (harness.peek(dut.kv__valid), harness.peek(dut.operand__valid)) == (to_kv, not to_kv)
     system.operand.stalls = system.kv.stalls = 0.5
     for dest in QuantDest:
         system.send(dest)
         await system.tb.wait(system.tb.rng.randrange(9, 30))
         await system.tb.reset()
         system.expected = {"operand": [], "kv": []}
-        assert not int(dut.kv__valid.value) and not int(dut.operand__valid.value) and not int(dut.busy.value)
+        assert not harness.peek(dut.kv__valid) and not harness.peek(dut.operand__valid) and not harness.peek(dut.busy)
         for again in (dest, QuantDest.QUERY):
             system.send(again)
             await system.check()

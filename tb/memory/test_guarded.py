@@ -126,7 +126,7 @@ class System:
                     "data": int.from_bytes(content, "little"), "strobe": (1 << self.word) - 1})])
 
     async def settle(self):
-        while not int(self.dut.idle.value):
+        while not harness.peek(self.dut.idle):
             await self.tb.wait(1)
 
 
@@ -157,8 +157,8 @@ async def mixed(dut, stalls, order):
     await system.settle()
     assert system.bus.idle and system.memory == system.wanted
     for kind in ("read", "write"):
-        assert int(getattr(dut, f"{kind}_error").value) == ErrorKind.WINDOW.value
-        assert int(getattr(dut, f"{kind}_address").value) == system.first[kind]
+        assert harness.peek(getattr(dut, f"{kind}_error")) == ErrorKind.WINDOW.value
+        assert harness.peek(getattr(dut, f"{kind}_address")) == system.first[kind]
 
 
 @cocotb.test()

@@ -33,7 +33,7 @@ class Manager:
         """The edge at which a signal of the guard is high."""
         for _ in range(1000):
             await RisingEdge(self.dut.clk)
-            if int(getattr(self.dut, f"i__{name}").value):
+            if harness.peek(getattr(self.dut, f"i__{name}")):
                 return
         raise AssertionError(f"{name} stays low")
 
@@ -77,7 +77,7 @@ class Manager:
             await self.until("rvalid")
             at = address - address % self.word + k * self.word
             data = 0 if refused else int.from_bytes(self.memory[at:at + self.word], "little")
-            shown = tuple(int(getattr(self.dut, f"i__r{name}").value)
+            shown = tuple(harness.peek(getattr(self.dut, f"i__r{name}"))
                           for name in ("id", "data", "resp", "last", "refused"))
             assert shown == (number, data, Resp.DECERR.value if refused else 0, k == beats - 1, refused)
         return refused
@@ -112,7 +112,7 @@ class Manager:
             self.dut.i__wvalid.value = 0
         await address_task
         await self.until("bvalid")
-        shown = tuple(int(getattr(self.dut, f"i__b{name}").value) for name in ("id", "resp", "refused"))
+        shown = tuple(harness.peek(getattr(self.dut, f"i__b{name}")) for name in ("id", "resp", "refused"))
         assert shown == (number, Resp.DECERR.value if refused else 0, refused)
         assert self.memory == wanted
         return refused
@@ -183,7 +183,7 @@ class Traffic:
         return burst
 
     def taken(self, channel):
-        return all(int(getattr(self.dut, f"i__{channel}{end}").value) for end in ("valid", "ready"))
+        return all(harness.peek(getattr(self.dut, f"i__{channel}{end}")) for end in ("valid", "ready"))
 
     def judge(self, channel, burst):
         """What comes of a burst that is taken."""
@@ -207,7 +207,7 @@ class Traffic:
 
     def answer(self):
         def port(name):
-            return int(getattr(self.dut, f"i__{name}").value)
+            return harness.peek(getattr(self.dut, f"i__{name}"))
 
         if self.taken("r"):
             beat = tuple(port(f"r{name}") for name in ("data", "resp", "last", "refused"))
@@ -294,14 +294,14 @@ async def open_bursts(dut):
         sent = 0
         for _ in range(most + 8):
             await RisingEdge(dut.clk)
-            sent += int(getattr(dut, f"bus__{prefix}valid").value)
+            sent += harness.peek(getattr(dut, f"bus__{prefix}valid"))
         assert sent == most
         if prefix == "aw":  # data of exactly those bursts passes
             dut.bus__wready.value = dut.i__wvalid.value = dut.i__wlast.value = 1
             passed = 0
             for _ in range(most + 8):
                 await RisingEdge(dut.clk)
-                passed += int(dut.bus__wvalid.value)
+                passed += harness.peek(dut.bus__wvalid)
             assert passed == most
         for answer in range(40):
             shown = {f"{answers[0][0]}{name}": tb.rng.getrandbits(bits) for name, bits in (
@@ -310,13 +310,13 @@ async def open_bursts(dut):
                 getattr(dut, f"bus__{name}").value = value
             await RisingEdge(dut.clk)
             for name, value in shown.items():  # the memory's answer, as it is
-                assert int(getattr(dut, f"i__{name}").value) == value, name
+                assert harness.peek(getattr(dut, f"i__{name}")) == value, name
             for name in answers:
                 getattr(dut, f"bus__{name}").value = 0
             sent = 0
             for _ in range(8):
                 await RisingEdge(dut.clk)
-                sent += int(getattr(dut, f"bus__{prefix}valid").value)
+                sent += harness.peek(getattr(dut, f"bus__{prefix}valid"))
             assert sent == 2 * (answer % 2)
 
 

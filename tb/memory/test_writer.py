@@ -106,7 +106,7 @@ async def errors(dut):
     await beats.drain()
     await system.settle()
     system.check()
-    assert (int(dut.error.value), int(dut.error_address.value), int(dut.error_resp.value)) == (
+    assert (harness.peek(dut.error), harness.peek(dut.error_address), harness.peek(dut.error_resp)) == (
         1, BROKEN + 0x2000, axi.Resp.SLVERR.value)
     dut.clear.value = 1
     await tb.wait(1)
@@ -131,13 +131,13 @@ async def full_throughput(dut):
         while True:
             await RisingEdge(dut.clk)
             cycle += 1
-            if int(dut.bus__awvalid.value):
-                address, length = int(dut.bus__awaddr.value), int(dut.bus__awlen.value) + 1
+            if harness.peek(dut.bus__awvalid):
+                address, length = harness.peek(dut.bus__awaddr), harness.peek(dut.bus__awlen) + 1
                 assert address % 4096 + length * config.bus_bytes <= 4096
                 lengths.append(length)
-            if int(dut.bus__wvalid.value):
+            if harness.peek(dut.bus__wvalid):
                 moved.append(cycle)
-                if int(dut.bus__wlast.value):
+                if harness.peek(dut.bus__wlast):
                     done.append(cycle + 20)
             ready = bool(done) and done[0] <= cycle
             if ready:
@@ -175,36 +175,36 @@ class Answers:
         cocotb.start_soon(self._run())
 
     def _moves(self, channel):
-        return all(int(getattr(self.dut, f"{channel}{end}").value) for end in ("valid", "ready"))
+        return all(harness.peek(getattr(self.dut, f"{channel}{end}")) for end in ("valid", "ready"))
 
     async def _run(self):
         dut, rng = self.dut, self.rng
         while True:
             await RisingEdge(dut.clk)
-            if int(dut.rst.value):
+            if harness.peek(dut.rst):
                 continue
-            shown = (int(dut.error_address.value), int(dut.error_kind.value), int(dut.error_resp.value))
-            assert (shown if int(dut.error.value) else None) == self.error
-            assert int(dut.idle.value) == (self.answered == self.commanded) and int(dut.bus__bready.value)
+            shown = (harness.peek(dut.error_address), harness.peek(dut.error_kind), harness.peek(dut.error_resp))
+            assert (shown if harness.peek(dut.error) else None) == self.error
+            assert harness.peek(dut.idle) == (self.answered == self.commanded) and harness.peek(dut.bus__bready)
             if self._moves("bus__b"):
-                address, response = self.open[self.answered][0], int(dut.bus__bresp.value)
+                address, response = self.open[self.answered][0], harness.peek(dut.bus__bresp)
                 if response and self.error is None:
-                    kind = axi.ErrorKind.WINDOW if int(dut.bus__brefused.value) else axi.ErrorKind.RESPONSE
+                    kind = axi.ErrorKind.WINDOW if harness.peek(dut.bus__brefused) else axi.ErrorKind.RESPONSE
                     self.error = (address, kind.value, response)
                 self.answered += 1
-            if int(dut.clear.value):
+            if harness.peek(dut.clear):
                 self.error = None
             if self._moves("command__"):
-                command = harness.unpack(write_command_layout(self.config), int(dut.command__payload.value))
+                command = harness.unpack(write_command_layout(self.config), harness.peek(dut.command__payload))
                 self.commanded += len(list(bursts_of(self.config, command["address"], command["beats"])))
             if self._moves("bus__aw"):
-                self.bursts.append((int(dut.bus__awaddr.value), int(dut.bus__awlen.value) + 1))
+                self.bursts.append((harness.peek(dut.bus__awaddr), harness.peek(dut.bus__awlen) + 1))
             if self._moves("bus__w"):
-                self.beats.append(int(dut.bus__wdata.value) | int(dut.bus__wstrb.value) << self.config.bus_bits)
+                self.beats.append(harness.peek(dut.bus__wdata) | harness.peek(dut.bus__wstrb) << self.config.bus_bits)
                 self.last += 1
-                if int(dut.bus__wlast.value):
+                if harness.peek(dut.bus__wlast):
                     self.open.append((self.bursts[len(self.open)][0] if len(self.bursts) > len(self.open)
-                                      else int(dut.bus__awaddr.value), self.last))
+                                      else harness.peek(dut.bus__awaddr), self.last))
                     self.last = 0
             may = min(len(self.open), len(self.bursts)) > self.answered and not self.withheld
             dut.bus__bvalid.value = int(may and rng.random() >= self.stalls)
@@ -258,9 +258,9 @@ async def long_commands(dut):
             got = []
             for _ in range(2 * len(wanted) + 8):
                 await RisingEdge(dut.clk)
-                if int(dut.bus__awvalid.value):
-                    got.append((int(dut.bus__awaddr.value), int(dut.bus__awlen.value) + 1))
-            assert got == wanted and not int(dut.idle.value)
+                if harness.peek(dut.bus__awvalid):
+                    got.append((harness.peek(dut.bus__awaddr), harness.peek(dut.bus__awlen) + 1))
+            assert got == wanted and not harness.peek(dut.idle)
 
 
 @cocotb.test()

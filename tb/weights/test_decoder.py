@@ -104,9 +104,9 @@ async def watch(dut):
     """`waiting` and `header` are about the beats, in every cycle."""
     while True:
         await RisingEdge(dut.clk)
-        valid, ready = int(dut.i__valid.value), int(dut.i__ready.value)
-        assert int(dut.waiting.value) == (ready and not valid)
-        assert not int(dut.header.value) or valid and ready
+        valid, ready = harness.peek(dut.i__valid), harness.peek(dut.i__ready)
+        assert harness.peek(dut.waiting) == (ready and not valid)
+        assert not harness.peek(dut.header) or valid and ready
 
 
 def send(ports, config, command, beats):
@@ -155,8 +155,8 @@ async def full_throughput(dut):
     taken = waited = 0
     while len(ports["o"].received) < done:
         await RisingEdge(dut.clk)
-        taken += int(dut.header.value)
-        waited += int(dut.waiting.value)
+        taken += harness.peek(dut.header)
+        waited += harness.peek(dut.waiting)
     cycles = ports["i"].cycles
     assert len(cycles) == total
     if config.bus_bytes <= 16 * config.rows:
