@@ -1,5 +1,6 @@
 """Reproducible Verilog: the same component gives the same bytes, on any machine and in any folder."""
 
+import gc
 import os
 from contextlib import contextmanager
 
@@ -26,13 +27,26 @@ def _builtin_yosys():
             os.environ["AMARANTH_USE_YOSYS"] = before
 
 
+@contextmanager
+def _all_live():
+    """What Amaranth makes of a component lives until its text is there: looking for garbage took half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def emit_rtlil(component, name="top", platform=None, *, emit_src=False, assertions=True):
     """The component as RTLIL text; its ports are those of its signature, and clk and rst.
 
     A `platform` may give blocks of its own (`scoville.numerics.multiplier`). With `emit_src` every cell says which
     Python line made it: an absolute path, so not for what is kept. For `assertions` see `emit`.
     """
-    text = rtlil.convert(component, name=name, platform=platform, emit_src=emit_src)
+    with _all_live():
+        text = rtlil.convert(component, name=name, platform=platform, emit_src=emit_src)
     return text if assertions else without_assertions(text)
 
 
