@@ -86,7 +86,11 @@ def resolve(text, report=None):
         return model.name, _shipped_path(model)
     path = cached_path(model)
     if not path.exists():
-        _fetch(model, path, report or (lambda line: None))
+        try:
+            _fetch(model, path, report or (lambda line: None))
+        except OSError as error:
+            raise RequestError(f"model {model.name!r} cannot be kept in {path.parent}: {error.strerror}; "
+                               "XDG_CACHE_HOME=FOLDER names another place") from None
     return model.name, path
 
 
