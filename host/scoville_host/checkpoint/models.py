@@ -52,8 +52,11 @@ def cached_path(model):
 
 
 def _shipped_path(model):
-    shared = Path(sysconfig.get_path("data")) / "share/scoville/models"
-    places = (_REPOSITORY / "models" / model.name, shared / model.name)
+    """In a source tree, else where pip puts data: of an environment, of a user (--user), of a folder (--target)."""
+    roots = (sysconfig.get_path("data"), sysconfig.get_path("data", sysconfig.get_preferred_scheme("user")),
+             Path(__file__).resolve().parents[2])
+    shared = [Path(root) / "share/scoville/models" / model.name for root in roots]
+    places = [_REPOSITORY / "models" / model.name, *dict.fromkeys(shared)]
     for path in places:
         if (path / "config.json").exists():
             return path

@@ -5,6 +5,7 @@ A file a command, of its name. Heavy packages are imported by the commands that 
 
 import contextlib
 import sys
+from typing import Annotated
 
 import typer
 
@@ -21,6 +22,21 @@ app = typer.Typer(name="scoville", no_args_is_help=True, add_completion=False, r
                   pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
                   help="Compile, run and measure language models on the Scoville processor.\n\n"
                        "Exit status: 0 done; 1 the run failed (a bit mismatch, say); 2 the request was wrong.")
+
+def _version(wanted: bool):
+    if wanted:
+        from scoville import __version__
+
+        print(f"scoville {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                                   help="Print the version.")] = False):
+    pass
+
+
 for each in COMMANDS:
     app.command(each.__name__.rpartition(".")[2])(each.run)
 
