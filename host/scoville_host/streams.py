@@ -4,9 +4,12 @@ import contextlib
 import os
 import sys
 
-__all__ = ["BROKEN", "FAILED", "as_program", "open_streams"]
+from .errors import RequestError
 
-FAILED, BROKEN = 1, 141  # exit statuses: the output could not be written; its reader has gone
+__all__ = ["as_program", "open_streams"]
+
+# Exit statuses: the output could not be written; the request was wrong; the output's reader has gone.
+FAILED, REFUSED, BROKEN = 1, 2, 141
 
 
 def open_streams():
@@ -45,12 +48,18 @@ def as_program(main, name):
         status = 130
     except BrokenPipeError:
         status = BROKEN
+    except RequestError as error:
+        status = _say(REFUSED, f"{name}: error: {error}")
     except OSError as error:
-        status = FAILED
-        with contextlib.suppress(OSError):
-            print(f"{name}: failed: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        status = _say(FAILED, f"{name}: failed: {error.filename or 'standard output'}: {error.strerror}")
     _let_go()
     sys.exit(status)
+
+
+def _say(status, line):
+    with contextlib.suppress(OSError):  # the status says it too
+        print(line, file=sys.stderr)
+    return status
 
 
 def _let_go():

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 COMMAND = f'{sys.executable} -c "from scoville_host.cli import main; main()"'
+GENERATE = f"{COMMAND} generate -q --prompt Once --max-new-tokens 20 --ignore-eos --json run.json"
 NUMBERS = f"{COMMAND} predict -q --model tiny --prompt-tokens 1 --decode-tokens 1"
 
 
@@ -36,6 +37,14 @@ def test_output_that_is_also_a_file(tmp_path):
     text = (tmp_path / "out").read_text(encoding="utf-8")
     end = text.index("\n}\n") + 3
     assert json.loads(text[:end])["generated_tokens"] == 1 and "cycles: " in text[end:]
+
+
+@pytest.mark.parametrize("line, status", [
+    (f"({GENERATE}; echo $? > status) | true; exit $(cat status)", 141), (f"{GENERATE} > /dev/full", 1),
+])
+def test_numbers_are_written_though_the_text_is_not(line, status, tmp_path):
+    assert shell(line, tmp_path)[0] == status
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["generated_tokens"] == 20
 
 
 def test_what_the_locale_lacks_is_escaped(tmp_path):

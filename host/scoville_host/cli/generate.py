@@ -23,7 +23,7 @@ from .options import (
     TraceTokens,
     Weights,
 )
-from .output import reporter, say_numbers, write
+from .output import Text, reporter, say_numbers
 
 __all__ = ["run"]
 
@@ -81,12 +81,14 @@ def run(
     ids = parse_prompt(session, prompt, prompt_ids, raw)
     if not 0 <= seed < 1 << 64:
         raise RequestError(f"seed is {seed}; it must be 0 to 2^64 - 1")
+    text = Text(files=any((json_out, logits_out, trace)))
     found, result = work.generate(
         session, ids, max_new_tokens, backend=backend, memory=memory, temperature=temperature, seed=seed,
         stop_ids=() if ignore_eos else session.stop_ids(), check=check, trace=trace,
-        trace_tokens=trace_tokens, board=options, write=write, report=report)
-    if logits_out:
-        write_array(logits_out, result.logits)
+        trace_tokens=trace_tokens, board=options, write=text.write, report=report)
     if json_out:
         write_json(json_out, found)
+    if logits_out:
+        write_array(logits_out, result.logits)
+    text.close()
     say_numbers(found, report)

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-__all__ = ["RunFailed", "longest", "reporter", "say_numbers", "write"]
+__all__ = ["RunFailed", "Text", "longest", "reporter", "say_numbers", "write"]
 
 
 class RunFailed(Exception):
@@ -23,6 +23,33 @@ def write(text):
     """Text to standard output, at once."""
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+class Text:
+    """The text of a run. When it cannot be shown any more, a run that also has files to write goes on and writes them.
+
+    Parameters
+    ----------
+    files : whether there are any.
+    """
+
+    def __init__(self, files):
+        self.files, self.error = files, None
+
+    def write(self, text):
+        """`write`, up to the first error."""
+        try:
+            if not self.error:
+                write(text)
+        except OSError as error:
+            if not self.files:
+                raise
+            self.error = error
+
+    def close(self):
+        """Raise the error that there was."""
+        if self.error:
+            raise self.error
 
 
 def longest(stalls):

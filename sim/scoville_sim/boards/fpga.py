@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from scoville_host.files import write_text
 from scoville_host.streams import as_program
 
 from ..timing.flows import signal_of
@@ -232,10 +233,9 @@ def main():
         return 2
     last = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else None
     show(options.board, result, last)
-    (folder / "fpga.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / "fpga.json", json.dumps(result, indent=1) + "\n")
     if options.store:
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        stored.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_text(stored, json.dumps(result, indent=1) + "\n")
     print(f"{options.board}: {folder / options.board}.bit in {result['seconds']} s, seed {result['seed']}")
     return 0
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from scoville_host.files import write_text
 from scoville_host.streams import as_program
 
 from scoville_sim.mutation import netlist
@@ -175,7 +176,7 @@ def _store(results, count, seed):
     kept = json.loads(STORE.read_text(encoding="utf-8")) if STORE.exists() else {}
     kept |= {unit: score(rows) | {"n": count, "seed": seed} for unit, rows in results.items()}
     rows = ",\n".join(f" {json.dumps(unit)}: {json.dumps(row)}" for unit, row in sorted(kept.items()))
-    STORE.write_text(f"{{\n{rows}\n}}\n", encoding="utf-8")
+    write_text(STORE, f"{{\n{rows}\n}}\n")
 
 
 def main():

@@ -14,6 +14,7 @@ from rich.table import Table
 from scoville.config import CONFIGS, get_config
 from scoville.vendor.ecp5_blocks import Ecp5Blocks
 from scoville.verilog import emit_rtlil
+from scoville_host.files import write_text
 from scoville_host.streams import as_program
 
 from scoville_sim.timing import flows as timing_flows
@@ -81,7 +82,7 @@ def store(path, config, results):
         units.setdefault(unit, {}).update(result)
     summary[config] = {unit: units[unit] for unit in UNITS if unit in units}
     lines = json.dumps(dict(sorted(summary.items())), indent=1)
-    path.write_text(lines + "\n", encoding="utf-8")
+    write_text(path, lines + "\n")
 
 
 def main():
@@ -120,7 +121,7 @@ def main():
                 failures[unit] = str(error)
                 print(f"{unit}: {error}", file=sys.stderr)
     show(results)
-    (folder / "timing.json").write_text(json.dumps({options.config: results}, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / "timing.json", json.dumps({options.config: results}, indent=1) + "\n")
     if options.store:
         store(root / "benchmarks" / "timing.json", options.config, results)
     return 1 if failures else 0
