@@ -257,7 +257,7 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
     cells : Verilog files with models of the vendor's cells that the component has
     platform : what elaborates it, if it gives such cells
     """
-    sim = sim or os.environ.get("SIM", SIMULATORS[0])
+    sim = sim or os.environ.get("SIM") or SIMULATORS[0]
     if sim not in SIMULATORS:
         pytest.fail(f"unknown simulator {sim!r}; there are: {', '.join(SIMULATORS)}", pytrace=False)
     component = component_or_factory if isinstance(component_or_factory, wiring.Component) else component_or_factory()

@@ -48,15 +48,16 @@ def test_every_text_names_its_encoding():
     assert not wrong
 
 
-def generate(prompt, **environment):
+def generate(prompt, model="tiny", **environment):
     return subprocess.run(
         [sys.executable, "-c", "from scoville_host.cli import main; main()", "generate", "--prompt", prompt,
-         "--max-new-tokens", "1", "--json", "/dev/stdout"], capture_output=True, env=os.environ | environment,
+         "--model", model, "--max-new-tokens", "1", "--json", "/dev/stdout"], capture_output=True, env=os.environ | environment,
         timeout=120, check=False)
 
 
-def test_the_prompt_is_utf8_in_any_locale():
-    done = generate(PROMPT, **ASCII)
+def test_the_prompt_is_utf8_in_any_locale(tmp_path):
+    (tmp_path / "日本").symlink_to(ROOT / "models" / "tiny")  # and so is a name
+    done = generate(PROMPT, tmp_path / "日本", **ASCII)
     assert done.returncode == 0, done.stderr
     numbers = json.loads(done.stdout[done.stdout.index(b"{"):])
     assert numbers["prompt_tokens"] == len(load_tokenizer(ROOT / "models" / "tiny").encode(PROMPT))

@@ -95,7 +95,7 @@ def _from_directory(path):
     if not (path / "tokenizer.json").exists():
         return None
     try:
-        core = Core.from_file(str(path / "tokenizer.json"))
+        core = Core.from_str((path / "tokenizer.json").read_text(encoding="utf-8"))
     except Exception as error:  # the package raises nothing more special
         raise RequestError(f"{path / 'tokenizer.json'}: {error}") from None
     settings, template = {}, None
