@@ -51,8 +51,8 @@ def test_every_text_names_its_encoding():
 def generate(prompt, model="tiny", **environment):
     return subprocess.run(
         [sys.executable, "-c", "from scoville_host.cli import main; main()", "generate", "--prompt", prompt,
-         "--model", model, "--max-new-tokens", "1", "--json", "/dev/stdout"], capture_output=True, env=os.environ | environment,
-        timeout=120, check=False)
+         "--model", model, "--max-new-tokens", "1", "--json", "/dev/stdout"],
+        capture_output=True, env=os.environ | environment, timeout=120, check=False)
 
 
 def test_the_prompt_is_utf8_in_any_locale(tmp_path):
