@@ -52,8 +52,9 @@ def main():
             progress.advance(task)
     outcomes.sort(key=lambda outcome: outcome.name)
     text = table(outcomes)
-    (BUILD / "report.txt").write_text(text)
-    (BUILD / "report.json").write_text(json.dumps([outcome.as_dict() for outcome in outcomes], indent=1) + "\n")
+    (BUILD / "report.txt").write_text(text, encoding="utf-8")
+    rows = [outcome.as_dict() for outcome in outcomes]
+    (BUILD / "report.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(text, end="")
     failed = [outcome.name for outcome in outcomes if not outcome.stands]
     if failed:

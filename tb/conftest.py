@@ -10,7 +10,7 @@ from pathlib import Path
 
 import processes
 import pytest
-from simulators import SIMULATORS, run_seeds
+from simulators import BUILD, SIMULATORS, run_seeds
 
 # The tools that PyPI's packages install beside this Python are found from any shell.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -25,8 +25,17 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     processes.adopt()
+    if getattr(config.option, "numprocesses", None) and config.getoption("--sim") != "icarus":
+        no_spaces(BUILD)  # here, as it is the workers that collect
     if config.getoption("--smoke"):
         os.environ.setdefault("SCOVILLE_OPTIMISE", "-O1")  # of whole chips: their runs are short
+
+
+def no_spaces(folder):
+    """Refuse a folder in which make, which Verilator needs, takes a path for several."""
+    if len(str(folder).split()) > 1:
+        raise pytest.UsageError(f"{folder}: Verilator's makefiles fail in a folder with a space in its path; move the "
+                                "tree to another one")
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +69,13 @@ def pytest_collection_modifyitems(config, items):
     if config.getoption("--sim") == "icarus":  # the others do not depend on it
         _keep(config, items, [item for item in items
                               if "sim" in getattr(getattr(item, "callspec", None), "params", {})])
-    if not config.getoption("--smoke"):
-        return
+    if config.getoption("--smoke"):
+        _smoke(config, items)
+    if any(getattr(item, "callspec", None) and item.callspec.params.get("sim") == "verilator" for item in items):
+        no_spaces(BUILD)
+
+
+def _smoke(config, items):
     chosen = {}
     for item in items:
         parameters = getattr(item, "callspec", None) and item.callspec.params

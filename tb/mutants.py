@@ -52,7 +52,7 @@ def _child(number, limit, times, key):
     manager = regression._manager_inst
     places = {test.fullname: place for place, test in enumerate(manager._test_queue)}
     if times.exists():
-        measured = json.loads(times.read_text())
+        measured = json.loads(times.read_text(encoding="utf-8"))
         for test in manager._test_queue:
             test.timeout = (time_limit(measured[test.fullname]), "ns")
     manager._test_queue[:] = [test for _, test in sorted(enumerate(manager._test_queue), key=key)]
@@ -60,7 +60,7 @@ def _child(number, limit, times, key):
     def end():
         results = {test.test_fullname: test for test in manager._test_results}
         if not times.exists():
-            times.write_text(json.dumps({name: test.sim_time_ns for name, test in results.items()}))
+            times.write_text(json.dumps({name: test.sim_time_ns for name, test in results.items()}), encoding="utf-8")
         sys.stdout.flush()
         sys.stderr.flush()
         failed = [name for name, test in results.items() if test.outcome.name == "FAIL"]

@@ -32,8 +32,8 @@ def record(tests, folder):
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--smoke",
                "--sim", "verilator", *map(str, tests)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {RECORDING: str(folder)}, capture_output=True,
-                          text=True, check=False)
-    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+                          encoding="utf-8", errors="replace", check=False)
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     if not runs and done.returncode not in (0, 5):  # 5: no test was selected
         raise RuntimeError(f"no testbench ran in {', '.join(map(str, tests))}:\n{done.stdout[-2000:]}")
     return runs
@@ -70,7 +70,7 @@ def judge(run, verilog, lines, folder, *, jobs=2, progress=lambda done: None):
 
     def watch():
         while not ended.wait(0.2):
-            progress(max(0, results.read_text().count("\n") - 1))
+            progress(max(0, results.read_text(encoding="utf-8").count("\n") - 1))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -85,16 +85,16 @@ def judge(run, verilog, lines, folder, *, jobs=2, progress=lambda done: None):
         sys.path = before
         ended.set()
         watcher.join()
-    for line in results.read_text().splitlines():
+    for line in results.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         found[row["number"]] = row["verdict"]
         # The tests may have ended before a failed assertion could end them.
-        said = (folder / f"mutant-{row['number']}.log").read_text(errors="replace")
+        said = (folder / f"mutant-{row['number']}.log").read_text(errors="replace", encoding="utf-8")
         if row["verdict"] == "survived" and FAILED_ASSERTION.search(said):
             found[row["number"]] = "crashed"
     if found.get(0) != "survived" or set(found) != {0, *lines}:
         log = folder / ("mutant-0.log" if found else "run.log")
         raise RuntimeError(f"the tests of {run['module']} do not pass on the design itself ({found.get(0, 'no run')}); "
-                           f"log {log}\n{log.read_text()[-2000:] if log.exists() else ''}")
+                           f"log {log}\n{log.read_text(encoding='utf-8')[-2000:] if log.exists() else ''}")
     del found[0]
     return found

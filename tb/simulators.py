@@ -107,7 +107,7 @@ def _environment(**variables):
 def _lock(path):
     """Parallel workers that need the same build wait for the first one to make it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as handle:
+    with open(path, "w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -151,10 +151,10 @@ def _verilog(component, sim, platform, covered):
             if sim == "icarus":
                 text = CONSTANT.sub(r"initial\n\1", ASSERTION.sub(ASSERTED, text))
             partial = path.with_suffix(path.suffix + ".partial")
-            partial.write_text(text)
+            partial.write_text(text, encoding="utf-8")
             partial.rename(path)
         if covered and not file_of(path).exists():
-            file_of(path).write_text(json.dumps(constants(rtlil)))
+            file_of(path).write_text(json.dumps(constants(rtlil)), encoding="utf-8")
     return path
 
 
@@ -185,7 +185,7 @@ def _runtime(waves, covered):
     objects = [f"{name}.o" for name in parts]
 
     def build(folder, log):
-        with open(log, "w") as output:
+        with open(log, "w", encoding="utf-8") as output:
             if processes.run(["make", "-C", folder, "-f", include / "verilated.mk", *settings, *objects,
                               f"{HEADER}.slow.gch"], LIMIT, stdout=output, stderr=subprocess.STDOUT):
                 raise RuntimeError("make failed")
@@ -231,15 +231,15 @@ def _record(component, test_module, bench, seed, testcase):
     folder = Path(os.environ[RECORDING])
     text = emit_rtlil(component, emit_src=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    (folder / f"{key}.il").write_text(text)
+    (folder / f"{key}.il").write_text(text, encoding="utf-8")
     number = len(list(folder.glob("*.json")))
     (folder / f"{number:03}.json").write_text(json.dumps({
         "netlist": key, "test": os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0], "module": test_module,
-        "bench": bench, "seed": seed, "testcase": testcase, "path": sys.path}))
+        "bench": bench, "seed": seed, "testcase": testcase, "path": sys.path}), encoding="utf-8")
 
 
 def _tail(log):
-    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:]) if log.exists() else ""
+    return "\n".join(log.read_text(errors="replace", encoding="utf-8").splitlines()[-LOG_TAIL:]) if log.exists() else ""
 
 
 def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=None, testcase=None, cells=(),
@@ -257,7 +257,7 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
     cells : Verilog files with models of the vendor's cells that the component has
     platform : what elaborates it, if it gives such cells
     """
-    sim = sim or os.environ.get("SIM", SIMULATORS[0])
+    sim = sim or os.environ.get("SIM") or SIMULATORS[0]
     if sim not in SIMULATORS:
         pytest.fail(f"unknown simulator {sim!r}; there are: {', '.join(SIMULATORS)}", pytrace=False)
     component = component_or_factory if isinstance(component_or_factory, wiring.Component) else component_or_factory()
@@ -293,7 +293,7 @@ def run(component_or_factory, test_module, *, sim=None, parameters=None, seed=No
             tests, failed = 0, "cocotb tests failed"
         except Exception as error:
             tests, failed = 0, error
-        text = log.read_text(errors="replace") if log.exists() else ""
+        text = log.read_text(errors="replace", encoding="utf-8") if log.exists() else ""
         assertion = FAILED_ASSERTION.search(text)  # whatever the cocotb tests say: they may have ended before it
         if failed or assertion or not tests:
             reason = assertion.group(0) if assertion else failed or "no cocotb test ran"

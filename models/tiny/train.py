@@ -153,10 +153,10 @@ def save(model: LlamaForCausalLM, tok: Tokenizer, curve: list[tuple[int, float]]
         ("config.json", {"rope_theta": 10000.0}),
         ("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"}),
     ):
-        settings = json.loads((out / name).read_text()) | extra
-        (out / name).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        settings = json.loads((out / name).read_text(encoding="utf-8")) | extra
+        (out / name).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (out / "model.safetensors").chmod(0o644)
-    with open(out / "loss.csv", "w", newline="") as file:
+    with open(out / "loss.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["step", "loss"])
         writer.writerows((step, f"{loss:.4f}") for step, loss in curve)

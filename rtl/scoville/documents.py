@@ -51,7 +51,7 @@ def mutation():
     columns = ("mutants", "killed", "equivalent", "excused", "survived")
     lines = ["| unit | " + " | ".join(columns) + " | score, % |", "|---" * (len(columns) + 2) + "|"]
     lines += [f"| {unit} | " + " | ".join(str(row[column]) for column in columns) + f" | {row['score']} |"
-              for unit, row in json.loads(MUTATION.read_text()).items()]
+              for unit, row in json.loads(MUTATION.read_text(encoding="utf-8")).items()]
     return "\n".join(["", *lines, ""])
 
 
@@ -64,7 +64,8 @@ def _between(text, begin, end, inserted):
 
 def verification():
     """The chapter with its tables of the test plan and of mutation."""
-    text = _between((DOCS / "verification.md").read_text(), testplan.BEGIN, testplan.END, testplan.markdown())
+    text = (DOCS / "verification.md").read_text(encoding="utf-8")
+    text = _between(text, testplan.BEGIN, testplan.END, testplan.markdown())
     return _between(text, *MUTATION_MARKERS, mutation())
 
 
@@ -82,12 +83,12 @@ def main():
         print("\n".join(wrong), file=sys.stderr)
         return 1
     stale = [name for name, text in pages().items()
-             if not (DOCS / name).exists() or (DOCS / name).read_text() != text]
+             if not (DOCS / name).exists() or (DOCS / name).read_text(encoding="utf-8") != text]
     if check and stale:
         print(f"stale: {', '.join('docs/' + name for name in stale)}; run: make docs", file=sys.stderr)
         return 1
     for name in stale:
-        (DOCS / name).write_text(pages()[name])
+        (DOCS / name).write_text(pages()[name], encoding="utf-8")
         print(f"wrote docs/{name}", file=sys.stderr)
     return 0
 

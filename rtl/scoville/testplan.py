@@ -43,7 +43,7 @@ def read(root=ROOT):
     """
     points = []
     for path in sorted((root / "tb" / "plan").glob("*.toml")):
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
         if set(content) != {"point"}:
             raise ValueError(f"{path.name} has {', '.join(sorted(content))}; a plan has only [[point]]")
         for point in content["point"]:
@@ -57,7 +57,7 @@ def _tests(root):
     """Every test file below tb/, and every function in it."""
     found = {}
     for path in sorted((root / "tb").rglob("test_*.py")):
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         found[path.relative_to(root / "tb").as_posix()] = {
             node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     return found
@@ -66,7 +66,7 @@ def _tests(root):
 def _covers(root):
     """The units that have cover points: the first two parts of the names that tb/cover/ gives them."""
     return {".".join(node.args[0].value.split(".")[:2]) for path in sorted((root / "tb" / "cover").glob("*.py"))
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("CoverPoint", "CoverCross")
             and node.args and isinstance(node.args[0], ast.Constant)}
 
@@ -74,7 +74,7 @@ def _covers(root):
 def _proofs(root):
     """Files below formal/ that have proofs."""
     return {path.relative_to(root / "formal").as_posix() for path in sorted((root / "formal").rglob("*.py"))
-            for node in ast.parse(path.read_text()).body
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
             if (isinstance(node, ast.FunctionDef) and node.name == "proofs")
             or (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "PROOFS")}
 

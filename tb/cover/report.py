@@ -27,7 +27,7 @@ class Exclusions:
     """
 
     def __init__(self, path=EXCLUDED):
-        self.entries = tomllib.loads(path.read_text())
+        self.entries = tomllib.loads(path.read_text(encoding="utf-8"))
         for entry in self.entries.get("point", []) + self.entries.get("toggle", []):
             if not entry.get("reason"):
                 raise ValueError(f"{path.name}: {entry} has no reason")
@@ -58,7 +58,7 @@ def merge(folder):
     """(stream or point to bin to hits, toggles, constant bits) of all runs below a folder."""
     bins, toggles, constant = defaultdict(Counter), Counter(), set()
     for path in sorted(folder.rglob("cover.json")):
-        run = json.loads(path.read_text())
+        run = json.loads(path.read_text(encoding="utf-8"))
         for name, states in run["streams"].items():
             bins["streams"].update({f"{name} {state}": hits for state, hits in states.items()})
         for name, hits in run["points"].items():
@@ -148,9 +148,10 @@ def main(arguments=None):
     blocks = judge(bins, toggles, exclusions)
     wrong = failures(blocks, exclusions)
     text = table(blocks) + f"{len(constant)} more toggles are of constant bits\n"
-    (folder / "report.txt").write_text(text + "".join(f"{line}\n" for line in wrong))
+    (folder / "report.txt").write_text(text + "".join(f"{line}\n" for line in wrong), encoding="utf-8")
     shown = {name: block | {"quiet": dict(block["quiet"].most_common())} for name, block in blocks.items()}
-    (folder / "report.json").write_text(json.dumps({"blocks": shown, "failures": wrong}, indent=1) + "\n")
+    (folder / "report.json").write_text(json.dumps({"blocks": shown, "failures": wrong}, indent=1) + "\n",
+                                        encoding="utf-8")
     print(text, end="")
     if wrong:
         print(summary(wrong, folder / "report.txt"), file=sys.stderr)

@@ -27,7 +27,7 @@ def _lines(path):
     A port's shape may be a library's, and a register a helper's; they then count to the module's first line.
     """
     found, source, module = {}, None, None
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         if match := SOURCE.search(line):
             file = match.group(1)
             source = (file.rpartition(RTL)[2], int(match.group(2))) if RTL in file else None
@@ -43,7 +43,7 @@ def _lines(path):
 def _constants(path):
     """(Signal with its path from the top on, place) of what is constant in this Verilog."""
     file = file_of(path)
-    found = json.loads(file.read_text()) if file.exists() else {}
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return {(f"top.{name}", f"[{bit}]") for name, bits in found.items() for bit in bits}
 
 
@@ -54,7 +54,7 @@ def read(path):
     library's module, and what Yosys named.
     """
     counter, constant = Counter(), set()
-    for line in path.read_text(errors="replace").splitlines():
+    for line in path.read_text(errors="replace", encoding="utf-8").splitlines():
         if not (match := POINT.match(line)):
             continue
         fields = dict(pair.split("\x02", 1) for pair in match.group(1).split("\x01") if "\x02" in pair)

@@ -57,7 +57,7 @@ def write_huggingface(folder, tensors, sizes=SIZES, *, dtype=np.float32, shards=
         "tie_word_embeddings": "lm_head" not in tensors, "eos_token_id": 1, "bos_token_id": 0,
         "attention_bias": False, "mlp_bias": False,
     } | settings
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     stored = {huggingface_name(name): values.astype(dtype) for name, values in tensors.items()}
     names = sorted(stored)
     if shards == 1:
@@ -66,13 +66,13 @@ def write_huggingface(folder, tensors, sizes=SIZES, *, dtype=np.float32, shards=
     where = {name: f"model-{index % shards + 1:05}-of-{shards:05}.safetensors" for index, name in enumerate(names)}
     for file in set(where.values()):
         save_file({name: stored[name] for name in names if where[name] == file}, folder / file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}), encoding="utf-8")
     return folder
 
 
 def read_huggingface(folder):
     """(tensors by the importer's names, sizes) of a checkpoint directory with one BF16 file, read by hand."""
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     sizes = {"hidden": config["hidden_size"], "layers": config["num_hidden_layers"],
              "heads": config["num_attention_heads"], "kv_heads": config["num_key_value_heads"],
              "head_dim": config["head_dim"], "ffn": config["intermediate_size"], "vocab": config["vocab_size"]}

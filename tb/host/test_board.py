@@ -99,6 +99,12 @@ def test_port_in_use(run):
     assert status == 2 and "is in use by another program" in err
 
 
+def test_a_rate_beyond_any(run):
+    with FakeBoard(NANO) as board:
+        status, _, err = run(board.port, "--baud", "99999999999")
+    assert (status, err.count("\n")) == (2, 1) and "at 99999999999 baud (--baud): " in err
+
+
 def test_no_permission(run, monkeypatch):
     def refuse(*arguments, **options):
         raise serial.SerialException(13, "Permission denied")

@@ -58,6 +58,13 @@ def test_no_network(smollm2, monkeypatch):
         models.resolve("smollm2")
 
 
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(RequestError, match="'smollm2' cannot be kept in .*: Not a directory; XDG_CACHE_HOME=FOLDER"):
+        models.resolve("smollm2")
+
+
 def test_paths(tmp_path):
     assert models.resolve(str(tmp_path))[1] == tmp_path
     with pytest.raises(RequestError, match="neither a file or directory, nor one of tiny, smollm2"):

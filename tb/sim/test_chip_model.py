@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 from scoville.config import get_config
-from scoville_sim import MEMORIES, MemoryTiming, SimError, VerilatedChip, get_memory, measured_limit
-from scoville_sim.chip.build import build_plain
+from scoville_sim import MEMORIES, MemoryTiming, SettingError, SimError, VerilatedChip, get_memory, measured_limit
+from scoville_sim.chip.build import build_library, build_plain
 from simulators import run_seed
 from small_chip import ADDRESS, BEATS, FAULT, START, STATUS, SUM, TARGET, Breakage, SmallChip
 
@@ -202,6 +202,39 @@ def test_another_compiler(monkeypatch, tmp_path):
     first = build_plain(source, ())
     monkeypatch.setenv("CXX", str(other))
     assert build_plain(source, ()) != first
+
+
+def test_compiler_with_a_launcher(monkeypatch, tmp_path):
+    monkeypatch.setattr("scoville_sim.chip.build.cache_folder", lambda: tmp_path)
+    (tmp_path / "small.cpp").write_text("#ifdef WANTED\nint main() {}\n#endif\n#ifndef WANTED\n#error\n#endif\n")
+    monkeypatch.setenv("CXX", "env 'g++' -DWANTED")
+    assert build_plain(tmp_path / "small.cpp", ()).exists()
+
+
+@pytest.mark.parametrize("variable, value, message", [
+    ("JOBS", "0", "JOBS is '0'; it must be a number, at least 1"), ("JOBS", "many", "JOBS is 'many'"),
+    ("CXX", "g++ '", "No closing quotation"),
+])
+def test_wrong_settings(variable, value, message, monkeypatch, tmp_path):
+    monkeypatch.setattr("scoville_sim.chip.build.cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("scoville_sim.chip.build.run_tool", lambda command, **_: pytest.fail("the work has begun"))
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingError, match=message):
+        build_library("", 16)
+
+
+def test_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    """It is in order as long as everything is in it."""
+    (tmp_path / "small.cpp").write_text("int main() {}")
+    monkeypatch.setattr("scoville_sim.chip.build.cache_folder", lambda: tmp_path / "cache")
+    library = build_plain(tmp_path / "small.cpp", ())
+    monkeypatch.setattr("builtins.open", lambda *_, **__: pytest.fail("nothing is to be written"))
+    assert build_plain(tmp_path / "small.cpp", ()) == library
+    monkeypatch.undo()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("scoville_sim.chip.build.cache_folder", lambda: tmp_path / "file" / "cache")
+    with pytest.raises(SettingError, match=r"cannot write the simulator's cache, .*/file/cache: Not a directory"):
+        build_plain(tmp_path / "small.cpp", ())
 
 
 def test_waves(tmp_path):

@@ -14,7 +14,7 @@ __all__ = ["load_huggingface", "model_of", "read_config", "read_json"]
 def read_json(path):
     """A JSON file; RequestError if it is missing or broken."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RequestError(f"{path}: {error.strerror}") from None
     except ValueError:

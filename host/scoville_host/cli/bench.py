@@ -33,13 +33,14 @@ def run(
     \b
     scoville bench --model tiny --config nano --prompt-tokens 16 --decode-tokens 16 --json bench.json
     """
-    from ..files import write_json
+    from ..files import check_outputs, write_json
     from ..runtime import generate as work
     from ..runtime.registry import check_backend
     from ..runtime.session import open_session
 
     report = reporter(quiet)
     check_backend(backend, memory)
+    check_outputs({"--json": json_out, "--trace": trace}, inputs=[model])
     session = open_session(model, config, weights=weights, context=context, layers=layers, report=report, text=False)
     found = work.bench(session, prompt_tokens, decode_tokens, backend=backend, batch=batch, memory=memory,
                        check=check, trace=trace, trace_tokens=trace_tokens, position=position, report=report)

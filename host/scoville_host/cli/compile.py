@@ -27,12 +27,16 @@ def run(
     scoville compile --model smollm2 --config kria --context 1024 -o smollm2.image
     """
     from ..compiler.listing import listing
-    from ..files import write_text
+    from ..files import check_outputs, is_special, write_text
     from ..runtime.session import open_session
 
     report = reporter(quiet)
+    # A device or a pipe has no place beside it.
+    beside = None if is_special(output) or not output.name else output.with_suffix(".lst")
+    check_outputs({"--output": output, "the listing": beside}, inputs=[model])
     image = open_session(model, config, weights=weights, context=context, layers=layers, report=report,
                          text=False).image
     image.save(output)
-    write_text(output.with_suffix(".lst"), listing(image))
-    report(f"wrote {output} and {output.with_suffix('.lst')}")
+    if beside:
+        write_text(beside, listing(image))
+    report(f"wrote {output}" + (f" and {beside}" if beside else ""))

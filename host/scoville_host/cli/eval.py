@@ -28,10 +28,11 @@ def run(
     \b
     scoville eval --model tiny --text story.txt --against float
     """
-    from ..files import write_json
+    from ..files import check_outputs, write_json
     from ..runtime.evaluate import evaluate
 
     report = reporter(quiet)
+    check_outputs({"--json": json_out}, inputs=[model, text])
 
     def progress(done, total):
         report(f"{done} of {total} tokens")

@@ -17,19 +17,20 @@ from .options import (
     Memory,
     Model,
     Port,
+    Prompt,
     Quiet,
     Trace,
     TraceTokens,
     Weights,
 )
-from .output import reporter, say_numbers, write
+from .output import Text, reporter, say_numbers
 
 __all__ = ["run"]
 
 
 def run(
     model: Model = "tiny",
-    prompt: Annotated[str | None, typer.Option(help="Text to continue, or to answer.")] = None,
+    prompt: Prompt = None,
     prompt_ids: Annotated[str | None, typer.Option(help="Token ids instead of text: 1,2,3.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens to generate.")] = 64,
     backend: Backend = "golden",
@@ -60,7 +61,7 @@ def run(
     scoville generate --model smollm2 --prompt "What is a processor?" --config kria
     scoville generate --prompt "Once upon a time" --backend board --port /dev/ttyUSB0
     """
-    from ..files import write_array, write_json
+    from ..files import check_outputs, write_array, write_json
     from ..runtime import generate as work
     from ..runtime.registry import check_backend
     from ..runtime.session import check_prompt, open_session, parse_prompt
@@ -68,6 +69,7 @@ def run(
     report = reporter(quiet)
     check_prompt(prompt, prompt_ids)
     check_backend(backend, memory)
+    check_outputs({"--json": json_out, "--logits-out": logits_out, "--trace": trace}, inputs=[model])
     options = None
     if backend == "board":
         from ..runtime.board import board_config, open_board
@@ -79,12 +81,14 @@ def run(
     ids = parse_prompt(session, prompt, prompt_ids, raw)
     if not 0 <= seed < 1 << 64:
         raise RequestError(f"seed is {seed}; it must be 0 to 2^64 - 1")
+    text = Text(files=any((json_out, logits_out, trace)))
     found, result = work.generate(
         session, ids, max_new_tokens, backend=backend, memory=memory, temperature=temperature, seed=seed,
         stop_ids=() if ignore_eos else session.stop_ids(), check=check, trace=trace,
-        trace_tokens=trace_tokens, board=options, write=write, report=report)
-    if logits_out:
-        write_array(logits_out, result.logits)
+        trace_tokens=trace_tokens, board=options, write=text.write, report=report)
     if json_out:
         write_json(json_out, found)
+    if logits_out:
+        write_array(logits_out, result.logits)
+    text.close()
     say_numbers(found, report)

@@ -11,11 +11,12 @@ def run(config: Config = "kria", json_out: Json = None):
     \b
     scoville memories --config ulx3s --json memories.json
     """
-    from ..files import write_json
+    from ..files import check_outputs, write_json
     from ..report.memories import measured
     from ..runtime.session import find_config
 
     chosen = find_config(config)
+    check_outputs({"--json": json_out})
     rows = measured(chosen.bus_bytes)
     if json_out:
         write_json(json_out, {"config": chosen.name, "bus_bytes": chosen.bus_bytes, "memories": rows})

@@ -1,12 +1,28 @@
 """Options that several commands share."""
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..errors import RequestError
+
 __all__ = ["Backend", "Baud", "Board", "Config", "Context", "Json", "Layers", "Memory", "Model", "Port", "Position",
-           "Quiet", "Trace", "TraceTokens", "Weights"]
+           "Prompt", "Quiet", "Trace", "TraceTokens", "Weights"]
+
+
+def as_text(value: str | None):
+    """An argument as the text that was meant: UTF-8 in any locale, else the locale's own encoding."""
+    if value is None:
+        return None
+    with contextlib.suppress(UnicodeError):
+        return os.fsencode(value).decode("utf-8")
+    if any("\ud800" <= char <= "\udfff" for char in value):  # bytes that no encoding gave a meaning
+        raise RequestError("--prompt is not text: it is neither UTF-8 nor in the locale's encoding")
+    return value
+
 
 Model = Annotated[str, typer.Option(help="A name (see `scoville models`), a Hugging Face directory, or a .gguf file.")]
 Config = Annotated[str | None, typer.Option(help="A configuration (see `scoville configs`). Default: nano if the "
@@ -25,4 +41,5 @@ TraceTokens = Annotated[int, typer.Option(help="Passes that make a token, in the
 Port = Annotated[str | None, typer.Option(help="Serial port of the board, such as /dev/ttyUSB0.")]
 Baud = Annotated[int, typer.Option(help="Rate of the board's serial line.")]
 Board = Annotated[str | None, typer.Option(help="Name of the board that has to answer. Default: any.")]
+Prompt = Annotated[str | None, typer.Option(callback=as_text, help="Text to continue, or to answer.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]

@@ -1,8 +1,9 @@
 """What the commands print, and how one says that its run failed."""
 
+import contextlib
 import sys
 
-__all__ = ["RunFailed", "longest", "reporter", "say_numbers", "write"]
+__all__ = ["RunFailed", "Text", "longest", "reporter", "say_numbers", "write"]
 
 
 class RunFailed(Exception):
@@ -13,7 +14,8 @@ def reporter(quiet):
     """What prints a line of progress on standard error, or nothing if `quiet`."""
     def report(line):
         if not quiet:
-            print(f"scoville: {line}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # a run does not end because nobody can be told of it
+                print(f"scoville: {line}", file=sys.stderr, flush=True)
     return report
 
 
@@ -21,6 +23,33 @@ def write(text):
     """Text to standard output, at once."""
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+class Text:
+    """The text of a run. When it cannot be shown any more, a run that also has files to write goes on and writes them.
+
+    Parameters
+    ----------
+    files : whether there are any.
+    """
+
+    def __init__(self, files):
+        self.files, self.error = files, None
+
+    def write(self, text):
+        """`write`, up to the first error."""
+        try:
+            if not self.error:
+                write(text)
+        except OSError as error:
+            if not self.files:
+                raise
+            self.error = error
+
+    def close(self):
+        """Raise the error that there was."""
+        if self.error:
+            raise self.error
 
 
 def longest(stalls):

@@ -31,9 +31,10 @@ def run(
     scoville predict --model smollm2 --config kria --prompt-tokens 64 --decode-tokens 3
     scoville predict --model llama-3-8b --config kria --weights q4_1 --set rows=8 --set bus_bytes=128
     """
-    from ..files import write_json
+    from ..files import check_outputs, write_json
     from ..predict.predict import predict as work
 
+    check_outputs({"--json": json_out}, inputs=[model])
     found = work(model, config, prompt_tokens, decode_tokens, settings=settings or (), weights=weights, context=context,
                  position=position, memory=memory, report=reporter(quiet))
     if json_out:

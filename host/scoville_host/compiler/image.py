@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
 from scoville.config import ChipConfig
 
 from ..errors import RequestError
+from ..files import write_bytes
 
 __all__ = ["Image", "Region", "Traffic"]
 
@@ -103,20 +103,12 @@ class Image:
 
     def save(self, path):
         """Write a safetensors file: the initialised memory, and everything else as JSON in the metadata."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         info = {key: value for key, value in vars(self).items() if key != "memory"}
         info |= {"format": FORMAT, "config": asdict(self.config), "traffic": asdict(self.traffic),
                  "regions": {name: [region.address, region.size] for name, region in self.regions.items()}}
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"memory": self.memory}, part, metadata={"scoville": json.dumps(info)})
-            part.replace(path)
-        except (OSError, SafetensorError) as error:
-            raise RequestError(f"{path}: {error}") from None
+        write_bytes(path, save({"memory": self.memory}, metadata={"scoville": json.dumps(info)}))
 
     @classmethod
     def load(cls, path):

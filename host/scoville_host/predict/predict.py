@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 from scoville.memory.reader import reader_sizes
 
-from ..errors import ChipError, RequestError
+from ..errors import RequestError
 from ..report.summary import passes, summary
 from ..runtime.backend import Result
-from ..runtime.rtl import DEFAULT_MEMORY, check_memory
+from ..runtime.rtl import DEFAULT_MEMORY, as_host_error, check_memory
 from ..runtime.session import DEFAULT_CONFIGS, find_config, open_session
 from .cycles import PassCycles, memory_of
 from .outline import compile_outline, fitted, is_outline, read_outline, set_fields
@@ -26,7 +26,7 @@ def predict_image(image, prompt_tokens, decode_tokens, *, position=0, memory=Non
     try:
         known = memory_of(check_memory(memory or DEFAULT_MEMORY), image.config.bus_bytes, reader_sizes(image.config)[0])
     except SimError as error:  # a DRAM's rate is measured, with a model that is compiled once
-        raise ChipError(str(error)) from None
+        raise as_host_error(error) from None
     return PassCycles(image, known).sequence(every, prompt_tokens)
 
 

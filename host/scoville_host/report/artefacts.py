@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
-from ..files import write_json, write_text
+from ..files import check_outputs, write_json, write_text
 
 __all__ = ["ports", "write_artefacts"]
 
@@ -33,9 +33,11 @@ def write_artefacts(config, folder):
     from scoville.top import Top
 
     folder = Path(folder)
+    names = ("scoville.v", "registers.md", "scoville_regs.h", "scoville.json")
+    check_outputs({f"output {name}": folder / name for name in names})
     top = Top(config)
     text = verilog.emit(top, name="scoville", assertions=False)
-    texts = {"scoville.v": text, "registers.md": registers.markdown(), "scoville_regs.h": registers.c_header()}
+    texts = dict(zip(names, (text, registers.markdown(), registers.c_header()), strict=False))
     for name, content in texts.items():
         write_text(folder / name, content)
     write_json(folder / "scoville.json", {
@@ -43,4 +45,4 @@ def write_artefacts(config, folder):
         "ports": ports(top),
         "sha256": {name: hashlib.sha256(content.encode()).hexdigest() for name, content in texts.items()},
     })
-    return [folder / name for name in (*texts, "scoville.json")]
+    return [folder / name for name in names]

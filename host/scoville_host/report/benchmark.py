@@ -18,6 +18,7 @@ from ..files import write_json
 from ..predict.predict import predict_image
 from ..runtime import generate
 from ..runtime.session import open_session
+from ..streams import as_program
 
 __all__ = ["ROWS", "Row", "chosen_rows", "grown", "main", "run"]
 
@@ -170,7 +171,7 @@ def main(arguments=None):
     parser.add_argument("--rows", metavar="TEXT", help="only the rows with this in their names")
     parser.add_argument("--save", action="store_true", help="make these counts the baseline of these rows")
     options = parser.parse_args(arguments)
-    baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+    baseline = json.loads(BASELINE.read_text(encoding="utf-8")) if BASELINE.exists() else {}
     try:
         rows = chosen_rows(options.rows, options.all)
         results = {row.name: run(row, report=lambda line: print(line, file=sys.stderr)) for row in rows}
@@ -196,4 +197,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(main, "benchmark")

@@ -1,6 +1,6 @@
 """The work behind ``scoville memories``: what each simulated memory gives a plain stream."""
 
-from ..errors import ChipError
+from ..runtime.rtl import as_host_error
 
 __all__ = ["measured"]
 
@@ -10,7 +10,7 @@ def measured(bus_bytes):
 
     Raises
     ------
-    ChipError
+    ChipError, RequestError
         If the memories' model cannot be built.
     """
     from scoville_sim import MEMORIES, SimError
@@ -18,7 +18,7 @@ def measured(bus_bytes):
     try:
         return [_row(name, timing, bus_bytes) for name, timing in MEMORIES.items()]
     except SimError as error:
-        raise ChipError(str(error)) from None
+        raise as_host_error(error) from None
 
 
 def _row(name, timing, bus_bytes):

@@ -11,6 +11,7 @@ import jinja2
 
 from ..errors import RequestError
 from ..files import write_text
+from ..streams import as_program
 
 __all__ = ["collect", "main", "render", "tables"]
 
@@ -80,7 +81,7 @@ def tables(value, title=""):
 
 def _read(path):
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise RequestError(f"{path}: {error}") from None
 
@@ -159,4 +160,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(main, "report")

@@ -94,8 +94,8 @@ class SerialLink:
             busy = "exclusively lock" in str(error)
             number = errno.EBUSY if busy else error.errno or 0
             raise RequestError(reasons.get(number, f"{self.port}: {error}")) from None
-        except (ValueError, OSError) as error:
-            raise RequestError(f"{self.port} at {self.baud} baud: {error}") from None
+        except (ValueError, OverflowError, OSError) as error:  # what pyserial, or the kernel, says of a rate
+            raise RequestError(f"{self.port} at {self.baud} baud (--baud): {error}") from None
 
     def close(self):
         self._serial.close()

@@ -9,7 +9,7 @@ from .backend import Result
 from .driver import Driver
 from .history import fill_history
 
-__all__ = ["DEFAULT_MEMORY", "RtlBackend", "check_memory", "memory_limit"]
+__all__ = ["DEFAULT_MEMORY", "RtlBackend", "as_host_error", "check_memory", "memory_limit"]
 
 DEFAULT_MEMORY = "ideal"
 WATCHDOG = 1_000_000  # cycles without progress: far above any memory latency
@@ -28,12 +28,19 @@ def check_memory(name):
         raise RequestError(str(error)) from None
 
 
+def as_host_error(error):
+    """A `SimError` as an error of the host: the user's settings were wrong, or the run failed."""
+    from scoville_sim import SettingError
+
+    return (RequestError if isinstance(error, SettingError) else ChipError)(str(error))
+
+
 def memory_limit(name, bus_bytes):
     """Beats a cycle that a named memory gives a plain stream on a bus of so many bytes.
 
     Raises
     ------
-    ChipError
+    ChipError, RequestError
         If the memory's model cannot be built.
     """
     from scoville_sim import SimError, measured_limit
@@ -41,7 +48,7 @@ def memory_limit(name, bus_bytes):
     try:
         return measured_limit(check_memory(name), bus_bytes)
     except SimError as error:
-        raise ChipError(str(error)) from None
+        raise as_host_error(error) from None
 
 
 class RtlBackend:
@@ -68,7 +75,7 @@ class RtlBackend:
 
         Raises
         ------
-        ChipError
+        ChipError, RequestError
             If the chip cannot be built, breaks a rule of its buses or stops with an error.
         """
         from scoville_sim import SimError, VerilatedChip
@@ -80,7 +87,7 @@ class RtlBackend:
                 return self._run(chip, image, prompt_ids, max_new, on_token,
                                  {"position": position, "temperature": temperature, "seed": seed, "stop_ids": stop_ids})
         except SimError as error:
-            raise ChipError(str(error)) from None
+            raise as_host_error(error) from None
 
     def _run(self, chip, image, prompt_ids, max_new, on_token, settings):
         chip.load(image.base, image.memory)

@@ -9,6 +9,7 @@ from pathlib import Path
 from scoville.board.board import Board
 from scoville.board.sdram import SdramController
 from scoville.config import get_config
+from scoville_host.streams import as_program
 
 from ..chip.build import SimError
 from .board import BoardTerminal, VerilatedBoard
@@ -71,4 +72,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main, "board-sim")

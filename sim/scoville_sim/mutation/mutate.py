@@ -15,6 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from scoville_host.files import write_text
+from scoville_host.streams import as_program
 
 from scoville_sim.mutation import netlist
 from scoville_sim.mutation.equivalence import equivalent
@@ -36,7 +38,7 @@ def units():
 
     That is the test of the same name, or what `judges` in tb/mutation.toml says.
     """
-    judges = tomllib.loads(RULES.read_text())["judges"]
+    judges = tomllib.loads(RULES.read_text(encoding="utf-8"))["judges"]
     found = {}
     for path in sorted(RTL.rglob("*.py")):
         name = path.relative_to(RTL).with_suffix("").as_posix()
@@ -54,9 +56,9 @@ def excuses():
     ------
     ValueError : the line that one is about is not in its unit any more
     """
-    found = tomllib.loads(RULES.read_text()).get("excuse", [])
+    found = tomllib.loads(RULES.read_text(encoding="utf-8")).get("excuse", [])
     for excuse in found:
-        lines = [line.strip() for line in (RTL / f"{excuse['unit']}.py").read_text().splitlines()]
+        lines = [line.strip() for line in (RTL / f"{excuse['unit']}.py").read_text(encoding="utf-8").splitlines()]
         if excuse["source"] not in lines:
             raise ValueError(f"{RULES.name}: {excuse['unit']}.py has no line {excuse['source']!r}")
     return found
@@ -65,7 +67,7 @@ def excuses():
 def _excused(mutant, unit, known):
     """The reason why a mutant may survive, or None."""
     file, line = mutant.line.split(":")
-    source = (ROOT / file).read_text().splitlines()[int(line) - 1].strip()
+    source = (ROOT / file).read_text(encoding="utf-8").splitlines()[int(line) - 1].strip()
     return next((excuse["reason"] for excuse in known if excuse["unit"] == unit and excuse["source"] == source
                  and fnmatch.fnmatchcase(mutant.what, excuse["mutant"].replace("[", "[[]"))), None)
 
@@ -109,7 +111,7 @@ def measure(unit, tests, count=100, seed=1, *, jobs=2, folder=None, enough=None,
     # A line is mutated in the first netlist that has it.
     seen, chosen = set(), {}
     for key in dict.fromkeys(run["netlist"] for run in runs):
-        netlist.elaborate((folder / "record" / f"{key}.il").read_text(), folder / key)
+        netlist.elaborate((folder / "record" / f"{key}.il").read_text(encoding="utf-8"), folder / key)
         cells = {name: place for name, place in netlist.candidates(folder / key, file).items() if place[1] not in seen}
         seen |= {line for _, line in cells.values()}
         if cells:
@@ -163,7 +165,7 @@ def _report(console, results):
                       style="red" if counts["score"] < BAR else None)
     console.print(table)
     for unit, rows in results.items():
-        lines = (RTL / f"{unit}.py").read_text().splitlines()
+        lines = (RTL / f"{unit}.py").read_text(encoding="utf-8").splitlines()
         alive = [(int(row["line"].partition(":")[2]), row) for row in rows if row["verdict"] == "survived"]
         for line, row in sorted(alive, key=lambda item: item[0]):
             console.print(f"{row['line']}: {row['what']} survives ({row['proof']}): {lines[line - 1].strip()}",
@@ -171,10 +173,10 @@ def _report(console, results):
 
 
 def _store(results, count, seed):
-    kept = json.loads(STORE.read_text()) if STORE.exists() else {}
+    kept = json.loads(STORE.read_text(encoding="utf-8")) if STORE.exists() else {}
     kept |= {unit: score(rows) | {"n": count, "seed": seed} for unit, rows in results.items()}
     rows = ",\n".join(f" {json.dumps(unit)}: {json.dumps(row)}" for unit, row in sorted(kept.items()))
-    STORE.write_text(f"{{\n{rows}\n}}\n")
+    write_text(STORE, f"{{\n{rows}\n}}\n")
 
 
 def main():
@@ -216,8 +218,8 @@ def main():
                 console.print(f"{name}: no line of it makes a cell in what its testbench runs", highlight=False)
                 continue
             results[name] = rows
-            (BUILD / name / "result.json").write_text(json.dumps(
-                {"unit": name, "n": options.count, "seed": options.seed, **score(rows), "rows": rows}, indent=1))
+            found = {"unit": name, "n": options.count, "seed": options.seed, **score(rows), "rows": rows}
+            (BUILD / name / "result.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     _report(console, results)
     if options.store:
         _store(results, options.count, options.seed)
@@ -225,4 +227,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(main, "mutate")

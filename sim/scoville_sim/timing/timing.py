@@ -14,6 +14,8 @@ from rich.table import Table
 from scoville.config import CONFIGS, get_config
 from scoville.vendor.ecp5_blocks import Ecp5Blocks
 from scoville.verilog import emit_rtlil
+from scoville_host.files import write_text
+from scoville_host.streams import as_program
 
 from scoville_sim.timing import flows as timing_flows
 from scoville_sim.timing.units import UNITS, Registered
@@ -39,14 +41,14 @@ def measure(config, unit, folder, flows, cells):
         kept = folder / "cache" / f"{key}.json"
         if not kept.exists():
             name = f"{config.name}-{unit}"
-            (folder / f"{name}.il").write_text(text)
+            (folder / f"{name}.il").write_text(text, encoding="utf-8")
             found = (timing_flows.ecp5(name, folder, BARS["mhz"]) if flow == "ecp5" else
                      timing_flows.asap7(name, folder, cells))
             clock = f"{found['mhz']} MHz" if flow == "ecp5" else f"{found['ghz']} GHz"
             print(f"{name}: {flow} {clock}, {' → '.join(found['path'])}", file=sys.stderr, flush=True)
             kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(json.dumps(found))
-        result[flow] = json.loads(kept.read_text())
+            kept.write_text(json.dumps(found), encoding="utf-8")
+        result[flow] = json.loads(kept.read_text(encoding="utf-8"))
     return result
 
 
@@ -74,13 +76,13 @@ def show(results):
 
 def store(path, config, results):
     """Update the committed summary with `results`."""
-    summary = json.loads(path.read_text()) if path.exists() else {}
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     units = summary.setdefault(config, {})
     for unit, result in results.items():
         units.setdefault(unit, {}).update(result)
     summary[config] = {unit: units[unit] for unit in UNITS if unit in units}
     lines = json.dumps(dict(sorted(summary.items())), indent=1)
-    path.write_text(lines + "\n")
+    write_text(path, lines + "\n")
 
 
 def main():
@@ -119,11 +121,11 @@ def main():
                 failures[unit] = str(error)
                 print(f"{unit}: {error}", file=sys.stderr)
     show(results)
-    (folder / "timing.json").write_text(json.dumps({options.config: results}, indent=1) + "\n")
+    write_text(folder / "timing.json", json.dumps({options.config: results}, indent=1) + "\n")
     if options.store:
         store(root / "benchmarks" / "timing.json", options.config, results)
     return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(main, "timing")
