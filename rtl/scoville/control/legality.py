@@ -81,11 +81,12 @@ def after(opcode, f, x):
     place = writes(opcode, f)
     first, count, written = place if place else (0, 0, Tag.NONE)
     written = written != Tag.NONE
-    end = choose(settled, 0, x.fresh_end)
-    lowest = choose((end == 0) | (first < x.fresh), first, x.fresh)
-    highest = choose(first + count > end, first + count, end)
+    # Nothing is compared with what `settled` chooses: both are known late.
+    alone = settled | (x.fresh_end == 0)
+    lowest = choose(alone | (first < x.fresh), first, x.fresh)
+    highest = choose(alone | (first + count > x.fresh_end), first + count, x.fresh_end)
     new["fresh"] = choose(written, lowest, x.fresh)
-    new["fresh_end"] = choose(written, highest, end)
+    new["fresh_end"] = choose(written, highest, choose(settled, 0, x.fresh_end))
     if place:
         new["result"] = choose(written, first, x.result)
         new["result_blocks"] = choose(written, count, x.result_blocks)
