@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from checkpoints import random_tensors, write_huggingface
 from scoville_host import cli
+from scoville_host.checkpoint.load import load_checkpoint
+from scoville_host.errors import RequestError
+from vocabularies import write
 
 
 @pytest.fixture
@@ -79,6 +82,36 @@ def test_generate_writes_what_was_asked(run, checkpoint, tmp_path):
     assert logits.dtype == np.float32 and logits.shape == (5, 70)
     assert logits.argmax(axis=1).tolist() == found["tokens"]
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_ids_need_no_tokenizer(run, checkpoint, tmp_path):
+    """Ids run where text cannot: whatever is wrong with the tokenizer, and the ids that end a text are known."""
+    gguf = write(tmp_path / "v.gguf", {"model": "bert", "tokens": [f"<{n}>" for n in range(50)] + ["<|eot_id|>"],
+                                       "scores": [1.0], "eos_token_id": 3})
+    (checkpoint / "tokenizer.json").write_text("{}")
+    for model, message in ((gguf, "tokens, but 51 token types and 1 scores"), (checkpoint, "tokenizer.json")):
+        status, out, err = run("generate", "--model", model, "--prompt-ids", "1,2,3", "--max-new-tokens", 2)
+        assert status == 0 and all(part.isdigit() for part in out.split()) and out.split()
+        assert "tokens are shown as ids (" in err and message in err
+        status, out, err = run("generate", "--model", model, "--prompt", "a")
+        assert (status, out) == (2, "") and message in err.splitlines()[-1]
+        assert run("bench", "--model", model, "--backend", "golden", "--prompt-tokens", 1, "--decode-tokens", 1)[0] == 0
+    assert load_checkpoint(gguf).eos_ids == [3, 50]
+
+
+@pytest.mark.parametrize("stored, wanted", [
+    ({"eos_token_id": [5, 6]}, [5, 6, 1]), ({"eos_token_id": 5}, [5, 1]), ({}, [1]), ({"eos_token_id": None}, [1]),
+    ({"eos_token_id": "5"}, "eos_token_id is .'5'.; it must be a token id"), ([], [1]),
+    ({"eos_token_id": [True]}, "must be a token id"),
+])
+def test_generation_config(checkpoint, stored, wanted):
+    """Where transformers takes the ids that end a text from, in front of config.json."""
+    (checkpoint / "generation_config.json").write_text(json.dumps(stored))
+    if isinstance(wanted, list):
+        assert load_checkpoint(checkpoint).eos_ids == wanted
+    else:
+        with pytest.raises(RequestError, match=wanted):
+            load_checkpoint(checkpoint)
 
 
 def test_quiet(run, checkpoint):

@@ -75,7 +75,8 @@ def run(
         link = open_board(port, baud, board)
         config = board_config(link, config)
         options = {"link": link, "need_logits": logits_out is not None, "read_logits": check, "quiet": quiet}
-    session = open_session(model, config, weights=weights, context=context, layers=layers, report=report)
+    session = open_session(model, config, weights=weights, context=context, layers=layers, report=report,
+                           text=True if prompt_ids is None else None)
     ids = parse_prompt(session, prompt, prompt_ids, raw)
     if not 0 <= seed < 1 << 64:
         raise RequestError(f"seed is {seed}; it must be 0 to 2^64 - 1")

@@ -21,8 +21,9 @@ class Session:
     tokenizer: Tokenizer | None
 
     def stop_ids(self):
-        """Ids that end a text, by the checkpoint or its tokenizer."""
-        return sorted({*self.image.eos_ids, *(self.tokenizer.eos_ids if self.tokenizer else [])})
+        """Ids that end a text, by the checkpoint or its tokenizer, the likeliest first."""
+        named = (*self.image.eos_ids, *(self.tokenizer.eos_ids if self.tokenizer else ()))
+        return list(dict.fromkeys(token for token in named if 0 <= token < self.image.vocab))
 
 
 def find_config(name):
@@ -44,7 +45,7 @@ def open_session(model, config=None, *, weights=None, context=None, layers=None,
     config : name of a configuration, a `ChipConfig`, or None for the first of `DEFAULT_CONFIGS` that the model fits.
     layers : only so many of the model's first layers; None for all.
     report : called with a line of text about each step.
-    text : whether a tokenizer is wanted.
+    text : whether a tokenizer is wanted; None: if there is one that can be used.
 
     Raises
     ------
@@ -52,7 +53,6 @@ def open_session(model, config=None, *, weights=None, context=None, layers=None,
     """
     from ..checkpoint.load import load_checkpoint
     from ..checkpoint.models import resolve
-    from ..checkpoint.tokenizer import load_tokenizer
     from ..compiler.compiler import compile_model
 
     configs = [each if isinstance(each, ChipConfig) else find_config(each)
@@ -72,7 +72,19 @@ def open_session(model, config=None, *, weights=None, context=None, layers=None,
             if chosen is configs[-1]:
                 raise
     report(f"compiled {name} for {image.config.name}: {len(image.memory):,} bytes, context {image.context}")
-    return Session(image=image, tokenizer=load_tokenizer(path) if text else None)
+    return Session(image=image, tokenizer=None if text is False else _tokenizer(path, text, report))
+
+
+def _tokenizer(path, needed, report):
+    from ..checkpoint.tokenizer import load_tokenizer
+
+    try:
+        return load_tokenizer(path)
+    except RequestError as error:
+        if needed:
+            raise
+        report(f"tokens are shown as ids ({error})")
+        return None
 
 
 def parse_ids(text):
@@ -109,5 +121,5 @@ def parse_prompt(session, prompt, prompt_ids, raw=False):
     if session.tokenizer is None:
         raise RequestError(f"{session.image.source} has no tokenizer; give --prompt-ids 1,2,3 instead of --prompt")
     if session.tokenizer.template and not raw:
-        return session.tokenizer.encode_chat(prompt)
+        return session.tokenizer.encode_chat([{"role": "user", "content": prompt}])
     return session.tokenizer.encode(prompt)
