@@ -86,7 +86,7 @@ def _prepared(message):
     return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
 
-def render(template, messages, *, add_generation_prompt=True, tools=None, documents=None, **variables):
+def render(template, messages, /, *, add_generation_prompt=True, tools=None, documents=None, **variables):
     """The text of a conversation.
 
     Parameters

@@ -26,7 +26,7 @@ class Tokenizer:
         """Ids of raw text, with whatever the tokenizer puts round a text."""
         return self.encoder.encode(text, framed=True)
 
-    def encode_chat(self, messages, **variables):
+    def encode_chat(self, messages, /, **variables):
         """Ids of a conversation in the model's chat template, up to where the answer begins; see `chat.render`."""
         from .chat import render
 

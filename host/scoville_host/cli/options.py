@@ -5,8 +5,11 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Backend", "Baud", "Board", "Config", "Context", "Json", "Layers", "Memory", "Model", "Port", "Position",
-           "Quiet", "Trace", "TraceTokens", "Weights"]
+from ..errors import RequestError
+
+__all__ = ["Backend", "Baud", "Board", "Config", "Context", "Json", "Layers", "MaxNewTokens", "Memory", "Model", "Port",
+           "Position", "Quiet", "Seed", "System", "Temperature", "Trace", "TraceTokens", "Weights", "board_options",
+           "check_seed"]
 
 Model = Annotated[str, typer.Option(help="A name (see `scoville models`), a Hugging Face directory, or a .gguf file.")]
 Config = Annotated[str | None, typer.Option(help="A configuration (see `scoville configs`). Default: nano if the "
@@ -26,3 +29,23 @@ Port = Annotated[str | None, typer.Option(help="Serial port of the board, such a
 Baud = Annotated[int, typer.Option(help="Rate of the board's serial line.")]
 Board = Annotated[str | None, typer.Option(help="Name of the board that has to answer. Default: any.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+MaxNewTokens = Annotated[int, typer.Option(help="Most tokens to generate.")]
+Temperature = Annotated[float, typer.Option(help="0: always the likeliest token.")]
+Seed = Annotated[int, typer.Option(help="Of the sampler.")]
+System = Annotated[str | None, typer.Option(help="A system message in front of the conversation.")]
+
+
+def check_seed(seed):
+    """Refuse a seed that the chip's register cannot hold."""
+    if not 0 <= seed < 1 << 64:
+        raise RequestError(f"seed is {seed}; it must be 0 to 2^64 - 1")
+
+
+def board_options(backend, port, baud, board, config, **options):
+    """(name of the configuration, arguments of `BoardBackend` or None): a board says itself what it was built for."""
+    if backend != "board":
+        return config, None
+    from ..runtime.board import board_config, open_board
+
+    link = open_board(port, baud, board)
+    return board_config(link, config), {"link": link} | options
