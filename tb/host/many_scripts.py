@@ -37,7 +37,7 @@ REST = """\
 Emoji 🦙🙂👍🏽 👩‍👩‍👧‍👦 🏳️‍🌈 🇳🇴🇯🇵 ❤️ ☃ ©®™ ①②③ Ⅷ ½ ² ₃ x² ½kg ∑∂≈≠ →⇒ $€£¥₿ ﷺ ﬁ ﬀ Ａｂｃ１２ ℌ
 Numbers 0 7 42 365 1234 56789 1234567 3.14159 1,000,000 0x1F -17 1e-9 2026-11-30T12:46 v1.2.3 a1b22c333
 def  f(x):\n\treturn  x**2  # it's   \t two\n    if x<=3 && y!=4 || z: {"a": [1,2]}\r\n\r\n\n\n   end   \n
-CamelCaseHTTPServer parseJSONFile iPhone McDonald's O'Neill 'Tis rock'n'roll we'LL I'Ve x'S WORLD's ÉCOLE's
+CamelCaseHTTPServer parseJSONFile iPhone McDonald's O'Neill 'Tis rock'n'roll we'LL I'Ve x'S WORLD's ÉCOLE's ÉCole aÑAndú
 a/b/c \\n //// --- *** ___ ~~~ ``` ... !!! ??? ;;; ((())) <b>fine</b> &amp; @user #tag https://example.org/?q=1&r=%20
 zero\u200bwidth joiner\u200d bom\ufeff nbsp\u00a0em\u2003thin\u2009line\u2028para\u2029nel\u0085ideo\u3000.
 e\u0301 a\u0308\u0323 n\u0303 o\u0302\u0301 \u1e9b\u0323 \u0958 \uac00\u11a8 soft\u00adhyphen
@@ -45,5 +45,5 @@ e\u0301 a\u0308\u0323 n\u0303 o\u0302\u0301 \u1e9b\u0323 \u0958 \uac00\u11a8 sof
 control \x01\x02\x07\x08\x0b\x0c\x1b[0m\x1f\x7f\x80\x9f end ▁under▁score _▁_ Ġ Ċ ĉ
 """
 SPECIAL = ("<|im_start|>user\nHello<|im_end|>\n<|endoftext|><s>  x </s> <unk><pad> <|im_start|> <|im_start <|im|> s> "
-           "<extra>two  words<extra> \n\n\n\n<tool_call>{}</tool_call>")
+           "<extra>two  words<extra> \n\n\n\n<tool_call>{}</tool_call><|fim_prefix|>a<end_of_turn>b <|channel|>")
 PAGE = SCRIPTS + REST

@@ -74,6 +74,7 @@ def test_directory_without_a_tokenizer(tmp_path):
     ({"model": "bert"}, "tokenizer 'bert' is not supported .there are: gpt2, gemma4, llama, t5.; use --prompt-ids"),
     ({"pre": "chameleon"}, "pre-tokenizer 'chameleon' is not supported .there are: default, llama3.*use --prompt-ids"),
     ({"merges": ["a zz"]}, "the merges do not fit the vocabulary .*; use --prompt-ids"),
+    ({"merges": None}, "the vocabulary has no merges; use --prompt-ids"),
     ({"tokens": ["a", "b", "a"]}, "token 'a' is in the vocabulary twice; use --prompt-ids"),
     ({"scores": [1.0]}, "tokens, but .* token types and 1 scores; use --prompt-ids"),
     ({"model": "t5", "add_bos_token": True, "bos_token_id": 5000}, "BOS, but bos_token_id is not set"),

@@ -46,9 +46,17 @@ def whole_lines(**settings):
     return {"tokens": tokens, "token_type": kinds, "merges": merges, "bos_token_id": 2, "eos_token_id": 1} | settings
 
 
+def named(vocabulary):
+    """All tokens are normal ones; a few have names that llama.cpp knows. `SPECIAL` holds some."""
+    more = ["<|fim_prefix|>", "<end_of_turn>", "<|channel|>", "s> "]
+    tokens = vocabulary["tokens"] + [text for text in more if text not in vocabulary["tokens"]]
+    return vocabulary | {"tokens": tokens, "token_type": [1] * len(tokens)}
+
+
 FORMS = {
     "Llama 3": lambda folder: of_bpe(core(), pre="llama-bpe", bos_token_id=0, eos_token_id=2),
     "Llama 3, no word about BOS and EOS": lambda folder: of_bpe(core(), pre="llama3"),
+    "tokens whose names say more than their types": lambda folder: named(of_bpe(core(), pre="qwen2", eos_token_id=2)),
     "Qwen": lambda folder: of_bpe(core(), pre="qwen2", bos_token_id=0, eos_token_id=2, add_bos_token=False),
     "SmolLM": lambda folder: of_bpe(core(), pre="smollm", bos_token_id=1, add_bos_token=True, add_eos_token=True),
     "Mistral's Tekken": lambda folder: of_bpe(core(), pre="tekken", bos_token_id=1),

@@ -20,6 +20,9 @@ _ENDS = ("<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> 
 _FILL = {"fim_pad": "<|fim_pad|> <fim-pad> <fim_pad> <PAD> [PAD]".split(),
          "fim_rep": "<|fim_repo|> <|repo_name|> <fim-repo> <REPO> <reponame>".split(),
          "fim_sep": ["<|file_sep|>"]}
+_FILL_PARTS = ("<|fim_prefix|> <fim-prefix> <fim_prefix> <｜fim▁begin｜> <PRE> ▁<PRE> <|code_prefix|> <|prefix|> "
+               "<|fim_suffix|> <fim-suffix> <fim_suffix> <｜fim▁hole｜> <SUF> ▁<SUF> <|code_suffix|> <|suffix|> "
+               "<|fim_middle|> <fim-middle> <fim_middle> <｜fim▁end｜> <MID> ▁<MID> <|code_middle|> <|middle|>").split()
 # Ends that other tokens show to be none: gpt-oss and Solar end a message with <|end|>, Gemma 4 has </s> in its text.
 _NO_ENDS = (*(({one, other}, "<|end|>", USER_DEFINED) for one in ("<|return|>", "<|flush|>")
               for other in ("<|call|>", "<|calls|>")), ({"<|tool_response>"}, "</s>", NORMAL))
@@ -111,6 +114,8 @@ def read_vocabulary(value, name=""):
     if len(at) < count:
         twice = next(token for index, token in enumerate(tokens) if at[token] != index)
         fault = f"token {twice!r} is in the vocabulary twice"
+    if kind in ("gpt2", "gemma4") and value("merges") is None:
+        fault = "the vocabulary has no merges"
     pre = kind if kind == "gemma4" else value("pre") or "default"
     ids = _stand_for(kind, value, count)
     ends = _ends(at, ids, types)
@@ -141,7 +146,7 @@ def _stand_for(kind, value, count):
     keys = {"unk": "unknown_token_id", "sep": "seperator_token_id", "pad": "padding_token_id"}  # as GGUF spells them
     for name in ("bos", "eos", "eot", "eom", "unk", "sep", "pad", "mask", *_FILL):
         token = value(keys.get(name, f"{name}_token_id"))
-        if token is not None and token < count:
+        if isinstance(token, int) and token < count:
             ids[name] = token
     return ids
 
@@ -152,7 +157,7 @@ def _ends(at, ids, types):
     other = [next((at[text] for text in texts if text in at), None) for key, texts in _FILL.items() if key not in ids]
     called = ends_by_text(at.get)
     no_ends = {at[text]: kind for others, text, kind in _NO_ENDS if others <= set(at) and text in at}
-    for text in (*_ENDS, *(text for texts in _FILL.values() for text in texts)):
+    for text in (*_ENDS, *_FILL_PARTS, *(text for texts in _FILL.values() for text in texts)):
         if text in at:
             types[at[text]] = CONTROL
     for text in _MESSAGE_PARTS:
