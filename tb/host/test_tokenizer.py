@@ -61,6 +61,45 @@ def test_chat_template(tokenizer):
     assert tokenizer.eos_ids == [1]
 
 
+def test_special_tokens_that_only_the_settings_name(tmp_path):
+    """As transformers: each is special, and templates know it; a new one gets the next id."""
+    core().save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({
+        "bos_token": "a", "eos_token": {"content": "<|im_end|>"}, "image_token": "<img>", "add_bos_token": True,
+        "chat_template": "{{ bos_token }}{{ image_token }}{{ audio_token }}", "pad_token": None,
+        "extra_special_tokens": {"audio_token": "<|im_start|>"}}))
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.special == {"bos_token": "a", "eos_token": "<|im_end|>", "image_token": "<img>",
+                                 "audio_token": "<|im_start|>"}
+    assert tokenizer.encode_chat([{"role": "user", "content": ""}]) == [tokenizer.encoder.find("a"), 300, 0]
+    assert tokenizer.decode(tokenizer.encode("<img>xa")) == "x"
+
+
+@pytest.mark.parametrize("named, tools, wanted", [
+    ({"default": "d", "tool_use": "t"}, None, "d"), ({"default": "d", "tool_use": "t"}, [{}], "t"),
+    ({"default": "d"}, [{}], "d"), ({"rag": "r"}, None, "the model has chat templates rag and no default"),
+])
+def test_several_templates(tmp_path, named, tools, wanted):
+    """In the settings, or in files, as transformers writes them now."""
+    core().save(str(tmp_path / "tokenizer.json"))
+    listed = [{"name": name, "template": template} for name, template in named.items()]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": listed}))
+    found = [load_tokenizer(tmp_path)]
+    if "default" in named:
+        (tmp_path / "tokenizer_config.json").unlink()
+        (tmp_path / "additional_chat_templates").mkdir()
+        for name, template in named.items():
+            folder = tmp_path if name == "default" else tmp_path / "additional_chat_templates"
+            (folder / ("chat_template.jinja" if name == "default" else f"{name}.jinja")).write_text(template)
+        found.append(load_tokenizer(tmp_path))
+    for tokenizer in found:
+        if len(wanted) > 1:
+            with pytest.raises(RequestError, match=wanted):
+                tokenizer.encode_chat([], tools=tools)
+        else:
+            assert tokenizer.decode(tokenizer.encode_chat([], tools=tools)) == wanted
+
+
 def test_digits_stand_alone(tmp_path):
     tokenizer = load_tokenizer(write_vocabulary(tmp_path / "v.gguf"))
     assert len(tokenizer.encode("12345")) == 5

@@ -12,15 +12,23 @@ _SPACE = " \t\n\v\f\r"
 
 
 class JsonEncoder:
-    """A tokenizer.json, which says everything itself."""
+    """A tokenizer.json, which says everything itself but for special tokens that only the files beside it name.
 
-    def __init__(self, path):
-        from tokenizers import Tokenizer
+    Parameters
+    ----------
+    special : texts of tokens that are special, whatever it says; new ones get the ids behind its own
+    """
+
+    def __init__(self, path, special=()):
+        from tokenizers import AddedToken, Tokenizer
 
         try:
             self.core = Tokenizer.from_str(Path(path).read_text(encoding="utf-8"))
         except Exception as error:  # the package raises nothing more special
             raise RequestError(f"{path}: {error}") from None
+        known = {token.content for token in self.core.get_added_tokens_decoder().values()}
+        self.core.add_special_tokens([AddedToken(text, special=True, normalized=False)
+                                      for text in special if text and text not in known])
 
     def encode(self, text, framed=False):
         """Ids of a text; `framed` with what the tokenizer puts round it."""

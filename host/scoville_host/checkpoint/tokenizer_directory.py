@@ -7,9 +7,6 @@ from .vocabulary import CONTROL, UNUSED, USER_DEFINED, Vocabulary, ends_by_text
 
 __all__ = ["parts_of_directory"]
 
-_SPECIAL = [f"{name}_token" for name in "bos eos unk sep pad cls mask".split()]
-
-
 def parts_of_directory(path):
     """What a `tokenizer.Tokenizer` is made of, by name; None if the directory has neither file.
 
@@ -28,7 +25,7 @@ def _parts(path):
     settings = _optional(path / "tokenizer_config.json")
     special = _special(_optional(path / "special_tokens_map.json") | settings)
     if (path / "tokenizer.json").exists():
-        encoder = JsonEncoder(path / "tokenizer.json")
+        encoder = JsonEncoder(path / "tokenizer.json", special.values())
         find = encoder.find
     elif (path / "tokenizer.model").exists():
         vocabulary = _vocabulary(path, settings, special)
@@ -54,11 +51,12 @@ def _text(token):
 
 
 def _special(settings):
-    """Text of the special tokens, by the names that templates know."""
-    extra = settings.get("extra_special_tokens")
-    named = {name: _text(settings.get(name)) for name in _SPECIAL}
-    named |= {name: _text(token) for name, token in extra.items()} if isinstance(extra, dict) else {}
-    return {name: token for name, token in named.items() if isinstance(token, str)}
+    """Text of the special tokens, by the names that templates know: every setting ``*_token``, and groups of them."""
+    named = {name: token for name, token in settings.items() if name.endswith("_token")}
+    for group in ("extra_special_tokens", "model_specific_special_tokens"):
+        if isinstance(settings.get(group), dict):
+            named |= settings[group]
+    return {name: text for name, token in named.items() if isinstance(text := _text(token), str)}
 
 
 def _template(path, settings):
