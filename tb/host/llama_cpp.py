@@ -1,6 +1,7 @@
 """An independent reference: llama.cpp, which shares no code with this project, on a GGUF file."""
 
 import json
+from urllib.request import Request, urlopen
 
 import numpy as np
 import xllamacpp
@@ -40,3 +41,19 @@ class LlamaCpp:
                 found[count - 1, entry["id"]] = entry["logprob"]
         assert np.isfinite(found).all()
         return found
+
+    def tokens(self, text, framed=True):
+        """Ids of a text in which special tokens are what they say; `framed` with BOS and EOS where texts get them."""
+        return self._post("tokenize", {"content": text, "add_special": framed, "parse_special": True})["tokens"]
+
+    def ends(self, token):
+        """Whether its text ends with this token."""
+        answer = self._post("completion", {"prompt": [0], "n_predict": 2, "temperature": -1.0,
+                                           "logit_bias": [[token, 10000.0]]})
+        return answer["stop_type"] == "eos"
+
+    def _post(self, place, body):
+        request = Request(f"{self._server.listening_address}/{place}", json.dumps(body).encode(),
+                          {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as answer:
+            return json.load(answer)

@@ -24,10 +24,11 @@ def run(capsys, tmp_path):
     """`scoville generate --backend board` on random weights: (status, standard output, standard error)."""
     checkpoint = write_huggingface(tmp_path / "model", random_tensors())
 
-    def call(port, *arguments):
+    def call(port, *arguments, ends=False):
         with pytest.raises(SystemExit) as stop:
             cli.main(["generate", "--backend", "board", "--model", str(checkpoint), "--prompt-ids", "1,2,3",
-                      "--max-new-tokens", "4", "--ignore-eos", *(["--port", str(port)] if port else []), *arguments])
+                      "--max-new-tokens", "4", *([] if ends else ["--ignore-eos"]),
+                      *(["--port", str(port)] if port else []), *arguments])
         out, err = capsys.readouterr()
         return stop.value.code, out, err
     return call
@@ -43,6 +44,19 @@ def test_text_equals_golden(run, tmp_path):
         status, again, err = run(board.port)
         assert (status, again) == (0, out) and "already on the board" in err
         assert board.chip.starts == 2 and board.frames - frames < frames
+
+
+def test_more_stop_tokens_than_registers(run, tmp_path):
+    """Whichever of nine ends the text, the board's tokens and logits are the golden model's."""
+    with FakeBoard(NANO) as board:
+        tokens = [int(token) for token in run(board.port)[1].split()]
+        others = [token for token in range(2, 70) if token not in tokens][:8]
+        for at in (3, 8):
+            ends = others[:at] + [tokens[0]] + others[at:]
+            (tmp_path / "model" / "generation_config.json").write_text(f'{{"eos_token_id": {ends}}}')
+            status, out, err = run(board.port, ends=True)
+            assert status == 0 and "tokens and logits equal the golden model's" in err
+            assert out.split() == [str(tokens[0])]
 
 
 def test_only_what_differs_is_sent(run):

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from checkpoints import random_tensors, write_huggingface
 from scoville_host import cli
+from scoville_host.checkpoint.load import load_checkpoint
+from scoville_host.errors import RequestError
+from vocabularies import write
 
 
 @pytest.fixture
@@ -30,7 +33,15 @@ def checkpoint(tmp_path):
     (["bogus"], "No such command 'bogus'; see scoville --help"),
     (["generate", "--zzz"], "No such option: --zzz; see scoville generate --help"),
     (["generate", "--max-new-tokens", "x"], "--max-new-tokens"),
-    (["generate"], "give either --prompt TEXT or --prompt-ids 1,2,3"),
+    (["generate"], "give either --prompt TEXT or --prompt-ids 1,2,3 or --chat FILE.json"),
+    (["generate", "--prompt", "a", "--chat", "b"], "give either"),
+    (["generate", "--prompt-ids", "1", "--system", "a"], "--system with --prompt-ids; it needs the model's chat"),
+    (["generate", "--prompt", "a", "--raw", "--system", "a"], "--system with --raw"),
+    (["generate", "--chat", "a", "--raw"], "--raw with --chat"),
+    (["generate", "--prompt", "a", "--system", "a"], "has no chat template; give --prompt TEXT alone"),
+    (["chat", "--model", "tiny"], "has no chat template, so it cannot be talked with; see scoville generate"),
+    (["chat", "--model", "MODEL"], "has no tokenizer, so it cannot be talked with"),
+    (["chat", "--seed", "-1"], "seed is -1"),
     (["generate", "--prompt", "a", "--prompt-ids", "1"], "give either"),
     (["generate", "--prompt", "a", "--model", "gone"], "unknown model 'gone': neither a file or directory, nor one of"),
     (["generate", "--prompt", "a", "--config", "gone"], "unknown configuration 'gone'; there are: nano"),
@@ -86,6 +97,36 @@ def test_generate_writes_what_was_asked(run, checkpoint, tmp_path):
     assert logits.dtype == np.float32 and logits.shape == (5, 70)
     assert logits.argmax(axis=1).tolist() == found["tokens"]
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_ids_need_no_tokenizer(run, checkpoint, tmp_path):
+    """Ids run where text cannot: whatever is wrong with the tokenizer, and the ids that end a text are known."""
+    gguf = write(tmp_path / "v.gguf", {"model": "bert", "tokens": [f"<{n}>" for n in range(50)] + ["<|eot_id|>"],
+                                       "scores": [1.0], "eos_token_id": 3})
+    (checkpoint / "tokenizer.json").write_text("{}")
+    for model, message in ((gguf, "tokens, but 51 token types and 1 scores"), (checkpoint, "tokenizer.json")):
+        status, out, err = run("generate", "--model", model, "--prompt-ids", "1,2,3", "--max-new-tokens", 2)
+        assert status == 0 and all(part.isdigit() for part in out.split()) and out.split()
+        assert "tokens are shown as ids (" in err and message in err
+        status, out, err = run("generate", "--model", model, "--prompt", "a")
+        assert (status, out) == (2, "") and message in err.splitlines()[-1]
+        assert run("bench", "--model", model, "--backend", "golden", "--prompt-tokens", 1, "--decode-tokens", 1)[0] == 0
+    assert load_checkpoint(gguf).eos_ids == [3, 50]
+
+
+@pytest.mark.parametrize("stored, wanted", [
+    ({"eos_token_id": [5, 6]}, [5, 6, 1]), ({"eos_token_id": 5}, [5, 1]), ({}, [1]), ({"eos_token_id": None}, [1]),
+    ({"eos_token_id": "5"}, "eos_token_id is .'5'.; it must be a token id"), ([], [1]),
+    ({"eos_token_id": [True]}, "must be a token id"),
+])
+def test_generation_config(checkpoint, stored, wanted):
+    """Where transformers takes the ids that end a text from, in front of config.json."""
+    (checkpoint / "generation_config.json").write_text(json.dumps(stored))
+    if isinstance(wanted, list):
+        assert load_checkpoint(checkpoint).eos_ids == wanted
+    else:
+        with pytest.raises(RequestError, match=wanted):
+            load_checkpoint(checkpoint)
 
 
 def test_quiet(run, checkpoint):

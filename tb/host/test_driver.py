@@ -108,9 +108,26 @@ def test_another_shape_is_refused(image, chip):
         Driver(chip, image).check()
 
 
-def test_too_many_stop_tokens(image, chip):
-    with pytest.raises(RequestError, match="5 stop tokens; the chip takes 4"):
-        Driver(chip, image).start(1, 1, stop_ids=range(5))
+def test_stop_tokens_beyond_the_registers(image, chip):
+    """The chip knows four; at another the driver keeps the counts, resets, and drops what the chip went on with."""
+    driver = Driver(chip, image)
+    driver.start(1, 9, stop_ids=[60, 61, 62, 63, 7, 8])
+    assert (chip["STOP_COUNT"], chip["STOP0"], chip["STOP3"]) == (4, 60, 63)
+    chip["STATUS"], chip["CYCLES_LO"], chip.tokens = 1, 500, [5, 6]
+    assert driver.poll() == ([5, 6], False)
+    chip.tokens = [9, 8, 33, 34]
+    write = chip.write
+
+    def reset(address, value):
+        write(address, value)
+        if address == address_of("CONTROL") and value == 2:
+            chip["CYCLES_LO"], chip["STATUS"] = 0, 0
+    chip.write = reset
+    assert driver.poll() == ([9, 8], True) and chip["CONTROL"] == 2
+    assert driver.counters()["cycles"] == 500
+    driver.start(1, 9, stop_ids=[60])
+    chip.tokens = [8]
+    assert driver.poll()[0] == [8] and driver.counters()["cycles"] == 0
 
 
 def test_counters(image, chip):

@@ -6,8 +6,9 @@ from ..errors import RequestError
 from .families import family_of
 from .formats import FORMATS, unpack_gguf
 from .model import Model, Tensor
+from .vocabulary import read_vocabulary
 
-__all__ = ["load_gguf", "open_gguf", "metadata"]
+__all__ = ["load_gguf", "metadata", "open_gguf", "vocabulary_of"]
 
 _FLOATS = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
@@ -34,6 +35,12 @@ def metadata(reader, key, default=None):
     """The value of a metadata key, or the default."""
     found = reader.get_field(key)
     return default if found is None else found.contents()
+
+
+def vocabulary_of(reader):
+    """The `Vocabulary` of an open GGUF file; None if it has none."""
+    return read_vocabulary(lambda key, default=None: metadata(reader, f"tokenizer.ggml.{key}", default),
+                           metadata(reader, "general.name", ""))
 
 
 def _tensor(path, entry):
@@ -83,13 +90,13 @@ def load_gguf(path):
         raise RequestError(f"{path}: rotary positions over a part of the head are not supported")
     entries = {entry.name: entry for entry in reader.tensors}
     vocab = value("vocab", len(metadata(reader, "tokenizer.ggml.tokens", [])))
-    eos = metadata(reader, "tokenizer.ggml.eos_token_id")
+    vocabulary = vocabulary_of(reader)
     model = Model(
         name=path.stem, source=str(path), hidden=hidden, layers=value("layers"), heads=heads,
         kv_heads=value("kv_heads", heads), head_dim=head_dim, ffn=value("ffn"), vocab=vocab, context=value("context"),
         epsilon=float(value("epsilon")), rope_theta=float(value("rope_theta", 10000.0)),
         rope_layout=family.gguf.rope_layout, tied=family.gguf.stored("lm_head") not in entries, family=family,
-        eos_ids=[] if eos is None else [eos])
+        eos_ids=vocabulary.ends if vocabulary else [])
     _read_tensors(model, path, entries)
     model.check()
     return model

@@ -21,6 +21,15 @@ def read_json(path):
         raise RequestError(f"{path}: not valid JSON") from None
 
 
+def _ids(source, settings, key):
+    """One token id, or several, or none."""
+    found = settings.get(key) if isinstance(settings, dict) else None
+    found = [] if found is None else found if isinstance(found, list) else [found]
+    if not all(type(token) is int for token in found):
+        raise RequestError(f"{source}: {key} is {found}; it must be a token id, or a list of them")
+    return found
+
+
 def _rope(source, config, family):
     """The base of the rotation frequencies and their scaling, from either spelling of the settings."""
     settings = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
@@ -62,6 +71,10 @@ def load_huggingface(path):
     """
     model = read_config(path / "config.json")
     model.name, model.source = path.resolve().name, str(path)
+    generation = path / "generation_config.json"
+    if generation.exists():  # transformers stops where it says, in front of config.json
+        named = _ids(generation, read_json(generation), "eos_token_id")
+        model.eos_ids = list(dict.fromkeys([*named, *model.eos_ids]))
     _read_tensors(model, _files(path))
     model.check()
     return model
@@ -88,13 +101,12 @@ def model_of(config, path):
         context = value("context", 2048)
         _refuse_variants(path, config, family, context)
         theta, scaling = _rope(path, config, family)
-        eos = value("eos_ids")
         return Model(
             name=Path(path).stem, source=str(path), hidden=hidden, layers=needed("layers"), heads=heads,
             kv_heads=value("kv_heads") or heads, head_dim=value("head_dim") or hidden // heads, ffn=needed("ffn"),
             vocab=needed("vocab"), context=context, epsilon=float(value("epsilon", 1e-6)), rope_theta=theta,
             rope_layout=dialect.rope_layout, rope_scaling=scaling, tied=bool(value("tied", False)), family=family,
-            eos_ids=[] if eos is None else list(eos) if isinstance(eos, list) else [eos])
+            eos_ids=_ids(path, config, dialect.keys["eos_ids"]))
     except KeyError as error:
         raise RequestError(f"{path}: {error} is missing") from None
 

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import RequestError
 from .options import (
     Backend,
     Baud,
@@ -14,29 +13,40 @@ from .options import (
     Context,
     Json,
     Layers,
+    MaxNewTokens,
     Memory,
     Model,
     Port,
     Prompt,
     Quiet,
+    Seed,
+    System,
+    Temperature,
     Trace,
     TraceTokens,
     Weights,
+    board_options,
+    check_seed,
 )
 from .output import Text, reporter, say_numbers
 
 __all__ = ["run"]
+
+Chat = Annotated[Path | None, typer.Option(help="A conversation to answer: a JSON list of messages, or a dict with "
+                                                "messages, tools, documents and what else the template knows.")]
 
 
 def run(
     model: Model = "tiny",
     prompt: Prompt = None,
     prompt_ids: Annotated[str | None, typer.Option(help="Token ids instead of text: 1,2,3.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens to generate.")] = 64,
+    chat: Chat = None,
+    system: System = None,
+    max_new_tokens: MaxNewTokens = 64,
     backend: Backend = "golden",
     config: Config = None,
-    temperature: Annotated[float, typer.Option(help="0: always the likeliest token.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the sampler.")] = 0,
+    temperature: Temperature = 0.0,
+    seed: Seed = 0,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on after the end of the text.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Do not put the prompt into the model's chat template.")] = False,
     logits_out: Annotated[Path | None, typer.Option(help="Write float32 [tokens, vocabulary] to this .npy.")] = None,
@@ -59,28 +69,25 @@ def run(
     scoville generate --prompt "Once upon a time"
     scoville generate --prompt "Once upon a time" --backend rtl --max-new-tokens 16 --json run.json
     scoville generate --model smollm2 --prompt "What is a processor?" --config kria
+    scoville generate --model smollm2 --chat talk.json --system "Be brief."
     scoville generate --prompt "Once upon a time" --backend board --port /dev/ttyUSB0
     """
     from ..files import check_outputs, write_array, write_json
     from ..runtime import generate as work
     from ..runtime.registry import check_backend
-    from ..runtime.session import check_prompt, open_session, parse_prompt
+    from ..runtime.session import Prompt, open_session, parse_prompt
 
     report = reporter(quiet)
-    check_prompt(prompt, prompt_ids)
+    asked = Prompt(text=prompt, ids=prompt_ids, chat=chat, system=system, raw=raw)
+    asked.check()
     check_backend(backend, memory)
     check_outputs({"--json": json_out, "--logits-out": logits_out, "--trace": trace}, inputs=[model])
-    options = None
-    if backend == "board":
-        from ..runtime.board import board_config, open_board
-
-        link = open_board(port, baud, board)
-        config = board_config(link, config)
-        options = {"link": link, "need_logits": logits_out is not None, "read_logits": check, "quiet": quiet}
-    session = open_session(model, config, weights=weights, context=context, layers=layers, report=report)
-    ids = parse_prompt(session, prompt, prompt_ids, raw)
-    if not 0 <= seed < 1 << 64:
-        raise RequestError(f"seed is {seed}; it must be 0 to 2^64 - 1")
+    config, options = board_options(backend, port, baud, board, config, need_logits=logits_out is not None,
+                                    read_logits=check, quiet=quiet)
+    session = open_session(model, config, weights=weights, context=context, layers=layers, report=report,
+                           text=True if prompt_ids is None else None)
+    ids = parse_prompt(session, asked)
+    check_seed(seed)
     text = Text(files=any((json_out, logits_out, trace)))
     found, result = work.generate(
         session, ids, max_new_tokens, backend=backend, memory=memory, temperature=temperature, seed=seed,

@@ -9,8 +9,9 @@ import typer
 
 from ..errors import RequestError
 
-__all__ = ["Backend", "Baud", "Board", "Config", "Context", "Json", "Layers", "Memory", "Model", "Port", "Position",
-           "Prompt", "Quiet", "Trace", "TraceTokens", "Weights"]
+__all__ = ["Backend", "Baud", "Board", "Config", "Context", "Json", "Layers", "MaxNewTokens", "Memory", "Model", "Port",
+           "Position", "Prompt", "Quiet", "Seed", "System", "Temperature", "Trace", "TraceTokens", "Weights", "as_text",
+           "board_options", "check_seed"]
 
 
 def as_text(value: str | None):
@@ -43,3 +44,23 @@ Baud = Annotated[int, typer.Option(help="Rate of the board's serial line.")]
 Board = Annotated[str | None, typer.Option(help="Name of the board that has to answer. Default: any.")]
 Prompt = Annotated[str | None, typer.Option(callback=as_text, help="Text to continue, or to answer.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+MaxNewTokens = Annotated[int, typer.Option(help="Most tokens to generate.")]
+Temperature = Annotated[float, typer.Option(help="0: always the likeliest token.")]
+Seed = Annotated[int, typer.Option(help="Of the sampler.")]
+System = Annotated[str | None, typer.Option(callback=as_text, help="A system message in front of the conversation.")]
+
+
+def check_seed(seed):
+    """Refuse a seed that the chip's register cannot hold."""
+    if not 0 <= seed < 1 << 64:
+        raise RequestError(f"seed is {seed}; it must be 0 to 2^64 - 1")
+
+
+def board_options(backend, port, baud, board, config, **options):
+    """(name of the configuration, arguments of `BoardBackend` or None): a board says itself what it was built for."""
+    if backend != "board":
+        return config, None
+    from ..runtime.board import board_config, open_board
+
+    link = open_board(port, baud, board)
+    return board_config(link, config), {"link": link} | options

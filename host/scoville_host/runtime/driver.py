@@ -14,7 +14,7 @@ RUNNING, DONE, ERROR, RESETTING = 1, 2, 4, 32  # STATUS bits
 START, RESET = 1, 2  # CONTROL bits
 PATIENCE = 100_000  # reads of STATUS until a soft reset has to be over
 INTERRUPTS = 7  # token, done, error
-STOPS = 4  # stop-token registers
+STOPS = 4  # stop-token registers; a text that further tokens end is ended here, by a reset
 NO_TOKEN = 0xFFFFFFFF
 
 
@@ -51,6 +51,7 @@ class Driver:
 
     def __init__(self, bus, image):
         self.bus, self.image = bus, image
+        self.stops, self.counted = frozenset(), None  # stop tokens that the chip has no register for; a text's counts
 
     def read(self, name):
         """A register; of a pair _LO, _HI, both."""
@@ -77,9 +78,11 @@ class Driver:
 
     def start(self, prompt_length, max_new, *, position=0, temperature=0.0, seed=0, stop_ids=(), logits=True,
               watchdog=0):
-        """Set everything up and start; the prompt, and the pages of the positions before it, are in memory."""
-        if len(stop_ids) > STOPS:
-            raise RequestError(f"{len(stop_ids)} stop tokens; the chip takes {STOPS}")
+        """Set everything up and start; the prompt, and the pages of the positions before it, are in memory.
+
+        The chip stops at the first four of `stop_ids` by itself, `poll` at the others.
+        """
+        own, self.stops, self.counted = stop_ids[:STOPS], frozenset(stop_ids[STOPS:]), None
         for name, value in self.image.registers.items():
             self.write(name, value)
         if not logits:
@@ -87,8 +90,8 @@ class Driver:
         self.write("PROMPT_LENGTH", prompt_length)
         self.write("POSITION", position)
         self.write("MAX_NEW", max_new)
-        self.write("STOP_COUNT", len(stop_ids))
-        for index, token in enumerate(stop_ids):
+        self.write("STOP_COUNT", len(own))
+        for index, token in enumerate(own):
             self.write(f"STOP{index}", token)
         self.write("TEMPERATURE", temperature_bits(temperature))
         self.write("SEED", seed)
@@ -118,6 +121,9 @@ class Driver:
     def poll(self):
         """Tokens that have come, and whether the sequence is over: (list, bool).
 
+        A stop token that the chip knows nothing of ends it with a reset: a token comes after all of its pass, so what
+        belongs to it is in memory, and what the chip has begun behind it is dropped.
+
         Raises
         ------
         ChipError
@@ -127,6 +133,10 @@ class Driver:
         tokens = []
         while (token := self.read("TOKEN")) != NO_TOKEN:
             tokens.append(token)
+            if token in self.stops:
+                self.counted = self.counters()
+                self.reset()
+                return tokens, True
         if status & ERROR:
             code, address = status >> 8 & 255, self.read("ERROR_ADDRESS")
             name = Status(code).name if code in list(Status) else f"code {code}"
@@ -138,6 +148,8 @@ class Driver:
 
     def counters(self):
         """Cycle counters of the sequence: dict with cycles, prefill_cycles, beats, work and stalls (a dict)."""
+        if self.counted is not None:
+            return self.counted
         names = {"cycles": "CYCLES", "prefill_cycles": "PREFILL_CYCLES", "beats": "BEATS", "work": "WORK"}
         found = {key: self.read(name) for key, name in names.items()}
         stalls = {}
