@@ -55,7 +55,8 @@ def write_huggingface(folder, tensors, sizes=SIZES, *, dtype=np.float32, shards=
         "num_key_value_heads": sizes["kv_heads"], "head_dim": sizes["head_dim"], "intermediate_size": sizes["ffn"],
         "vocab_size": sizes["vocab"], "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
         "tie_word_embeddings": "lm_head" not in tensors, "eos_token_id": 1, "bos_token_id": 0,
-        "attention_bias": False, "mlp_bias": False,
+        "attention_bias": any(name.endswith(("q_bias", "o_bias")) for name in tensors),
+        "mlp_bias": any(name.endswith("up_bias") for name in tensors),
     } | settings
     (folder / "config.json").write_text(json.dumps(config))
     stored = {huggingface_name(name): values.astype(dtype) for name, values in tensors.items()}
@@ -109,11 +110,21 @@ def interleaved(values, heads):
     return values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
 
 
-def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", **settings):
-    """A GGUF file whose matrices have a type; vectors stay F32. `settings` replace the architecture's metadata."""
+def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", *, whole=None, split=0, order=None,
+               **settings):
+    """A GGUF file whose matrices have a type; vectors stay F32. `settings` replace the architecture's metadata.
+
+    Parameters
+    ----------
+    whole : metadata of the whole file, numbers or texts.
+    split : tensors a part, for a file in parts.
+    order : a `gguf.GGUFEndian`; little if None.
+    """
     import gguf
 
-    writer = gguf.GGUFWriter(path, architecture)
+    writer = gguf.GGUFWriter(path, architecture, split_max_tensors=split, endianess=order or gguf.GGUFEndian.LITTLE)
+    for key, value in (whole or {}).items():
+        (writer.add_string if isinstance(value, str) else writer.add_float32)(key, value)
     numbers = {
         "block_count": sizes["layers"], "context_length": 128, "embedding_length": sizes["hidden"],
         "feed_forward_length": sizes["ffn"], "attention.head_count": sizes["heads"],

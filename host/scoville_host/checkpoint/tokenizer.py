@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from ..errors import RequestError
+from .tokenizer_files import checked_tokenizer
 
 __all__ = ["TextStream", "Tokenizer", "load_tokenizer"]
 
@@ -86,7 +87,7 @@ def load_tokenizer(source):
         If there is one but it cannot be used.
     """
     source = Path(source)
-    return _from_directory(source) if source.is_dir() else _from_gguf(source)
+    return checked_tokenizer(source, _from_directory if source.is_dir() else _from_gguf)
 
 
 def _from_directory(path):

@@ -53,6 +53,9 @@ class Compiler:
 
     def __init__(self, model, config, matrices, context, base):
         self.model, self.config, self.matrices, self.context = model, config, matrices, context
+        if model.window is not None and context > model.window:
+            raise RequestError(f"{model.source}: a sliding window of {model.window} tokens is not supported in a "
+                               f"context of {context}; use --context {model.window} at most")
         self.blocks = head_blocks(model.head_dim)
         self.hidden = align(model.hidden, TILE_ROWS)
         # Operand buffer: what a layer reads stays apart from what it writes; the FFN takes over from attention.
