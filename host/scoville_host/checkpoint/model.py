@@ -111,6 +111,10 @@ class Model:
         """The shape that each tensor must have, by name; biases are optional, all others are needed."""
         return self.family.shapes(self)
 
+    def shape(self, name):
+        """The shape of one tensor of `shapes`."""
+        return self.family.shape(self, name)
+
     def stored(self, name):
         """What the file calls a tensor."""
         return self.dialect.stored(name) if self.dialect else name

@@ -44,7 +44,7 @@ class Settings(Strict):
     layers: Few
     heads: Some
     kv_heads: Some | None = None
-    head_dim: Some | None = None
+    head_dim: Few | None = None
     ffn: Size
     vocab: Many
     context: Many

@@ -87,6 +87,13 @@ class Family:
     activations: tuple = ("silu", "swish")
     rope_scalings: tuple = ("default", "llama3")
 
+    def shape(self, model, name):
+        """The shape of one tensor of `shapes`."""
+        layer, _, part = name.rpartition(".")
+        tables = self.vectors | self.matrices if layer else self.top
+        shape = tuple(getattr(model, dimension) for dimension in tables[part.removesuffix("_bias")].split())
+        return shape[:1] if part.endswith("_bias") else shape
+
     def shapes(self, model):
         """The shape of each tensor of a `Model`, by name, a layer's biases behind its matrices."""
         def shape(text):
