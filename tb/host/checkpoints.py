@@ -112,7 +112,8 @@ def interleaved(values, heads):
 
 def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", *, whole=None, split=0, order=None,
                **settings):
-    """A GGUF file whose matrices have a type; vectors stay F32. `settings` replace the architecture's metadata.
+    """A GGUF file whose matrices have a type; vectors stay F32. `settings` replace the architecture's metadata;
+    None leaves a key out.
 
     Parameters
     ----------
@@ -132,10 +133,10 @@ def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", *, 
         "attention.value_length": sizes["head_dim"],
         "rope.dimension_count": sizes["head_dim"], "vocab_size": sizes["vocab"],
     } | settings
+    numbers = {"attention.layer_norm_rms_epsilon": 1e-5, "rope.freq_base": 10000.0} | numbers
     for key, value in numbers.items():
-        writer.add_uint32(f"{architecture}.{key}", value)
-    writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5)
-    writer.add_float32(f"{architecture}.rope.freq_base", 10000.0)
+        if value is not None:
+            (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(f"{architecture}.{key}", value)
     writer.add_uint32("tokenizer.ggml.eos_token_id", 1)
     # A vocabulary without meaning: llama.cpp reads no file that has none.
     writer.add_tokenizer_model("llama")

@@ -106,7 +106,11 @@ def test_too_large_for_fp16_scales(tmp_path):
     ({"kind": "Q5_0"}, "has type Q5_0; supported are F32, F16, BF16, Q8_0, Q4_0, Q4_1"),
     ({"expert_count": 8}, "mixtures of experts"),
     ({"rope.dimension_count": 16}, "a part of the head"),
-    ({"block_count": 3}, "is missing"),
+    ({"block_count": 3}, "'blk.2.attn_norm.weight' is missing"),
+    ({"block_count": None}, "'llama.block_count' is missing"),
+    ({"context_length": None}, "'llama.context_length' is missing"),
+    ({"attention.layer_norm_rms_epsilon": None}, "'llama.attention.layer_norm_rms_epsilon' is missing"),
+    ({"attention.head_count": 0}, "llama.attention.head_count is 0; it must be greater than or equal to 1"),
     ({"embedding_length": 96}, "has shape"),
 ])
 def test_gguf(tmp_path, change, message):

@@ -121,12 +121,14 @@ def load_gguf(path):
         del values[dialect.keys["window"]]
     settings = read_settings(path, dialect, values)
     eos = metadata(reader, "tokenizer.ggml.eos_token_id", source=path)
+    if eos is not None and type(eos) is not int:
+        raise RequestError(f"{path}: tokenizer.ggml.eos_token_id is {shown(eos)}; it must be a valid integer")
     entries = {entry.name: entry for entry in reader.tensors}
     if len(entries) < len(reader.tensors):
         raise RequestError(f"{path}: two parts have a tensor of one name")
     model = Model.of(settings, name=path.stem, source=str(path), rope_layout=dialect.rope_layout, family=family,
                      dialect=dialect, tied=dialect.stored("lm_head") not in entries,
-                     eos_ids=[eos] if isinstance(eos, int) else [])
+                     eos_ids=[] if eos is None else [eos])
     model.check_numbers()
     refuse_others(path, dialect, values, model)
     _read_tensors(model, path, entries)

@@ -48,7 +48,7 @@ class Settings(Strict):
     ffn: Size
     vocab: Many
     context: Many
-    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-6
+    epsilon: Annotated[float, Field(gt=0, le=1)]
     rope_theta: Annotated[float, Field(ge=1, le=1e18)] = 10000.0
     tied: bool = False
     eos_ids: Annotated[list[Index], Field(max_length=1024)] | Index | None = None

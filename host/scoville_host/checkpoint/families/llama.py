@@ -17,7 +17,7 @@ HUGGINGFACE = Dialect(
           "eos_ids": "eos_token_id", "window": "sliding_window", "windowed": "use_sliding_window",
           "attention_bias": "attention_bias", "mlp_bias": "mlp_bias",
           "rope_theta": "rope_theta"},
-    defaults={"context": 2048},
+    defaults={"context": 2048, "epsilon": 1e-6},
     harmless=HUGGINGFACE_HARMLESS, neutral=HUGGINGFACE_NEUTRAL,
     # transformers' Llama knows no window; whatever says so wants one.
     biases={"attention_bias": ("q", "k", "v", "o"), "mlp_bias": ("gate", "up", "down")},

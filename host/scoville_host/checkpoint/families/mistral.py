@@ -17,7 +17,7 @@ MISTRAL = replace(
     huggingface=replace(
         HUGGINGFACE, architecture="mistral", biases={},
         keys={field: key for field, key in HUGGINGFACE.keys.items() if field not in _NOT_READ},
-        defaults={"kv_heads": 8, "context": 131072, "window": 4096},
+        defaults={"kv_heads": 8, "context": 131072, "epsilon": 1e-6, "window": 4096},
         harmless=HUGGINGFACE_HARMLESS | {"use_sliding_window"},  # transformers does not ask: the window stands
         neutral=HUGGINGFACE_NEUTRAL | {"attention_bias": Neutral("biases", (False,)),
                                        "mlp_bias": Neutral("biases", (False,))}))

@@ -19,5 +19,6 @@ QWEN2 = replace(
             "window_from": "max_window_layers", "layer_types": "layer_types"},
         harmless=HUGGINGFACE_HARMLESS | {"attention_bias"},  # q, k and v have one, o has none, whatever it says
         neutral=HUGGINGFACE_NEUTRAL | {"mlp_bias": Neutral("biases of the FFN", (False,))},
-        defaults={"kv_heads": 32, "context": 32768, "window": 4096, "windowed": False, "window_from": 28}),
+        defaults={"kv_heads": 32, "context": 32768, "epsilon": 1e-6, "window": 4096, "windowed": False,
+                  "window_from": 28}),
     gguf=replace(GGUF, architecture="qwen2", prefix="qwen2.", rope_layout="half"))
