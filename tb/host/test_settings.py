@@ -56,7 +56,7 @@ WINDOWS = [
     ({"model_type": "mistral", "sliding_window": 40}, 40),
     ({"model_type": "mistral", "sliding_window": None}, None),
     ({"model_type": "mistral"}, 4096),  # transformers' default
-    ({"model_type": "qwen2", "sliding_window": 40}, None),  # not asked for
+    ({"model_type": "qwen2", "sliding_window": 40, "max_window_layers": 0}, None),  # not asked for
     ({"model_type": "qwen2", "sliding_window": 40, "use_sliding_window": False}, None),
     ({"model_type": "qwen2", "sliding_window": 40, "use_sliding_window": True, "max_window_layers": 1}, 40),
     ({"model_type": "qwen2", "sliding_window": 40, "use_sliding_window": True, "max_window_layers": 2}, None),
