@@ -9,6 +9,7 @@ import warnings
 import gguf
 import pytest
 from fuzz import Directory, Gguf, Pick
+from scoville_host.checkpoint.load import load_checkpoint
 from scoville_host.cli import main
 from scoville_host.errors import RequestError
 from scoville_host.predict.outline import read_outline
@@ -104,6 +105,9 @@ def test_huge_counts_take_nothing(tmp_path):
     for data in huge_gguf(files):
         path.write_bytes(data)
         assert not attempt(path)
+    path.write_bytes(struct.pack("<4sIQQQ1sIIQ", b"GGUF", 3, 0, 1, 1, b"a", 9, 0, 2**21 + 1) + bytes(2**21 + 100))
+    with pytest.raises(RequestError, match="its arrays have 2,097,153 elements; at most 2,097,152 are read"):
+        load_checkpoint(path)  # though the file holds them
     for data in huge_safetensors(directory):
         (directory.folder / "model.safetensors").write_bytes(data)
         assert not attempt(directory.folder)
