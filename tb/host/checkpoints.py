@@ -55,7 +55,8 @@ def write_huggingface(folder, tensors, sizes=SIZES, *, dtype=np.float32, shards=
         "num_key_value_heads": sizes["kv_heads"], "head_dim": sizes["head_dim"], "intermediate_size": sizes["ffn"],
         "vocab_size": sizes["vocab"], "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
         "tie_word_embeddings": "lm_head" not in tensors, "eos_token_id": 1, "bos_token_id": 0,
-        "attention_bias": False, "mlp_bias": False,
+        "attention_bias": any(name.endswith(("q_bias", "o_bias")) for name in tensors),
+        "mlp_bias": any(name.endswith("up_bias") for name in tensors),
     } | settings
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     stored = {huggingface_name(name): values.astype(dtype) for name, values in tensors.items()}
@@ -109,11 +110,22 @@ def interleaved(values, heads):
     return values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
 
 
-def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", **settings):
-    """A GGUF file whose matrices have a type; vectors stay F32. `settings` replace the architecture's metadata."""
+def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", *, whole=None, split=0, order=None,
+               **settings):
+    """A GGUF file whose matrices have a type; vectors stay F32. `settings` replace the architecture's metadata;
+    None leaves a key out.
+
+    Parameters
+    ----------
+    whole : metadata of the whole file, numbers or texts.
+    split : tensors a part, for a file in parts.
+    order : a `gguf.GGUFEndian`; little if None.
+    """
     import gguf
 
-    writer = gguf.GGUFWriter(path, architecture)
+    writer = gguf.GGUFWriter(path, architecture, split_max_tensors=split, endianess=order or gguf.GGUFEndian.LITTLE)
+    for key, value in (whole or {}).items():
+        (writer.add_string if isinstance(value, str) else writer.add_float32)(key, value)
     numbers = {
         "block_count": sizes["layers"], "context_length": 128, "embedding_length": sizes["hidden"],
         "feed_forward_length": sizes["ffn"], "attention.head_count": sizes["heads"],
@@ -121,10 +133,10 @@ def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", **s
         "attention.value_length": sizes["head_dim"],
         "rope.dimension_count": sizes["head_dim"], "vocab_size": sizes["vocab"],
     } | settings
+    numbers = {"attention.layer_norm_rms_epsilon": 1e-5, "rope.freq_base": 10000.0} | numbers
     for key, value in numbers.items():
-        writer.add_uint32(f"{architecture}.{key}", value)
-    writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5)
-    writer.add_float32(f"{architecture}.rope.freq_base", 10000.0)
+        if value is not None:
+            (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(f"{architecture}.{key}", value)
     writer.add_uint32("tokenizer.ggml.eos_token_id", 1)
     # A vocabulary without meaning: llama.cpp reads no file that has none.
     writer.add_tokenizer_model("llama")

@@ -1,24 +1,26 @@
 """Import of Hugging Face checkpoint directories: config.json and safetensors."""
 
-import json
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field
 
 from ..errors import RequestError
 from .families import family_of
 from .model import Model, RopeScaling
 from .safetensors_file import SafetensorsFile
+from .schema import RopeSettings, read_json, read_settings, refuse_others, shown, validate
 
 __all__ = ["load_huggingface", "model_of", "read_config", "read_json"]
 
+_READ = ("hidden_act", "rope_scaling", "rope_parameters", "rope_theta")
 
-def read_json(path):
-    """A JSON file; RequestError if it is missing or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"{path}: {error.strerror}") from None
-    except ValueError:
-        raise RequestError(f"{path}: not valid JSON") from None
+
+class Index(BaseModel):
+    """model.safetensors.index.json: the file, beside it, of each tensor."""
+
+    weight_map: Annotated[dict[str, Annotated[str, Field(pattern=r"^[^/\\\x00]+\.safetensors$")]],
+                          Field(min_length=1)]
 
 
 def _ids(source, settings, key):
@@ -30,35 +32,40 @@ def _ids(source, settings, key):
     return found
 
 
-def _rope(source, config, family):
-    """The base of the rotation frequencies and their scaling, from either spelling of the settings."""
-    settings = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    theta = float(settings.get("rope_theta") or config.get("rope_theta") or 10000.0)
-    kind = settings.get("rope_type") or settings.get("type") or "default"
-    if float(settings.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1) != 1:
-        raise RequestError(f"{source}: rotary positions over a part of the head are not supported")
+def _rope(source, config, family, settings):
+    """The scaling of the rotation frequencies and their base, from either spelling of the settings."""
+    spelt = [key for key in ("rope_scaling", "rope_parameters") if config.get(key)]
+    if len(spelt) == 2 and config["rope_scaling"] != config["rope_parameters"]:
+        raise RequestError(f"{source}: rope_scaling and rope_parameters differ; there must be one of them")
+    given = config[spelt[0]] if spelt else {}
+    if not isinstance(given, dict):
+        raise RequestError(f"{source}: {spelt[0]} is {shown(given)}; it must be an object")
+    kind = given.get("rope_type") or given.get("type") or "default"
     if kind not in family.rope_scalings:
-        raise RequestError(f"{source}: RoPE scaling {kind!r} is not supported; "
+        raise RequestError(f"{source}: RoPE scaling {shown(kind)} is not supported; "
                            f"supported are {' and '.join(family.rope_scalings)}")
-    if kind == "llama3":
-        try:
-            return theta, RopeScaling(
-                factor=float(settings["factor"]), low_freq_factor=float(settings["low_freq_factor"]),
-                high_freq_factor=float(settings["high_freq_factor"]),
-                original_context=int(settings["original_max_position_embeddings"]))
-        except KeyError as error:
-            raise RequestError(f"{source}: llama3 RoPE scaling lacks {error}") from None
-    return theta, None
+    rope = validate(RopeSettings, f"{source}: {spelt[0] if spelt else 'rope'}", given)
+    if rope.partial_rotary_factor not in (None, 1):
+        raise RequestError(f"{source}: not supported: rotary positions over a part of the head "
+                           f"({spelt[0]}.partial_rotary_factor = {rope.partial_rotary_factor})")
+    theta = rope.rope_theta or settings.rope_theta
+    if kind == "default":
+        if rope.factor not in (None, 1):
+            raise RequestError(f"{source}: {spelt[0]}.factor is {rope.factor}, but its type is default")
+        return theta, None
+    numbers = {"factor": rope.factor, "low_freq_factor": rope.low_freq_factor,
+               "high_freq_factor": rope.high_freq_factor, "original_context": rope.original_max_position_embeddings}
+    missing = next((key for key, value in numbers.items() if value is None), None)
+    if missing:
+        name = missing.replace("original_context", "original_max_position_embeddings")
+        raise RequestError(f"{source}: llama3 RoPE scaling lacks {name!r}")
+    return theta, RopeScaling(**numbers)
 
 
-def _refuse_variants(source, config, family, context):
-    """Settings that change the arithmetic and that the compiler has no lowering for."""
-    act = config.get("hidden_act", family.activations[0])
+def _activation(source, config, family):
+    act = config.get("hidden_act") or family.activations[0]
     if act not in family.activations:
-        raise RequestError(f"{source}: activation {act!r} is not supported; supported is {family.activations[0]}")
-    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
-    if window is not None and window < context:
-        raise RequestError(f"{source}: a sliding window of {window} tokens is not supported")
+        raise RequestError(f"{source}: activation {shown(act)} is not supported; supported is {family.activations[0]}")
 
 
 def load_huggingface(path):
@@ -67,15 +74,20 @@ def load_huggingface(path):
     Raises
     ------
     RequestError
-        If a file is missing or broken, or no family of `FAMILIES` has the architecture.
+        If a file is missing or broken, a setting asks for what the chip does not do, or no family of `FAMILIES` has
+        the architecture.
     """
-    model = read_config(path / "config.json")
+    if (path / "adapter_config.json").exists():
+        raise RequestError(f"{path}: adapter_config.json makes this an adapter, which is not supported; "
+                           "merge it into its model first")
+    config = read_json(path / "config.json")
+    model = model_of(config, path)
     model.name, model.source = path.resolve().name, str(path)
     generation = path / "generation_config.json"
     if generation.exists():  # transformers stops where it says, in front of config.json
         named = _ids(generation, read_json(generation), "eos_token_id")
         model.eos_ids = list(dict.fromkeys([*named, *model.eos_ids]))
-    _read_tensors(model, _files(path))
+    _read_tensors(model, _files(path), config)
     model.check()
     return model
 
@@ -89,43 +101,57 @@ def model_of(config, path):
     """The same of its contents; `path` is what errors name."""
     family = family_of(path, "huggingface", config.get("model_type"))
     dialect = family.huggingface
-
-    def needed(name):
-        return config[dialect.keys[name]]
-
-    def value(name, default=None):
-        return config.get(dialect.keys[name], default)
-
-    try:
-        hidden, heads = needed("hidden"), needed("heads")
-        context = value("context", 2048)
-        _refuse_variants(path, config, family, context)
-        theta, scaling = _rope(path, config, family)
-        return Model(
-            name=Path(path).stem, source=str(path), hidden=hidden, layers=needed("layers"), heads=heads,
-            kv_heads=value("kv_heads") or heads, head_dim=value("head_dim") or hidden // heads, ffn=needed("ffn"),
-            vocab=needed("vocab"), context=context, epsilon=float(value("epsilon", 1e-6)), rope_theta=theta,
-            rope_layout=dialect.rope_layout, rope_scaling=scaling, tied=bool(value("tied", False)), family=family,
-            eos_ids=_ids(path, config, dialect.keys["eos_ids"]))
-    except KeyError as error:
-        raise RequestError(f"{path}: {error} is missing") from None
+    settings = read_settings(path, dialect, config)
+    _activation(path, config, family)
+    theta, scaling = _rope(path, config, family, settings)
+    eos = settings.eos_ids
+    model = Model.of(settings, name=Path(path).stem, source=str(path), rope_theta=theta, rope_scaling=scaling,
+                     rope_layout=dialect.rope_layout, tied=settings.tied, family=family, dialect=dialect,
+                     eos_ids=[] if eos is None else eos if isinstance(eos, list) else [eos])
+    model.check_numbers()
+    refuse_others(path, dialect, {key: value for key, value in config.items() if key not in _READ}, model)
+    return model
 
 
 def _files(path):
-    """Where each tensor is: dict of checkpoint name to `SafetensorsFile`."""
-    index = path / "model.safetensors.index.json"
-    if index.exists():
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
-    else:
-        names = [file.name for file in sorted(path.glob("*.safetensors"))]
-    if not names:
-        raise RequestError(f"{path}: there are no *.safetensors files")
-    return {tensor: file for file in (SafetensorsFile(path / name) for name in names) for tensor in file}
+    """Where each tensor is: dict of checkpoint name to `SafetensorsFile`.
+
+    As in transformers: model.safetensors, else what model.safetensors.index.json lists; whatever else lies there is
+    not looked at.
+    """
+    whole, index = path / "model.safetensors", path / "model.safetensors.index.json"
+    if whole.is_file():
+        file = SafetensorsFile(whole)
+        return dict.fromkeys(file, file)
+    if not index.is_file():
+        others = sorted(each.name for each in path.glob("*.safetensors") if not each.name.startswith("."))
+        beside = "".join(f"; {shown(name)} is {'an adapter' if name.startswith('adapter') else 'neither'}"
+                         for name in others[:1])
+        raise RequestError(f"{path}: there are no *.safetensors files of a model (model.safetensors, or "
+                           f"model.safetensors.index.json and its shards){beside}")
+    where = validate(Index, index, read_json(index)).weight_map
+    shards = {name: SafetensorsFile(path / name) for name in sorted(set(where.values()))}
+    lost = next((tensor for tensor, name in where.items() if tensor not in shards[name].names), None)
+    if lost is not None:
+        raise RequestError(f"{path / where[lost]}: tensor {shown(lost)} is missing; the index says that it is here")
+    found = {}
+    for file in shards.values():
+        for tensor in file:
+            if found.setdefault(tensor, file) is not file:
+                raise RequestError(f"{file.path}: tensor {shown(tensor)} is in {found[tensor].path.name} too")
+    return found
 
 
-def _read_tensors(model, files):
-    found, spare = model.family.huggingface.match(model, files)
-    for name, stored in found.items():
-        model.tensors[name] = files[stored].read(stored)
+def _read_tensors(model, files, config):
+    found, spare = model.dialect.match(model, files)
     if spare:
         raise RequestError(f"{model.source}: tensor {spare!r} has no place in this architecture")
+    shapes, biases = model.shapes(), set(model.family.biases)
+    for setting, names in model.dialect.biases.items():
+        biases |= {*names} if config.get(setting) else set()
+    for name, stored in found.items():
+        matrix = name.rpartition(".")[2].removesuffix("_bias")
+        if name.endswith("_bias") and matrix not in biases:
+            raise RequestError(f"{model.source}: tensor {stored!r} is there, but config.json speaks of no such bias")
+        model.check_shape(name, files[stored].shape(stored), shapes[name])
+        model.tensors[name] = files[stored].read(stored)

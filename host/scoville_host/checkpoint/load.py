@@ -21,7 +21,7 @@ def load_checkpoint(path, name=None):
     """
     path = Path(path)
     if path.is_dir():
-        if not (path / "config.json").exists():
+        if not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
             raise RequestError(f"{path}: this directory has no config.json, so it is not a Hugging Face checkpoint")
         from .huggingface import load_huggingface as load
     elif path.is_file():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import RequestError
-from .families.family import Family
+from .families.family import Dialect, Family
 from .families.llama import LLAMA
 from .formats import Blocks
 
@@ -50,7 +50,8 @@ class Model:
     rope_layout : how the rows of q and k lie in the checkpoint: ``"half"`` (Hugging Face: dimension d turns with
         d + head_dim/2) or ``"interleaved"`` (GGUF llama: 2j with 2j+1).
     rope_factors : divisors of the rotation frequencies, float32 ``[head_dim/2]``, or None.
-    family : whose names and shapes its tensors have.
+    window : keys that a token sees, itself the last, if that is a limit in any layer; else None.
+    family : whose shapes its tensors have; `dialect` : what the file calls them.
     tensors : ``embedding``, ``norm``, ``lm_head`` (missing if tied) and, for layer n, ``n.attention_norm``,
         ``n.ffn_norm``, ``n.q`` … ``n.down`` (see `LINEARS`), and biases ``n.q_bias`` … where the model has them.
     source : the file or directory it came from.
@@ -72,9 +73,19 @@ class Model:
     rope_scaling: RopeScaling | None = None
     rope_factors: np.ndarray | None = None
     tied: bool
+    window: int | None = None
     family: Family = LLAMA
+    dialect: Dialect | None = None
     eos_ids: list = field(default_factory=list)
     tensors: dict = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings, **others):
+        """The model of `Settings` and what else there is to say; see `Settings` for what follows from the heads."""
+        numbers = {name: getattr(settings, name) for name in (
+            "hidden", "layers", "heads", "ffn", "vocab", "context", "epsilon", "rope_theta")}
+        return cls(**numbers | {"kv_heads": settings.kv_heads or settings.heads, "window": settings.reach(),
+                                "head_dim": settings.head_dim or settings.hidden // settings.heads} | others)
 
     @property
     def group(self):
@@ -100,14 +111,22 @@ class Model:
         """The shape that each tensor must have, by name; biases are optional, all others are needed."""
         return self.family.shapes(self)
 
-    def check(self):
-        """Refuse a model whose numbers contradict each other or whose tensors are missing, misshapen or not finite.
+    def shape(self, name):
+        """The shape of one tensor of `shapes`."""
+        return self.family.shape(self, name)
 
-        Raises
-        ------
-        RequestError
-            With the first thing that is wrong.
-        """
+    def stored(self, name):
+        """What the file calls a tensor."""
+        return self.dialect.stored(name) if self.dialect else name
+
+    def check_shape(self, name, shape, needed):
+        """Refuse the shape that a file gives for a tensor, before it is read, unless it is what `shapes` needs."""
+        if tuple(shape) != needed:
+            raise RequestError(f"{self.source}: tensor {self.stored(name)!r} has shape {list(shape)}; "
+                               f"the hyper-parameters say {list(needed)}")
+
+    def check_numbers(self):
+        """Refuse a model whose numbers contradict each other; RequestError as `check`."""
         for name in ("hidden", "layers", "heads", "kv_heads", "head_dim", "ffn", "vocab", "context"):
             if getattr(self, name) < 1:
                 raise RequestError(f"{self.source}: {name} is {getattr(self, name)}; it must be at least 1")
@@ -115,16 +134,23 @@ class Model:
             raise RequestError(f"{self.source}: {self.heads} query heads cannot share {self.kv_heads} KV heads evenly")
         if self.head_dim % 2:
             raise RequestError(f"{self.source}: head dimension {self.head_dim} is odd; rotary positions need pairs")
-        for name, shape in self.shapes().items():
+
+    def check(self):
+        """Refuse a model whose numbers contradict each other or whose tensors are missing, misshapen or not finite.
+
+        Raises
+        ------
+        RequestError
+            With the first thing that is wrong, by the file's own name of a tensor.
+        """
+        self.check_numbers()
+        for name, needed in self.shapes().items():
             tensor = self.tensors.get(name)
-            if tensor is None:
-                if name.endswith("_bias"):
-                    continue
-                raise RequestError(f"{self.source}: tensor {name!r} is missing")
-            if tuple(tensor.shape) != shape:
-                raise RequestError(f"{self.source}: tensor {name!r} has shape {list(tensor.shape)}; "
-                                   f"the hyper-parameters say {list(shape)}")
-            _check_finite(self.source, name, tensor)
+            if tensor is not None:
+                self.check_shape(name, tensor.shape, needed)
+                _check_finite(self.source, self.stored(name), tensor)
+            elif not name.endswith("_bias") or name.rpartition(".")[2].removesuffix("_bias") in self.family.biases:
+                raise RequestError(f"{self.source}: tensor {self.stored(name)!r} is missing")
 
 
 def _check_finite(source, name, tensor):

@@ -1,19 +1,16 @@
-"""Reading safetensors files: lazily, with the checks that turn a broken download into one clear line.
+"""Reading safetensors files: lazily, by the package safetensors, which checks a header against its file."""
 
-The safetensors package's numpy interface knows no BF16, and most checkpoints are BF16; the format is a length, a JSON
-header and the data, so it is read here. (https://github.com/huggingface/safetensors#format)
-"""
-
-import json
-
+import ml_dtypes
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from ..errors import RequestError
 from .model import Tensor
+from .schema import JSON_BYTES
 
 __all__ = ["SafetensorsFile"]
 
-_DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+_DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}  # its import tells numpy of BF16
 
 
 class SafetensorsFile:
@@ -28,38 +25,29 @@ class SafetensorsFile:
     def __init__(self, path):
         self.path = path
         try:
-            size = path.stat().st_size
             with open(path, "rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                if size < 8 or length > size - 8:
-                    raise RequestError(f"{path}: truncated, or not a safetensors file")
-                header = json.loads(file.read(length))
-        except OSError as error:
-            raise RequestError(f"{path}: {error.strerror}") from None
-        except ValueError:
-            raise RequestError(f"{path}: not a safetensors file") from None
-        header.pop("__metadata__", None)
-        self.header = header
-        self.start = 8 + length
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        if self.start + end > size:
-            raise RequestError(f"{path}: truncated; it holds {size} bytes and its header speaks of {self.start + end}")
+                header = int.from_bytes(file.read(8), "little")
+                size = file.seek(0, 2)
+            if header > min(JSON_BYTES, size - 8):
+                raise RequestError(f"{path}: truncated, or not a safetensors file: {size:,} bytes, of which its header "
+                                   f"should have {header:,}, and at most {JSON_BYTES:,} are read")
+            self.file = safe_open(path, framework="np")
+        except (OSError, ValueError) as error:  # ValueError: of a name that holds a zero byte
+            raise RequestError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        except SafetensorError as error:
+            raise RequestError(f"{path}: truncated, or not a safetensors file ({error})") from None
+        self.names = set(self.file.keys())
 
     def __iter__(self):
-        return iter(self.header)
+        return iter(sorted(self.names))
+
+    def shape(self, name):
+        """The shape of a tensor; nothing is read."""
+        return tuple(self.file.get_slice(name).get_shape())
 
     def read(self, name):
         """One tensor as a `Tensor` of float32 values."""
-        entry = self.header[name]
-        kind, (begin, end) = entry["dtype"], entry["data_offsets"]
+        kind = self.file.get_slice(name).get_dtype()
         if kind not in _DTYPES:
             raise RequestError(f"{self.path}: tensor {name!r} has type {kind}; supported are {', '.join(_DTYPES)}")
-        dtype = np.dtype(_DTYPES[kind])
-        count = int(np.prod(entry["shape"], dtype=np.int64))
-        if end - begin != count * dtype.itemsize:
-            raise RequestError(f"{self.path}: tensor {name!r} has {end - begin} bytes; "
-                               f"its shape {entry['shape']} needs {count * dtype.itemsize}")
-        raw = np.fromfile(self.path, dtype, count, offset=self.start + begin).reshape(entry["shape"])
-        if kind == "BF16":
-            raw = (raw.astype(np.uint32) << 16).view(np.float32)
-        return Tensor(kind, values=raw.astype(np.float32, copy=False))
+        return Tensor(kind, values=self.file.get_tensor(name).astype(np.float32))

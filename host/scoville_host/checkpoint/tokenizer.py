@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..errors import RequestError
+from .tokenizer_files import checked_tokenizer
 
 __all__ = ["TextStream", "Tokenizer", "load_tokenizer"]
 
@@ -79,6 +80,10 @@ def load_tokenizer(source):
         If there is one but it cannot be used.
     """
     source = Path(source)
+    return checked_tokenizer(source, _from)
+
+
+def _from(source):
     if source.is_dir():
         from .tokenizer_directory import parts_of_directory as parts_of
     else:

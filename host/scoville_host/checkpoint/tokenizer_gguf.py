@@ -15,7 +15,7 @@ def parts_of_gguf(path):
         If it is of an unknown kind, or broken.
     """
     reader = open_gguf(path)
-    vocabulary = vocabulary_of(reader)
+    vocabulary = vocabulary_of(reader, path)
     if vocabulary is None:
         return None
     template = metadata(reader, "tokenizer.chat_template")

@@ -18,6 +18,8 @@ from .rope import rope_table
 __all__ = ["DEFAULT_CONTEXT", "Compiler", "compile_model"]
 
 DEFAULT_CONTEXT = 512
+MAX_TURNS = 1 << 22  # positions times blocks of a head: bounds the table of positions
+MAX_PAGES = 1 << 24  # bounds the page table; beyond any memory that a board has
 UNMAPPED = 0xFFFFFFFF
 
 
@@ -53,7 +55,13 @@ class Compiler:
 
     def __init__(self, model, config, matrices, context, base):
         self.model, self.config, self.matrices, self.context = model, config, matrices, context
+        if model.window is not None and context > model.window:
+            raise RequestError(f"{model.source}: a sliding window of {model.window} tokens is not supported in a "
+                               f"context of {context}; use --context {model.window} at most")
         self.blocks = head_blocks(model.head_dim)
+        if context * self.blocks > MAX_TURNS:
+            raise RequestError(f"context is {context:,}; at most {MAX_TURNS // self.blocks:,} positions are laid out "
+                               f"with a head dimension of {model.head_dim}")
         self.hidden = align(model.hidden, TILE_ROWS)
         # Operand buffer: what a layer reads stays apart from what it writes; the FFN takes over from attention.
         self.x, self.query = 0, self.hidden // BLOCK
@@ -197,8 +205,8 @@ class Compiler:
 
     def _count(self, layer, kind, fmt):
         """The matrix's share of the traffic, without padding."""
-        shapes = self.model.shapes()
-        sizes = [shapes["embedding"]] if layer is None else [shapes[name] for name in self.matrices.parts(layer, kind)]
+        names = ["embedding"] if layer is None else self.matrices.parts(layer, kind)
+        sizes = [self.model.shape(name) for name in names]
         part = "head" if layer is None else "layers"
         for rows, columns in sizes:
             self.read[part] += rows * -(-columns // BLOCK) * fmt.block_bytes
@@ -208,6 +216,9 @@ class Compiler:
         model, config, memory = self.model, self.config, self.map
         pages_a_head = -(-self.context // PAGE_TOKENS)
         pages = model.layers * model.kv_heads * pages_a_head
+        if pages > MAX_PAGES:
+            raise RequestError(f"{model.name} needs {pages:,} KV pages for a context of {self.context:,}; "
+                               f"at most {MAX_PAGES:,} are laid out")
         size = page_bytes(config, self.blocks)
         order = np.random.default_rng(page_seed).permutation(pages).astype(np.uint32)
         table = np.full((model.layers * model.kv_heads, self.page_stride // 4), UNMAPPED, np.uint32)

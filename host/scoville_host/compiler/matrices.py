@@ -94,7 +94,7 @@ class Matrices:
         parts = [self.model.tensors.get(f"{name}_bias") for name in self.parts(layer, kind)]
         if all(part is None for part in parts):
             return None
-        sizes = [self.model.shapes()[name][0] for name in self.parts(layer, kind)]
+        sizes = [self.model.shape(name)[0] for name in self.parts(layer, kind)]
         values = [np.zeros(size, np.float32) if part is None else part.floats()
                   for part, size in zip(parts, sizes, strict=True)]
         return _take(np.concatenate(values), self.rows[kind])

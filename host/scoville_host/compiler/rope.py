@@ -9,6 +9,8 @@ from .layout import head_blocks
 
 __all__ = ["frequencies", "rope_table"]
 
+ROWS_AT_ONCE = 4096  # positions computed together, to bound the memory for float64
+
 
 def frequencies(model):
     """Radians a position for each rotation pair, float64 ``[head_dim/2]``: theta^(-2j/head_dim), then any scaling.
@@ -30,8 +32,10 @@ def frequencies(model):
 
 def rope_table(model, context):
     """Float32 ``[context, pairs of a padded head, 2]``: cosine and sine, rounded from float64; padding is (1, 0)."""
-    angle = np.arange(context)[:, None] * frequencies(model)[None, :]
+    turn = frequencies(model)[None, :]
     table = np.zeros((context, head_blocks(model.head_dim) * BLOCK // 2, 2), np.float32)
     table[:, :, 0] = 1
-    table[:, :angle.shape[1]] = np.stack([np.cos(angle), np.sin(angle)], axis=2)
+    for start in range(0, context, ROWS_AT_ONCE):
+        angle = np.arange(start, min(start + ROWS_AT_ONCE, context))[:, None] * turn
+        table[start:start + ROWS_AT_ONCE, :turn.size] = np.stack([np.cos(angle), np.sin(angle)], axis=2)
     return table

@@ -19,7 +19,7 @@ def family_of(source, kind, architecture):
         If there is none; the message names `source` and what there is.
     """
     known = {dialect.architecture: family for family in FAMILIES if (dialect := getattr(family, kind))}
-    if architecture not in known:
-        raise RequestError(f"{source}: architecture {architecture!r} is not supported; "
+    if not isinstance(architecture, str) or architecture not in known:
+        raise RequestError(f"{source}: architecture {architecture!r:.80} is not supported; "
                            f"supported are {', '.join(known)}")
     return known[architecture]

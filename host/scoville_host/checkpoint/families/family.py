@@ -1,6 +1,6 @@
 """What a family of models is to the importers: names in both kinds of file, shapes, what settings may say."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
 __all__ = ["Dialect", "Family"]
@@ -18,6 +18,12 @@ class Dialect:
     layer : the same of a layer's tensors, with ``{}`` for the layer's number; a bias is called like its matrix.
     rope_layout : how the rows of q and k lie, see `Model`.
     ignored : patterns of names of tensors that a file may hold besides, and that are not read.
+    prefix : what the file puts before the name of each setting.
+    defaults : values of `Settings` where the file does not say, if they are not those of the schema.
+    harmless : settings that do not touch the arithmetic.
+    neutral : settings without a lowering, with the `Neutral` values that they may have; what is neither is refused.
+    biases : fields of `Settings` that say whether matrices have biases, and which; None if any matrix may have one,
+        where matrices not named have none but for `Family.biases`.
     """
 
     architecture: str
@@ -26,6 +32,11 @@ class Dialect:
     layer: dict
     rope_layout: str
     ignored: tuple = ()
+    prefix: str = ""
+    defaults: dict = field(default_factory=dict)
+    harmless: frozenset = frozenset()
+    neutral: dict = field(default_factory=dict)
+    biases: dict | None = None
 
     def stored(self, name):
         """What the file calls a tensor of `Model.tensors`."""
@@ -75,6 +86,13 @@ class Family:
     biases: tuple = ()
     activations: tuple = ("silu", "swish")
     rope_scalings: tuple = ("default", "llama3")
+
+    def shape(self, model, name):
+        """The shape of one tensor of `shapes`."""
+        layer, _, part = name.rpartition(".")
+        tables = self.vectors | self.matrices if layer else self.top
+        shape = tuple(getattr(model, dimension) for dimension in tables[part.removesuffix("_bias")].split())
+        return shape[:1] if part.endswith("_bias") else shape
 
     def shapes(self, model):
         """The shape of each tensor of a `Model`, by name, a layer's biases behind its matrices."""

@@ -5,16 +5,22 @@ permuted, so that the two of a rotation lie side by side (llama.cpp, ``convert_h
 """
 
 from .family import Dialect, Family
+from .settings import GGUF_HARMLESS, GGUF_NEUTRAL, HUGGINGFACE_HARMLESS, HUGGINGFACE_NEUTRAL
 
 __all__ = ["GGUF", "HUGGINGFACE", "LLAMA"]
 
 HUGGINGFACE = Dialect(
     architecture="llama",
-    # head_dim, kv_heads, context, epsilon, tied and eos_ids have defaults, which huggingface.py knows.
     keys={"hidden": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
           "kv_heads": "num_key_value_heads", "head_dim": "head_dim", "ffn": "intermediate_size", "vocab": "vocab_size",
           "context": "max_position_embeddings", "epsilon": "rms_norm_eps", "tied": "tie_word_embeddings",
-          "eos_ids": "eos_token_id"},
+          "eos_ids": "eos_token_id", "window": "sliding_window", "windowed": "use_sliding_window",
+          "attention_bias": "attention_bias", "mlp_bias": "mlp_bias",
+          "rope_theta": "rope_theta"},
+    defaults={"context": 2048, "epsilon": 1e-6},
+    harmless=HUGGINGFACE_HARMLESS, neutral=HUGGINGFACE_NEUTRAL,
+    # transformers' Llama knows no window; whatever says so wants one.
+    biases={"attention_bias": ("q", "k", "v", "o"), "mlp_bias": ("gate", "up", "down")},
     top={"embedding": "model.embed_tokens", "norm": "model.norm", "lm_head": "lm_head"},
     layer={"attention_norm": "model.layers.{}.input_layernorm", "ffn_norm": "model.layers.{}.post_attention_layernorm",
            "q": "model.layers.{}.self_attn.q_proj", "k": "model.layers.{}.self_attn.k_proj",
@@ -26,12 +32,12 @@ HUGGINGFACE = Dialect(
     ignored=("*rotary_emb.inv_freq", "lm_head.weight"))
 
 GGUF = Dialect(
-    architecture="llama",
-    # kv_heads, head_dim, vocab and rope_theta have defaults, which gguf_file.py knows.
+    architecture="llama", prefix="llama.",
     keys={"hidden": "embedding_length", "layers": "block_count", "heads": "attention.head_count",
           "kv_heads": "attention.head_count_kv", "head_dim": "attention.key_length", "ffn": "feed_forward_length",
           "vocab": "vocab_size", "context": "context_length", "epsilon": "attention.layer_norm_rms_epsilon",
-          "rope_theta": "rope.freq_base"},
+          "rope_theta": "rope.freq_base", "window": "attention.sliding_window"},
+    harmless=GGUF_HARMLESS, neutral=GGUF_NEUTRAL,
     top={"embedding": "token_embd", "norm": "output_norm", "lm_head": "output"},
     layer={"attention_norm": "blk.{}.attn_norm", "ffn_norm": "blk.{}.ffn_norm",
            "q": "blk.{}.attn_q", "k": "blk.{}.attn_k", "v": "blk.{}.attn_v", "o": "blk.{}.attn_output",
