@@ -102,8 +102,7 @@ def parts(tmp_path):
 def test_split_gguf_from_any_part(parts):
     for part in parts:
         assert same(load_checkpoint(part), {"norm": random_tensors()["norm"], "1.down": random_tensors()["1.down"]})
-    with pytest.raises(RequestError, match="tokenizer 'llama' is not supported"):  # the first part's, so it is found
-        load_tokenizer(parts[2])
+    assert load_tokenizer(parts[2]) is not None  # the first part's
 
 
 @pytest.mark.parametrize("given", [0, 1])

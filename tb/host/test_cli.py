@@ -116,7 +116,7 @@ def test_ids_need_no_tokenizer(run, checkpoint, tmp_path):
 
 @pytest.mark.parametrize("stored, wanted", [
     ({"eos_token_id": [5, 6]}, [5, 6, 1]), ({"eos_token_id": 5}, [5, 1]), ({}, [1]), ({"eos_token_id": None}, [1]),
-    ({"eos_token_id": "5"}, "eos_token_id is .'5'.; it must be a token id"), ([], [1]),
+    ({"eos_token_id": "5"}, "eos_token_id is .'5'.; it must be a token id"), ([], "must be a JSON object"),
     ({"eos_token_id": [True]}, "must be a token id"),
 ])
 def test_generation_config(checkpoint, stored, wanted):

@@ -132,8 +132,8 @@ def test_broken_files(tmp_path):
         tokenizer.encode_chat([{"role": "user", "content": "hi"}])
     core().save(str(tmp_path / "tokenizer.json"))
     for name, text, message in (("tokenizer_config.json", "{", "not valid JSON"),
-                                ("tokenizer_config.json", "[]", "must hold a dict"),
-                                ("tokenizer_config.json", '{"chat_template": [1]}', "not as transformers writes"),
+                                ("tokenizer_config.json", "[]", "must be a JSON object"),
+                                ("tokenizer_config.json", '{"chat_template": [1]}', "chat_template is .1."),
                                 ("special_tokens_map.json", "\xff", "not valid JSON")):
         (tmp_path / name).write_bytes(text.encode("latin-1"))
         with pytest.raises(RequestError, match=message):

@@ -34,7 +34,10 @@ def total(chip, address, beats):
     return int(chip.memory[address:address + beats * size].view("<u4")[::size // 4].sum(dtype=np.uint32))
 
 
-@pytest.mark.parametrize("config", ["slim", "nano", "wide", "kria"])
+CONFIGS = ["kria", *(pytest.param(name, marks=pytest.mark.slow) for name in ("slim", "nano", "wide"))]  # a build each
+
+
+@pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("memory", sorted(MEMORIES))
 def test_sum(config, memory):
     chip = make(config, get_memory(memory))
@@ -55,7 +58,7 @@ def test_sum(config, memory):
     assert not chip.errors
 
 
-@pytest.mark.parametrize("config", ["slim", "nano", "wide", "kria"])
+@pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
 def test_full_throughput(config, share):
     """A beat a cycle at latencies up to the depth of the stream FIFO."""
@@ -136,10 +139,10 @@ def test_broken_protocol(breakage, message):
 
 def test_assertions():
     """One that fails is an error with its message and the cycle, at the access after which it failed."""
-    chip = make("slim")
+    chip = make()
     with pytest.raises(SimError, match=r"cycle \d+: assertion failed: small chip: a start has beats"):
         start(chip, 0, 0)
-    chip = make("slim")  # and it is told of this chip alone
+    chip = make()  # and it is told of this chip alone
     start(chip, 0, 3)
     chip.run(10_000)
     assert chip.read(SUM) == total(chip, 0, 3)
@@ -237,6 +240,7 @@ def test_cache_that_cannot_be_written(monkeypatch, tmp_path):
         build_plain(tmp_path / "small.cpp", ())
 
 
+@pytest.mark.slow
 def test_waves(tmp_path):
     path = tmp_path / "small.vcd"
     with make("slim", waves=path) as chip:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..errors import RequestError
 
-__all__ = ["JSON_BYTES", "RopeSettings", "Settings", "Strict", "read_json", "read_settings", "refuse_neutral",
-           "refuse_others", "shown", "validate"]
+__all__ = ["JSON_BYTES", "RopeSettings", "Settings", "Strict", "read_json", "read_settings", "read_value",
+           "refuse_neutral", "refuse_others", "shown", "validate"]
 
 JSON_BYTES = 1 << 25  # the largest config.json, index or header that is read
 _LINE = 80  # characters of a foreign value in an error
@@ -128,13 +128,13 @@ def validate(schema, source, values, names=None):
     raise RequestError(f"{source}: {text}")
 
 
-def read_json(path):
-    """The object in a JSON file, as a dict.
+def read_value(path):
+    """What is in a JSON file.
 
     Raises
     ------
     RequestError
-        If it is missing, too large, broken or no object.
+        If it is missing, too large or broken.
     """
     from pydantic_core import from_json
 
@@ -146,9 +146,20 @@ def read_json(path):
     if len(data) > JSON_BYTES:
         raise RequestError(f"{path}: larger than {JSON_BYTES:,} bytes, so it is none of a model's")
     try:
-        value = from_json(data)
+        return from_json(data)
     except ValueError as error:
         raise RequestError(f"{path}: not valid JSON ({error})") from None
+
+
+def read_json(path):
+    """The object in a JSON file, as a dict.
+
+    Raises
+    ------
+    RequestError
+        If it is missing, too large, broken or no object.
+    """
+    value = read_value(path)
     if not isinstance(value, dict):
         raise RequestError(f"{path}: must be a JSON object; it is {shown(value)}")
     return value

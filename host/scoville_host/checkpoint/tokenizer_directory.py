@@ -2,7 +2,7 @@
 
 from ..errors import RequestError
 from .encoders import JsonEncoder, VocabularyEncoder
-from .huggingface import read_json
+from .schema import read_json
 from .vocabulary import CONTROL, UNUSED, USER_DEFINED, Vocabulary, ends_by_text
 
 __all__ = ["parts_of_directory"]
@@ -39,11 +39,8 @@ def _parts(path):
 
 
 def _optional(path):
-    """A JSON file that holds a dict; empty if there is none."""
-    found = read_json(path) if path.exists() else {}
-    if not isinstance(found, dict):
-        raise RequestError(f"{path}: it must hold a dict")
-    return found
+    """A JSON file that holds an object; empty if there is none."""
+    return read_json(path) if path.exists() else {}
 
 
 def _text(token):

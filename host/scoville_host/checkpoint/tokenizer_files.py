@@ -6,7 +6,7 @@ The package tokenizers raises bare `Exception`, and PanicException, which is non
 import contextlib
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import RequestError
 from .gguf_file import metadata, open_gguf
@@ -50,17 +50,6 @@ class Vocabulary(_Part):
     eos_token_id: Index | None = None
     add_bos_token: bool | None = None
     chat_template: str | None = None
-
-    @model_validator(mode="after")
-    def _in_range(self):
-        for name in ("bos_token_id", "eos_token_id"):
-            index = getattr(self, name)
-            if index is not None and index >= len(self.tokens):
-                raise ValueError(f"tokenizer.ggml.{name} is {index}; there are {len(self.tokens)} tokens")
-        if len(self.token_type or []) > len(self.tokens):
-            raise ValueError(f"tokenizer.ggml.token_type has {len(self.token_type)} entries; "
-                             f"there are {len(self.tokens)} tokens")
-        return self
 
 
 def _check_gguf(path):

@@ -145,9 +145,9 @@ class Prompt:
 def _read_chat(path):
     """A list of messages, or a dict of them and of other variables: tools, documents ..."""
     from ..checkpoint.chat import check_messages
-    from ..checkpoint.huggingface import read_json
+    from ..checkpoint.schema import read_value
 
-    found = read_json(path)
+    found = read_value(path)
     more = found if isinstance(found, dict) else {"messages": found}
     messages = more.pop("messages", None)
     check_messages(path, messages)
