@@ -170,7 +170,7 @@ class Directory:
         core.save(str(folder / "tokenizer.json"))
         (folder / "tokenizer_config.json").write_text(json.dumps({
             "bos_token": "<|user|>", "eos_token": {"content": "<|end|>"}, "model_max_length": 64,
-            "chat_template": [{"name": "default", "template": "{{ messages[0].content }}"}]}))
+            "chat_template": [{"name": "default", "template": "{{ messages[0].content }}"}]}), encoding="utf-8")
         self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def spoil(self, name, pick):
