@@ -40,8 +40,8 @@ def pieces(kind, size=1500, folder=None, **settings):
         rules = {"\u00a0": " ", "\t": " ", "\u3000": " ", "ﬁ": "fi", "½": "1⁄2", "Ａ": "A", "１": "1", "e\u0301": "é",
                  "ﷺ": "صلى", "\u00ad": "", "\u1e9b\u0323": "ṩ"}
         settings["normalization_rule_tsv"] = str(folder / "rules.tsv")
-        (folder / "rules.tsv").write_text("".join(
-            "\t".join(" ".join(f"{ord(c):X}" for c in side) for side in rule) + "\n" for rule in rules.items()), encoding="utf-8")
+        lines = ["\t".join(" ".join(f"{ord(c):X}" for c in side) for side in rule) + "\n" for rule in rules.items()]
+        (folder / "rules.tsv").write_text("".join(lines), encoding="utf-8")
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([line for line in PAGE.split("\n") * 2 if line.strip()]), model_writer=model,
         model_type=kind, vocab_size=size, hard_vocab_limit=False, num_threads=1, minloglevel=2, **settings)
