@@ -114,6 +114,18 @@ def test_bad_requests(text, options, message):
         evaluate("tiny", text, against="llama.cpp", **options)
 
 
+def test_a_gguf_file_is_taken_as_it_is_unless_weights_are_asked_for(tmp_path):
+    path = write_gguf(tmp_path / "model.gguf", random_tensors())
+    with gguf_writer.as_gguf(path) as taken:
+        assert taken == path
+    with gguf_writer.as_gguf(path, "q8_0") as written:
+        coarse, exact = load_checkpoint(written), load_checkpoint(path)
+        assert {tensor.dtype for tensor in coarse.tensors.values()} == {"F32", "Q8_0"}
+        wanted = float_logits(exact, IDS)
+        assert 0 < np.linalg.norm(float_logits(coarse, IDS) - wanted) < 0.02 * np.linalg.norm(wanted)
+    assert not written.exists()
+
+
 def test_rows_that_no_block_fits(tmp_path):
     path = write_huggingface(tmp_path / "hf", random_tensors(ODD), ODD)
     with pytest.raises(RequestError, match="40 columns; q8_0 needs a multiple of 32"), gguf_writer.as_gguf(path):
