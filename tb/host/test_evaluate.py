@@ -68,7 +68,7 @@ def test_a_sequence_for_each_position_gives_the_same(text, monkeypatch):
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"backend": "paper"}, "unknown backend 'paper'; there are: golden, rtl, float"),
-    ({"against": "rtl"}, "must be 'float'"),
+    ({"against": "rtl"}, "must be 'float' or 'llama.cpp'"),
     ({"config_name": "huge"}, "unknown configuration 'huge'"),
     ({"act_bits": 7}, "act_bits is 7"),
     ({"tokens": 1}, "at least 2"),

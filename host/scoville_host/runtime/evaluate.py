@@ -1,15 +1,20 @@
 """What quantisation costs: perplexity, divergence from the float reference, and agreement on the likeliest token."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import RequestError
+from .gguf_writer import KINDS, as_gguf
+from .llama_cpp import LlamaCpp, find_llama_cpp
 
-__all__ = ["BACKENDS", "compare", "evaluate", "perplexity"]
+__all__ = ["AGAINST", "BACKENDS", "compare", "evaluate", "perplexity"]
 
 BACKENDS = ("golden", "rtl", "float")
+AGAINST = ("float", "llama.cpp")
+CACHES = ("F16", "Q8_0")  # llama.cpp's KV caches: its default, and the one with as many bits as the chip's
 DEFAULT_TOKENS = 512
 CHUNK = 64  # positions whose log-probabilities are held in float64 at a time
 
@@ -52,16 +57,19 @@ def evaluate(model, text_path, backend="golden", against=None, config_name="nano
     model : name or path, as for `--model`
     text_path : UTF-8 text; its first `tokens` tokens count, 512 if None
     backend : one of `BACKENDS`; ``rtl`` runs a sequence for each position, so keep `tokens` small
-    against : ``"float"`` to compare with the float reference, or None
+    against : ``"float"`` to compare with the float reference, ``"llama.cpp"`` to have llama.cpp compared with it
+        too, on one GGUF file (see `gguf_writer.as_gguf`), or None
     config_name : named configuration; for ``golden`` its buffers are made large enough, which changes no result
     act_bits : in place of the configuration's
-    weights : weight format for all matrices, or None to keep the checkpoint's
+    weights : weight format for all matrices, or None to keep the checkpoint's (llama.cpp: Q8_0 for a directory)
     progress : called with (tokens done, tokens)
 
     Returns
     -------
     dict with ``model``, ``backend``, ``act_bits`` (None for float), ``tokens``, ``perplexity`` and, with `against`,
-    ``against``, ``reference_perplexity``, ``kl`` (mean, nats) and ``top1`` (share of positions).
+    ``against``, ``reference_perplexity``, ``kl`` (mean, nats) and ``top1`` (share of positions). With llama.cpp also
+    ``weights``, ``reference`` (what computed it) and ``runs``: for Scoville, and llama.cpp with each of `CACHES`,
+    ``engine``, ``act_bits``, ``kv_cache``, ``kl``, ``top1``, ``perplexity``.
 
     Raises
     ------
@@ -72,23 +80,61 @@ def evaluate(model, text_path, backend="golden", against=None, config_name="nano
 
     if backend not in BACKENDS:
         raise RequestError(f"unknown backend {backend!r}; there are: {', '.join(BACKENDS)}")
-    if against not in (None, "float"):
-        raise RequestError(f"cannot compare against {against!r}; it must be 'float'")
+    if against not in (None, *AGAINST):
+        raise RequestError(f"cannot compare against {against!r}; it must be 'float' or 'llama.cpp'")
+    if against == "llama.cpp":
+        find_llama_cpp()
+        if backend == "float":
+            raise RequestError("backend 'float' is what llama.cpp is compared with; it must be golden or rtl")
     name, path = resolve(model)
     ids = _read_ids(path, text_path, tokens or DEFAULT_TOKENS)
     result = {"model": name, "backend": backend, "act_bits": None, "tokens": len(ids)}
-    if backend == "float":
-        logits = _float_logits(path, ids)
-    else:
-        image = _compile(path, name, backend, config_name, act_bits, weights, len(ids))
-        result["act_bits"] = image.config.act_bits
-        logits = (_golden_logits if backend == "golden" else _sequence_logits)(image, ids, progress)
-    result["perplexity"] = perplexity(logits, ids)
-    if against:
-        reference = logits if backend == "float" else _float_logits(path, ids)
-        kl, same = compare(reference, logits)
-        result |= {"against": against, "reference_perplexity": perplexity(reference, ids), "kl": kl, "top1": same}
+    with contextlib.ExitStack() as stack:
+        if against == "llama.cpp":
+            result["weights"] = weights or ("as in the file" if path.is_file() else KINDS[0])
+            path, weights = stack.enter_context(as_gguf(path, weights)), None
+        if backend == "float":
+            logits = _float_logits(path, ids)
+        else:
+            image = _compile(path, name, backend, config_name, act_bits, weights, len(ids))
+            result["act_bits"] = image.config.act_bits
+            logits = (_golden_logits if backend == "golden" else _sequence_logits)(image, ids, progress)
+        result["perplexity"] = perplexity(logits, ids)
+        if against == "float":
+            reference = logits if backend == "float" else _float_logits(path, ids)
+            result |= {"against": against} | _distance(reference, logits, ids)
+        elif against:
+            result |= {"against": against} | _beside_llama_cpp(path, ids, logits, result["act_bits"], progress)
     return result
+
+
+def _distance(reference, logits, ids):
+    kl, same = compare(reference, logits)
+    return {"reference_perplexity": perplexity(reference, ids), "kl": kl, "top1": same}
+
+
+def _beside_llama_cpp(path, ids, logits, act_bits, progress):
+    """Scoville's logits and llama.cpp's against one float reference: the same file, the same ids."""
+    from ..checkpoint.load import load_checkpoint
+    from .float_model import float_logits
+    from .reference import load_reference
+
+    try:
+        reference, source = load_reference(path).logits(ids), "transformers, FP32"
+    except (RuntimeError, ValueError):  # not installed, or it does not know such a file
+        reference, source = float_logits(load_checkpoint(path), ids), "numpy, float64"
+    runs = []
+
+    def add(engine, act_bits, cache, found):
+        kl, same = compare(reference, found)
+        runs.append({"engine": engine, "act_bits": act_bits, "kv_cache": cache, "kl": kl, "top1": same,
+                     "perplexity": perplexity(found, ids)})
+
+    add("Scoville", act_bits, "8 bits", logits)
+    for cache in CACHES:
+        engine = LlamaCpp(path, len(ids) + 1, reference.shape[1], cache)
+        add("llama.cpp", None, cache, engine.log_probabilities(ids, progress))
+    return {"reference": source} | _distance(reference, logits, ids) | {"runs": runs}
 
 
 def _read_ids(path, text_path, tokens):
