@@ -71,7 +71,10 @@ def peek(handle):
     ------
     ValueError : a bit is unknown
     """
-    return int(handle._handle.get_signal_val_binstr(), 2)
+    try:
+        return int(handle._handle.get_signal_val_binstr(), 2)
+    except AttributeError:  # several signals that a testbench shows as one
+        return int(handle.value)
 
 
 def moves(dut, name):
