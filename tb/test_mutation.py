@@ -152,7 +152,7 @@ def test_constant_held_at_its_value(tmp_path, monkeypatch):
         [("const0", 0), ("const1", 2), ("const1", 0), ("const0", 1), ("inv", 0)], 1)]
     wanted = ["equivalent"] * 2 + ["unknown"] * 3
     assert list(equivalent(tmp_path, planted).values()) == wanted
-    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     assert list(equivalent(tmp_path, planted).values()) == wanted
 
 
