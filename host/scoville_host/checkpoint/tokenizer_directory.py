@@ -7,6 +7,7 @@ from .vocabulary import CONTROL, UNUSED, USER_DEFINED, Vocabulary, ends_by_text
 
 __all__ = ["parts_of_directory"]
 
+
 def parts_of_directory(path):
     """What a `tokenizer.Tokenizer` is made of, by name; None if the directory has neither file.
 

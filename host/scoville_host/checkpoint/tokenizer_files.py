@@ -79,16 +79,18 @@ def _check_directory(path):
 def checked_tokenizer(source, load):
     """What `load` makes of a directory or a GGUF file, after its files have been checked and with a text tried.
 
+    One that says in its own words that it takes no texts is given back: ids can be shown all the same.
+
     Raises
     ------
     RequestError
-        If a file is broken, or the tokenizer cannot encode.
+        If a file is broken, or the tokenizer fails at the text.
     """
     (_check_directory if source.is_dir() else _check_gguf)(source)
     try:
         tokenizer = load(source)
         if tokenizer is not None:
-            with contextlib.suppress(RequestError):  # no texts, then; ids can be shown all the same
+            with contextlib.suppress(RequestError):
                 tokenizer.encode(_TRIAL)
         return tokenizer
     except (RequestError, KeyboardInterrupt, SystemExit, GeneratorExit):
