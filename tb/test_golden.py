@@ -64,7 +64,7 @@ def test_lanes_do_not_matter(expected, lanes):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configurations_do_not_matter(expected, name):
-    config = dataclasses.replace(get_config(name), operand_blocks=512)
+    config = dataclasses.replace(get_config(name), operand_blocks=512, act_bits=ROOMY.act_bits)
     assert same_bits(chip_for(random_model(), config).run(PROMPT, 6).logits, expected.logits)
 
 
