@@ -20,7 +20,7 @@ def pytest_addoption(parser):
     parser.addoption("--sim", choices=SIMULATORS, default=os.environ.get("SIM") or None,
                      help="run under this simulator only; icarus leaves out all tests that do not ask for a simulator")
     parser.addoption("--smoke", action="store_true",
-                     help="one configuration a testbench, nano where it has it, no slow test, Verilator by default")
+                     help="a configuration a testbench, nano where it has it, none slow or heavy; Verilator by default")
 
 
 def pytest_configure(config):
@@ -85,7 +85,7 @@ def _smoke(config, items):
         if key not in chosen or ("nano" in parameters.values() and "nano" not in chosen[key].callspec.params.values()):
             chosen[key] = item
     passed = {item.nodeid for item in chosen.values()}
-    kept = [item for item in items if item.get_closest_marker("slow") is None
+    kept = [item for item in items if not any(map(item.get_closest_marker, ("slow", "heavy")))
             and (item.nodeid.split("[")[0] not in {key[0] for key in chosen} or item.nodeid in passed)]
     _keep(config, items, kept)
 

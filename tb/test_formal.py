@@ -16,6 +16,7 @@ from formal.proofs import find
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "tb" / "formal"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("proof", find(quick=True), ids=lambda proof: proof.name)
 def test_quick(proof):
     outcome = prove(proof, FOLDER)

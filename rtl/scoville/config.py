@@ -25,8 +25,8 @@ class ChipConfig:
     dot_width : multipliers a dot unit, a power of two up to 32; a block takes ``32 // dot_width`` cycles.
     product_stages : registers of the dot units' multipliers: 1, behind a register in front of them all, or 3, for parts
         whose multiplier blocks have so many.
-    act_bits : bits of an activation code, 8 to 12. 10 diverges from FP32 a sixth as much as 8 (README, quantisation); 8 is
-        for parts that lack room.
+    act_bits : bits of an activation code, 8 to 12. 10 diverges from FP32 a sixth as much as 8 (README, quantisation); 8
+        is for parts that lack room.
     max_hidden : depth of the residual buffer and of the norm-weight buffer, values.
     max_rows : depth of the bias buffer, values.
     operand_blocks : depth of the operand buffer, blocks a lane.

@@ -38,6 +38,7 @@ def checkpoint(tmp_path_factory):
     return folder
 
 
+@pytest.mark.heavy
 def test_text_over_the_line(checkpoint, capsys, tmp_path):
     config = get_config("slim")
     board = Board(config, BlockRam(config, 1 << 16), clock_hz=SIM_BAUD * DIVISOR, baud=SIM_BAUD, name="test")

@@ -11,7 +11,7 @@ from scoville_sim.boards.board import NO_STOP, VerilatedBoard
 from simulators import run_seed
 from small_board import BROKEN, MEMORY, TIMEOUT, Registers, small_board
 
-FAULTS, SMOKE = 10_000, 1_500
+FAULTS = 10_000
 QUIET = TIMEOUT + 1000  # clocks: longer than the link's time-out
 
 
@@ -133,13 +133,13 @@ def noise():
     harness.board.close()
 
 
-def test_noise(noise, pytestconfig):
-    faults = SMOKE if pytestconfig.getoption("--smoke") else FAULTS
+@pytest.mark.heavy
+def test_noise(noise):
     kinds = [noise.corrupt, noise.corrupt, noise.cut, noise.unstopped, noise.duplicate, noise.interleave, noise.crowd]
     line = cobs.encode(frame(9, Op.IDENTIFY, 0, 0xABCD)) + b"\0"
     noise.exchange(line, noise.frames(line))
     counts = dict.fromkeys((kind.__name__ for kind in kinds), 0)
-    for number in range(faults):
+    for number in range(FAULTS):
         kind = noise.rng.choice(kinds)
         counts[kind.__name__] += 1
         kind()
@@ -156,7 +156,7 @@ def test_noise(noise, pytestconfig):
     (answer,) = noise.frames(line)
     noise.exchange(line, [answer])  # the RTL has counted every fault that the model has
     assert HEADER.unpack_from(answer)[1] == Op.IDENTIFY | REPLY
-    assert IDENTITY.unpack_from(answer, HEADER.size)[6] == noise.model.faults > faults / 2
+    assert IDENTITY.unpack_from(answer, HEADER.size)[6] == noise.model.faults > FAULTS / 2
     assert not noise.board.errors
-    print(f"{faults} spoiled exchanges ({counts}), {noise.model.faults} faults counted, {noise.refused} refusals, "
+    print(f"{FAULTS:,} spoiled exchanges ({counts}), {noise.model.faults} faults counted, {noise.refused} refusals, "
           f"{len(noise.memory)} bytes of memory equal, {noise.board.cycles:,} clocks")

@@ -8,6 +8,7 @@ import random
 import cocotb
 import harness
 import numpy as np
+import pytest
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 from llamas import compiled, golden
 from scoville.config import get_config
@@ -145,6 +146,7 @@ async def in_order(dut, order):
     await generates(dut, 0.2, order)
 
 
+@pytest.mark.heavy
 def test_chip_on_its_buses(sim):
     """Icarus takes the run with stalls alone, as it is slow."""
     harness.run(lambda: Top(CONFIG), __name__, sim=sim, testcase="under_stalls" if sim == "icarus" else None)

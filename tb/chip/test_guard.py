@@ -106,7 +106,8 @@ def test_logits_across_the_limit():
         refused(machine, at, LOGITS=at, WINDOW_LIMIT=machine.image.size - 32)
 
 
-@pytest.mark.parametrize("config", ["mix", *(pytest.param(name, marks=pytest.mark.slow) for name in ("slim", "kria"))])
+@pytest.mark.parametrize("config", [pytest.param("mix", marks=pytest.mark.heavy),
+                                    *(pytest.param(name, marks=pytest.mark.slow) for name in ("slim", "kria"))])
 def test_other_buses(config):
     """Pages beyond the limit, on a bus narrower and one wider than a row of a page."""
     image = compiled(configuration(config), hidden=32, layers=1, ffn=32, vocab=40)

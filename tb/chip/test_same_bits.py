@@ -13,7 +13,8 @@ from scoville_sim import MemoryTiming
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny"
 # The builds of the other chips take minutes; `mix` has what they differ in.
-CONFIGS = ["nano", "mix", *(pytest.param(name, marks=pytest.mark.slow) for name in ("duo", "slim", "wide", "kria"))]
+CONFIGS = ["nano", pytest.param("mix", marks=pytest.mark.heavy),
+           *(pytest.param(name, marks=pytest.mark.slow) for name in ("duo", "slim", "wide", "kria"))]
 STALLING = MemoryTiming(read_latency=20, write_latency=10, refresh_interval=500, refresh_cycles=40, stall_ar=0.3,
                         stall_r=0.3, stall_aw=0.3, stall_w=0.3, stall_b=0.3)
 

@@ -240,7 +240,7 @@ def test_cache_that_cannot_be_written(monkeypatch, tmp_path):
         build_plain(tmp_path / "small.cpp", ())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_waves(tmp_path):
     path = tmp_path / "small.vcd"
     with make("slim", waves=path) as chip:

@@ -88,7 +88,7 @@ def test_report():
     assert path["blocks"] == ["board.chip.lane", "board.chip.drain"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_bitstream_is_reproducible(folder):
     arguments = ("--board", "counter", "--constraints", folder / "boards")
     bitstreams = []
@@ -109,7 +109,7 @@ def test_bitstream_is_reproducible(folder):
     assert {path["to"] for path in found["paths"]} >= {"square"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_missed_clock_fails(folder):
     """No seed reaches it: each is tried, and the best one's report is what stays."""
     done = command("--board", "counter", "--constraints", folder / "boards", "--clock-hz", 400_000_000, "--seeds", 2,
@@ -126,7 +126,7 @@ def test_missed_clock_fails(folder):
     assert not list(build.glob("best_*")) and not (build / "counter.bit").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_slow_nets_are_routed_again(folder):
     """router2, then router1 for the nets of slow paths: the placement stays, so the clock is as enforced as before."""
     (folder / "boards" / "counter" / "top.py").write_text(TOP + '\n\nROUTER, ROUNDS = "router2", 2\n')

@@ -68,7 +68,7 @@ def test_large_memories_become_macros():
     assert library.count("timing_type : setup_rising") == 7 and library.count("rising_edge") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_flow(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
     folder = tmp_path / "timing"
