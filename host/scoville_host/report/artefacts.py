@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
+from ..errors import RequestError
 from ..files import check_outputs, write_json, write_text
 
 __all__ = ["ports", "write_artefacts"]
@@ -30,13 +31,17 @@ def write_artefacts(config, folder):
     """
     import amaranth
     from scoville import __version__, registers, verilog
+    from scoville.naming import NamingError
     from scoville.top import Top
 
     folder = Path(folder)
     names = ("scoville.v", "registers.md", "scoville_regs.h", "scoville.json")
     check_outputs({f"output {name}": folder / name for name in names})
     top = Top(config)
-    text = verilog.emit(top, name="scoville", assertions=False)
+    try:
+        text = verilog.emit(top, name="scoville", assertions=False)
+    except NamingError as error:
+        raise RequestError(str(error)) from None
     texts = dict(zip(names, (text, registers.markdown(), registers.c_header()), strict=False))
     for name, content in texts.items():
         write_text(folder / name, content)
