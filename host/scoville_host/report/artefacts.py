@@ -1,6 +1,7 @@
 """What an SoC engineer takes away: the Verilog, what is in it, and the register map."""
 
 import hashlib
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def ports(component):
 
 
 def write_artefacts(config, folder):
-    """Write ``scoville.v``, ``scoville.json``, ``registers.md`` and ``scoville_regs.h`` for a configuration.
+    """Write ``scoville.sv``, ``scoville.v`` (the same in Verilog-2005) and what goes with them for a configuration.
 
     Returns
     -------
@@ -35,14 +36,16 @@ def write_artefacts(config, folder):
     from scoville.top import Top
 
     folder = Path(folder)
-    names = ("scoville.v", "registers.md", "scoville_regs.h", "scoville.json")
+    names = ("scoville.sv", "scoville.v", "registers.md", "scoville_regs.h", "scoville.json")
     check_outputs({f"output {name}": folder / name for name in names})
     top = Top(config)
     try:
-        text = verilog.emit(top, name="scoville", assertions=False)
+        rtlil = verilog.emit_rtlil(top, "scoville", assertions=False)
     except NamingError as error:
+        warnings.simplefilter("ignore", amaranth.UnusedElaboratable)  # what was made until then
         raise RequestError(str(error)) from None
-    texts = dict(zip(names, (text, registers.markdown(), registers.c_header()), strict=False))
+    texts = dict(zip(names, (verilog.from_rtlil(rtlil), verilog.from_rtlil(rtlil, system_verilog=False),
+                             registers.markdown(), registers.c_header()), strict=False))
     for name, content in texts.items():
         write_text(folder / name, content)
     write_json(folder / "scoville.json", {
