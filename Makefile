@@ -88,7 +88,7 @@ coverage: $(BIN)/.ready  ## functional and toggle coverage of the testbenches, a
 	  -k "verilator$${K:+ and ($$K)}" $(UNITS) --ignore tb/board/test_whole_board.py
 	@cd tb && ../$(BIN)/python -m cover.report
 
-verilog: $(BIN)/.ready  ## build/<config>/scoville.v, its ports, register map and C header: [CONFIG=kria]
+verilog: $(BIN)/.ready  ## build/<config>/scoville.sv, and scoville.v in Verilog-2005, its ports, register map and C header: [CONFIG=kria]
 	@$(BIN)/scoville verilog --config="$$CONFIG"
 
 synth: $(BIN)/.ready  ## lint the Verilog and synthesise it for ECP5 and Xilinx: [CONFIG=nano] [TARGET=ecp5|xilinx|gowin]

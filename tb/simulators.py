@@ -48,8 +48,6 @@ LIMIT = 900  # seconds a command may take; testbenches have a limit of their own
 # been written without a line's end, and the run ends with the assertion, as Verilator's does.
 ASSERTION = re.compile(r"\bassert (\(.*\));")
 ASSERTED = r'if (!\1) begin $display("\\nERROR: assertion failed in %m"); $finish_and_return(1); end'
-# Bits of a wide register that are constant: this block waits for a change of what it reads, and it reads nothing.
-CONSTANT = re.compile(r"always @\*\n( *\S+ = \d+'\w+;\n)")
 # In a log: Icarus's as above, Verilator's as it writes it, each behind the assertion's own message.
 FAILED_ASSERTION = re.compile(r"^.*(\nERROR: assertion failed.*|\[\d+\] %Error: .*Assertion failed.*)", re.M)
 
@@ -143,13 +141,13 @@ def _verilog(component, sim, platform, covered):
     """Verilog in the simulator's dialect, through a cache by the hash of the RTLIL: Yosys takes seconds."""
     rtlil = emit_rtlil(component, platform=platform, emit_src=covered)
     suffix = ".sv" if sim == "verilator" else ".v"
-    key = hashlib.sha256((rtlil + ASSERTED + CONSTANT.pattern).encode()).hexdigest()[:20]
+    key = hashlib.sha256((rtlil + ASSERTED).encode()).hexdigest()[:20]
     path = BUILD / "verilog" / (key + suffix)
     with _lock(path.with_suffix(path.suffix + ".lock")):
         if not path.exists():
             text = from_rtlil(rtlil, system_verilog=sim == "verilator", keep_src=covered)
             if sim == "icarus":
-                text = CONSTANT.sub(r"initial\n\1", ASSERTION.sub(ASSERTED, text))
+                text = ASSERTION.sub(ASSERTED, text)
             partial = path.with_suffix(path.suffix + ".partial")
             partial.write_text(text, encoding="utf-8")
             partial.rename(path)

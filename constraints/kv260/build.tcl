@@ -4,7 +4,7 @@ set folder [file dirname [file normalize [info script]]]
 set root [file dirname [file dirname $folder]]
 set out [file join $root build kv260]
 file mkdir $out
-read_verilog -sv [file join $root build kria scoville.v]
+read_verilog -sv [file join $root build kria scoville.sv]
 read_xdc -mode out_of_context [file join $folder clocks.xdc]
 synth_design -top scoville -part xck26-sfvc784-2LV-c -mode out_of_context -flatten_hierarchy rebuilt
 opt_design

@@ -2,14 +2,18 @@
 
 import gc
 import os
+import re
 from contextlib import contextmanager
 
+from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil, verilog
 
 from .rtlil_text import without_assertions
 
 __all__ = ["STRIP", "emit", "emit_rtlil", "from_rtlil"]
 
+ATTRIBUTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding")  # Amaranth's own
+FUNCTION = re.compile(r"\\\$(procmux\$\d+ )")  # Icarus takes its name for a system function's
 STRIP = "chformal -remove"  # what a Yosys script does before it builds anything: assertions are no hardware
 
 
@@ -53,8 +57,18 @@ def emit_rtlil(component, name="top", platform=None, *, emit_src=False, assertio
 def from_rtlil(text, *, system_verilog=True, keep_src=False):
     """Verilog text of RTLIL text, see `emit`; with `keep_src` each declaration says which Python line made it."""
     with _builtin_yosys():
-        return verilog._convert_rtlil_text(text, strip_internal_attrs=not keep_src,
-                                           write_verilog_opts=("-sv",) if system_verilog else ())
+        if system_verilog:
+            return verilog._convert_rtlil_text(text, strip_internal_attrs=not keep_src, write_verilog_opts=("-sv",))
+        return _plain(text, keep_src)
+
+
+def _plain(text, keep_src):
+    """As Amaranth writes Verilog, but every process becomes multiplexers: there is no ``always @*`` left to wait."""
+    inner = " ".join(f"-remove {name}" for name in ATTRIBUTES)
+    steps = [f"read_rtlil <<rtlil\n{text}\nrtlil", "proc -norom", "memory_collect",
+             *([] if keep_src else [f"attrmap {inner}", f"attrmap -modattr {inner}"]), "write_verilog -norename"]
+    text = find_yosys(lambda version: version >= (0, 40)).run(["-q", "-"], "\n".join(steps), ignore_warnings=True)
+    return FUNCTION.sub(r"\\\1", text)
 
 
 def emit(component, name="top", *, system_verilog=True, assertions=True):
@@ -64,9 +78,8 @@ def emit(component, name="top", *, system_verilog=True, assertions=True):
     ----------
     component : wiring.Component
     name : name of the top module
-    system_verilog : write `always_comb` and `always_ff`, which Verilator and Yosys read as meant. The plain
-        ``always @*`` form is only for Icarus 11, which oscillates on some `always_comb` blocks; Verilator 5.48
-        simulated that form wrongly (docs/simulator.md).
+    system_verilog : write `always_comb` and `always_ff`, as Verilator's and Yosys's SystemVerilog modes read it. False
+        for tools of Verilog-2005: combinational logic is in `assign` alone (docs/top.md says why).
     assertions : False for what is built: the same logic, without assertions and without what only they use
 
     Returns

@@ -12,7 +12,7 @@ def run(
     config: Annotated[str, typer.Option(help="A configuration (see `scoville configs`).")] = "nano",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder. Default: build/<config>.")] = None,
 ):
-    """Write the chip's Verilog, its ports and parameters (JSON), and the register map (Markdown, C).
+    """Write the chip in SystemVerilog and Verilog-2005, its ports and parameters (JSON), register map (Markdown, C).
 
     \b
     scoville verilog --config kria

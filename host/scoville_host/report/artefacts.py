@@ -1,9 +1,11 @@
 """What an SoC engineer takes away: the Verilog, what is in it, and the register map."""
 
 import hashlib
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
+from ..errors import RequestError
 from ..files import check_outputs, write_json, write_text
 
 __all__ = ["ports", "write_artefacts"]
@@ -22,7 +24,7 @@ def ports(component):
 
 
 def write_artefacts(config, folder):
-    """Write ``scoville.v``, ``scoville.json``, ``registers.md`` and ``scoville_regs.h`` for a configuration.
+    """Write ``scoville.sv``, ``scoville.v`` (the same in Verilog-2005) and what goes with them for a configuration.
 
     Returns
     -------
@@ -30,14 +32,20 @@ def write_artefacts(config, folder):
     """
     import amaranth
     from scoville import __version__, registers, verilog
+    from scoville.naming import NamingError
     from scoville.top import Top
 
     folder = Path(folder)
-    names = ("scoville.v", "registers.md", "scoville_regs.h", "scoville.json")
+    names = ("scoville.sv", "scoville.v", "registers.md", "scoville_regs.h", "scoville.json")
     check_outputs({f"output {name}": folder / name for name in names})
     top = Top(config)
-    text = verilog.emit(top, name="scoville", assertions=False)
-    texts = dict(zip(names, (text, registers.markdown(), registers.c_header()), strict=False))
+    try:
+        rtlil = verilog.emit_rtlil(top, "scoville", assertions=False)
+    except NamingError as error:
+        warnings.simplefilter("ignore", amaranth.UnusedElaboratable)  # what was made until then
+        raise RequestError(str(error)) from None
+    texts = dict(zip(names, (verilog.from_rtlil(rtlil), verilog.from_rtlil(rtlil, system_verilog=False),
+                             registers.markdown(), registers.c_header()), strict=False))
     for name, content in texts.items():
         write_text(folder / name, content)
     write_json(folder / "scoville.json", {

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.checks import check, check_stream
+from scoville.naming import unnamed
 
 __all__ = ["SLOTS", "Drain", "drain_row", "drain_write"]
 
@@ -71,7 +72,7 @@ class Drain(wiring.Component):
         row_bits = exact_log2(config.rows)
         depth = SLOTS * config.phases * config.interleave
         m.submodules.groups = groups = memory.Memory(shape=drain_write(config), depth=depth, init=[])
-        write, read = groups.write_port(), groups.read_port(domain="comb")
+        write, read = unnamed(groups.write_port(), groups.read_port(domain="comb"))
 
         # Where a group is: its number, its turn (phases count from the tile's first), the tile's slot.
         place = data.StructLayout({

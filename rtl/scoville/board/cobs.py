@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.checks import check, check_stream
+from scoville.naming import unnamed
 
 __all__ = ["CobsDecoder", "CobsEncoder", "decoded_layout", "encoded_bytes"]
 
@@ -100,7 +101,7 @@ class CobsEncoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        code_at, at = Signal.like(self.address), Signal.like(self.address)
+        code_at, at = unnamed(Signal.like(self.address), Signal.like(self.address))
         code = Signal(8)
         last = Signal()
         m.d.comb += self.end.eq(at)

@@ -21,6 +21,7 @@ from scoville.board.protocol import (
 )
 from scoville.checks import check, check_stream
 from scoville.memory import axi
+from scoville.naming import unnamed
 from scoville.slices import StreamSlice
 
 __all__ = ["Link"]
@@ -124,7 +125,7 @@ class Link(wiring.Component):
         last, session, begun, stored = Signal(8), Signal(32), Signal(), Signal()
         stored_end = Signal(range(DEPTH))
         keep = Signal()  # the answer is kept for a repeated request
-        at, left, end = Signal(32), Signal(32), Signal(33)
+        at, left, end = unnamed(Signal(32), Signal(32), Signal(33))
         word = Signal(self.config.bus_bits)
         out = Signal(8 * HEADER.size)
         body = Signal(Body)

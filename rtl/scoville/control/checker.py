@@ -13,6 +13,7 @@ from scoville.control.legality import CONTEXT, Tag, after, reads, writes
 from scoville.control.rules import PRODUCTS, RULES, TERMS
 from scoville.control.state import PAGE_SHIFT, PassState
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_BITS, Opcode, field
+from scoville.naming import unnamed
 from scoville.registers import Status
 
 __all__ = ["Checker", "checked_layout"]
@@ -113,14 +114,14 @@ class Checker(wiring.Component):
                     m.d.sync += [behind[name].eq(value) for name, value in after(kind, facts[kind], x).items()]
 
         # A product: the first factor's bits one by one, the other doubled.
-        factor, doubled, total = Signal(24), Signal(44, reset_less=True), Signal(44, reset_less=True)
+        factor, doubled, total = unnamed(Signal(24), Signal(44, reset_less=True), Signal(44, reset_less=True))
         step = Signal(range(max(len(each) for each in PRODUCTS.values())))
 
         # What is in the operand blocks.
         m.submodules.tags = tags = Memory(shape=2, depth=config.operand_blocks, init=[],
                                           attrs={"ram_style": "distributed"})
         tag_write, tag_read = tags.write_port(), tags.read_port(domain="comb")
-        block, tag = Signal(range(config.operand_blocks + 1)), Signal(2)
+        block, tag = unnamed(Signal(range(config.operand_blocks + 1)), Signal(2))
         left = Signal(len(products["head_rows"]))
         more = Signal()
         m.d.comb += [

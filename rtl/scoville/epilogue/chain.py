@@ -14,6 +14,7 @@ from scoville.array.drain import drain_row
 from scoville.checks import check, check_stream
 from scoville.config import BLOCK
 from scoville.isa import Mode
+from scoville.naming import unnamed
 from scoville.numerics import fp32
 from scoville.numerics.pipe import Pipe
 from scoville.slices import Skid, StreamSlice
@@ -249,7 +250,7 @@ class Chain(wiring.Component):
 
         # the sum of squares: a row's sum leaves the adder when the next row's square enters it
         totals = data.ArrayLayout(data.ArrayLayout(32, config.lanes), config.phases)
-        kept, current = Signal(totals, reset_less=True), Signal(totals)
+        kept, current = unnamed(Signal(totals, reset_less=True), Signal(totals))
         adding_phase = pipe.delay(phase, squares[0].at)
         sums = [fp32.add(pipe, square, pipe.input(current[adding_phase][lane], square.at))
                 for lane, square in enumerate(squares)]

@@ -66,7 +66,8 @@ class Sampler(wiring.Component):
         m = Module()
         m.submodules.noise = gumbel = GumbelNoise()
         pipe = Pipe(m, occupied=Signal(name="occupied"))
-        command, new = Signal(self.command.payload.shape(), reset_less=True), self.command.payload
+        new = self.command.payload
+        command = Signal(new.shape(), reset_less=True, name="new")
         m.submodules.logits = logits = StreamSlice(self.i.payload.shape())
         wiring.connect(m, wiring.flipped(self.i), logits.i)
         m.submodules.copy = copy = StreamSlice(self.dump.payload.shape())

@@ -43,7 +43,7 @@ def compare(unit, config, folder, cycles=4000, seed=1):
     routed = emit_rtlil(Registered(UNITS[unit](config)), platform=Ecp5Blocks())
     (folder / f"{unit}.il").write_text(routed, encoding="utf-8")
     route(unit, folder)
-    # Icarus 11 wants the plain form of `always` (see `scoville.verilog.emit`).
+    # Icarus 11 wants Verilog-2005 (see `scoville.verilog.emit`).
     rtl = from_rtlil(emit_rtlil(Registered(UNITS[unit](config))), system_verilog=False)
     rtl = re.sub(r"\bmodule top\b", "module rtl", rtl).replace("\\top.", "\\rtl.")
     (folder / f"{unit}-rtl.v").write_text(rtl, encoding="utf-8")

@@ -85,7 +85,7 @@ def main():
     options = parser.parse_args()
     folder = Path("build") / options.config
     folder.mkdir(parents=True, exist_ok=True)
-    source = folder / "scoville.v"
+    source = folder / "scoville.sv"
     source.write_text(emit(Top(get_config(options.config)), name="scoville", assertions=False), encoding="utf-8")
     complaints = lint(source)
     print(complaints or f"{options.config}: Verilator -Wall has no complaint", file=sys.stderr)
