@@ -1,6 +1,10 @@
-"""What synthesis counts, against a part."""
+"""What synthesis counts, against a part; and Verilator's lint on every chip."""
 
-from scoville_sim.timing.synth import XCK26, occupied
+import pytest
+from scoville.config import CONFIGS, get_config
+from scoville.top import Top
+from scoville.verilog import emit
+from scoville_sim.timing.synth import XCK26, lint, occupied
 
 
 def test_occupied():
@@ -9,3 +13,15 @@ def test_occupied():
     assert {name: used for name, (used, _) in found.items()} == {
         "LUT": 1 + 2 + 3 + 4 * 8, "FF": 6, "DSP": 6, "BRAM36": 3.5, "URAM": 0}
     assert {name: available for name, (_, available) in found.items()} == XCK26
+
+
+def test_lint_complains(tmp_path):
+    (source := tmp_path / "scoville.sv").write_text("module scoville(output b); wire c; assign b = c; endmodule\n")
+    assert "UNDRIVEN" in lint(source)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", CONFIGS)
+def test_lint(name, tmp_path):
+    (source := tmp_path / "scoville.sv").write_text(emit(Top(get_config(name)), name="scoville", assertions=False))
+    assert not lint(source)
