@@ -8,10 +8,12 @@ from pydantic import BaseModel, Field
 from ..errors import RequestError
 from .families import family_of
 from .model import Model, RopeScaling
+from .refusals import AT_ONCE
 from .safetensors_file import SafetensorsFile
 from .schema import RopeSettings, read_json, read_settings, refuse_others, shown, validate
+from .stored import place
 
-__all__ = ["load_huggingface", "model_of", "read_config", "read_json"]
+__all__ = ["list_huggingface", "load_huggingface", "model_of", "read_config", "read_json"]
 
 _READ = ("hidden_act", "rope_scaling", "rope_parameters", "rope_theta")
 
@@ -68,8 +70,28 @@ def _activation(source, config, family):
         raise RequestError(f"{source}: activation {shown(act)} is not supported; supported is {family.activations[0]}")
 
 
-def load_huggingface(path):
+def list_huggingface(path):
+    """(config.json as a dict, `StoredTensor` by name) of a checkpoint directory; no weights are read.
+
+    Raises
+    ------
+    RequestError
+        If a file is missing or broken, or the directory is an adapter.
+    """
+    if (path / "adapter_config.json").exists():
+        raise RequestError(f"{path}: adapter_config.json makes this an adapter, which is not supported; "
+                           "merge it into its model first")
+    return read_json(path / "config.json"), {name: file.stored(name) for name, file in _files(path).items()}
+
+
+def load_huggingface(path, *, refusals=AT_ONCE, outline=False, requantise=False):
     """The `Model` of a checkpoint directory.
+
+    Parameters
+    ----------
+    refusals : `Refusals` that say what cannot run; by default the first of it is raised.
+    outline : have zeros in place of the weights, which are not read.
+    requantise : as in `gguf_file.load_gguf`.
 
     Raises
     ------
@@ -77,18 +99,17 @@ def load_huggingface(path):
         If a file is missing or broken, a setting asks for what the chip does not do, or no family of `FAMILIES` has
         the architecture.
     """
-    if (path / "adapter_config.json").exists():
-        raise RequestError(f"{path}: adapter_config.json makes this an adapter, which is not supported; "
-                           "merge it into its model first")
-    config = read_json(path / "config.json")
-    model = model_of(config, path)
+    config, tensors = list_huggingface(path)
+    model = model_of(config, path, refusals)
     model.name, model.source = path.resolve().name, str(path)
     generation = path / "generation_config.json"
     if generation.exists():  # transformers stops where it says, in front of config.json
         named = _ids(generation, read_json(generation), "eos_token_id")
         model.eos_ids = list(dict.fromkeys([*named, *model.eos_ids]))
-    _read_tensors(model, _files(path), config)
-    model.check()
+    biases = set(model.family.biases)
+    for setting, names in model.dialect.biases.items():
+        biases |= {*names} if config.get(setting) else set()
+    place(model, tensors, refusals, biases=biases, outline=outline, requantise=requantise)
     return model
 
 
@@ -97,19 +118,23 @@ def read_config(path):
     return model_of(read_json(path), path)
 
 
-def model_of(config, path):
+def model_of(config, path, refusals=AT_ONCE):
     """The same of its contents; `path` is what errors name."""
     family = family_of(path, "huggingface", config.get("model_type"))
     dialect = family.huggingface
     settings = read_settings(path, dialect, config)
-    _activation(path, config, family)
-    theta, scaling = _rope(path, config, family, settings)
+    with refusals.of("setting"):
+        _activation(path, config, family)
+    theta, scaling = settings.rope_theta, None
+    with refusals.of("setting"):
+        theta, scaling = _rope(path, config, family, settings)
     eos = settings.eos_ids
     model = Model.of(settings, name=Path(path).stem, source=str(path), rope_theta=theta, rope_scaling=scaling,
                      rope_layout=dialect.rope_layout, tied=settings.tied, family=family, dialect=dialect,
                      eos_ids=[] if eos is None else eos if isinstance(eos, list) else [eos])
     model.check_numbers()
-    refuse_others(path, dialect, {key: value for key, value in config.items() if key not in _READ}, model)
+    refuse_others(path, dialect, {key: value for key, value in config.items() if key not in _READ}, model,
+                  refusals)
     return model
 
 
@@ -140,18 +165,3 @@ def _files(path):
             if found.setdefault(tensor, file) is not file:
                 raise RequestError(f"{file.path}: tensor {shown(tensor)} is in {found[tensor].path.name} too")
     return found
-
-
-def _read_tensors(model, files, config):
-    found, spare = model.dialect.match(model, files)
-    if spare:
-        raise RequestError(f"{model.source}: tensor {spare!r} has no place in this architecture")
-    shapes, biases = model.shapes(), set(model.family.biases)
-    for setting, names in model.dialect.biases.items():
-        biases |= {*names} if config.get(setting) else set()
-    for name, stored in found.items():
-        matrix = name.rpartition(".")[2].removesuffix("_bias")
-        if name.endswith("_bias") and matrix not in biases:
-            raise RequestError(f"{model.source}: tensor {stored!r} is there, but config.json speaks of no such bias")
-        model.check_shape(name, files[stored].shape(stored), shapes[name])
-        model.tensors[name] = files[stored].read(stored)

@@ -173,21 +173,23 @@ def read_settings(source, dialect, values):
                     {field: dialect.prefix + key for field, key in dialect.keys.items()})
 
 
-def refuse_others(source, dialect, values, model):
+def refuse_others(source, dialect, values, model, refusals):
     """Refuse what a file says besides `Settings`, unless it does nothing by the `Dialect`'s tables.
 
     Raises
     ------
     RequestError
-        With the first setting that is unknown, or asks for what the chip does not do.
+        With the first setting that is unknown, or asks for what the chip does not do, unless `refusals` are gathered.
     """
     read = set(dialect.keys.values()) | dialect.harmless
     for key, value in values.items():
         if key in read or value is None:
             continue
-        if key not in dialect.neutral:
-            raise RequestError(f"{source}: {shown(dialect.prefix + key)} is not known; it might change the arithmetic")
-        refuse_neutral(source, dialect.prefix + key, value, dialect.neutral[key], model)
+        with refusals.of("setting"):
+            if key not in dialect.neutral:
+                raise RequestError(f"{source}: {shown(dialect.prefix + key)} is not known; "
+                                   "it might change the arithmetic")
+            refuse_neutral(source, dialect.prefix + key, value, dialect.neutral[key], model)
 
 
 def refuse_neutral(source, key, value, neutral, model):

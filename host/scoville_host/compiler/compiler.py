@@ -11,6 +11,7 @@ from ..checkpoint.formats import get_format
 from ..errors import RequestError
 from .image import Image, Region, Traffic
 from .layout import align, head_blocks, matrix_bytes, pack_matrix, page_bytes
+from .limits import buffer_needs
 from .matrices import Matrices
 from .program import MemoryMap, Program
 from .rope import rope_table
@@ -67,7 +68,6 @@ class Compiler:
         self.x, self.query = 0, self.hidden // BLOCK
         self.attended = self.query + model.heads * self.blocks
         self.ffn = self.query
-        self.operand_blocks = max(self.attended + model.heads * self.blocks, self.ffn + -(-model.ffn // BLOCK))
         self._check_limits()
         self.map = self.memory_map(config, base)
         self.program = Program()
@@ -78,18 +78,10 @@ class Compiler:
 
     def _check_limits(self):
         """Every size of the build that this model could exceed."""
-        model, config = self.model, self.config
-        rows = max((len(self.matrices.rows[kind]) for kind in ("q", "k", "v", "o", "gate_up", "down")
-                    if any(self.matrices.bias(n, kind) is not None for n in range(model.layers))), default=0)
-        for need, field, what in (
-            (self.hidden, "max_hidden", f"hidden size {model.hidden}"),
-            (self.blocks, "max_head_blocks", f"head dimension {model.head_dim}"),
-            (self.operand_blocks, "operand_blocks", "hidden size, heads and FFN together"),
-            (rows, "max_rows", "the longest bias vector"),
-        ):
-            have = getattr(config, field)
+        for field, (need, what) in buffer_needs(self.model).items():
+            have = getattr(self.config, field)
             if need > have:
-                raise RequestError(f"{model.name} does not fit configuration {config.name}: {what} needs "
+                raise RequestError(f"{self.model.name} does not fit configuration {self.config.name}: {what} needs "
                                    f"{field} = {need}, and it has {have}")
 
     def build(self, page_seed, progress):

@@ -39,7 +39,7 @@ def as_gguf(path, kind=None):
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield write_gguf(Path(folder) / "model.gguf", load_checkpoint(path), kind or KINDS[0])
+        yield write_gguf(Path(folder) / "model.gguf", load_checkpoint(path, weights=kind), kind or KINDS[0])
 
 
 def write_gguf(path, model, kind):
