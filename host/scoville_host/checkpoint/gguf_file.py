@@ -12,6 +12,7 @@ from .formats import Blocks
 from .gguf_blocks import GGUF_FORMS, unpack
 from .model import Model
 from .refusals import AT_ONCE
+from .rope_settings import rope_of_gguf
 from .schema import read_settings, refuse_neutral, refuse_others, shown
 from .stored import StoredTensor, place
 from .vocabulary import read_vocabulary
@@ -185,7 +186,9 @@ def load_gguf(path, *, refusals=AT_ONCE, outline=False, requantise=False):
     model.check_numbers()
     refuse_others(path, dialect, values, model, refusals)
     with refusals.of("tensor"):
-        _rope_factors(model, path, tensors)
+        model.rope_factors = _divisors(model, path, tensors, "rope_freqs")
+        short, long = (_divisors(model, path, tensors, f"rope_factors_{name}") for name in ("short", "long"))
+        model.rope_scaling = rope_of_gguf(path, settings, short, long)
     place(model, tensors, refusals, outline=outline, requantise=requantise)
     return model
 
@@ -210,14 +213,15 @@ def _settings(reader, path, dialect, refusals):
     return values
 
 
-def _rope_factors(model, path, tensors):
-    """Divisors of the rotation frequencies; few numbers, so that an outline has them too."""
-    stored = tensors.pop("rope_freqs.weight", None)
+def _divisors(model, path, tensors, name):
+    """Divisors of the rotation frequencies, or None; few numbers, so that an outline has them too."""
+    stored = tensors.pop(f"{name}.weight", None)
     if stored is None:
-        return
-    model.rope_factors = stored.read().floats()
-    if model.rope_factors.shape != (model.head_dim // 2,):
-        raise RequestError(f"{path}: rope_freqs.weight has shape {list(model.rope_factors.shape)}; "
-                           f"the head dimension needs [{model.head_dim // 2}]")
-    if not (np.isfinite(model.rope_factors) & (model.rope_factors > 0)).all():
-        raise RequestError(f"{path}: rope_freqs.weight has factors that are not above 0, or not finite")
+        return None
+    if stored.shape != (model.rotary // 2,):
+        raise RequestError(f"{path}: {name}.weight has shape {list(stored.shape)}; "
+                           f"the head dimension needs [{model.rotary // 2}]")
+    factors = stored.read().floats()
+    if not (np.isfinite(factors) & (factors > 0)).all():
+        raise RequestError(f"{path}: {name}.weight has factors that are not above 0, or not finite")
+    return factors

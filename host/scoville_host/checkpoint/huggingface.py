@@ -7,10 +7,11 @@ from pydantic import BaseModel, Field
 
 from ..errors import RequestError
 from .families import family_of
-from .model import Model, RopeScaling
+from .model import Model
 from .refusals import AT_ONCE
+from .rope_settings import rope_of_config
 from .safetensors_file import SafetensorsFile
-from .schema import RopeSettings, read_json, read_settings, refuse_others, shown, validate
+from .schema import read_json, read_settings, refuse_others, shown, validate
 from .stored import place
 
 __all__ = ["list_huggingface", "load_huggingface", "model_of", "read_config", "read_json"]
@@ -32,36 +33,6 @@ def _ids(source, settings, key):
     if not all(type(token) is int for token in found):
         raise RequestError(f"{source}: {key} is {found}; it must be a token id, or a list of them")
     return found
-
-
-def _rope(source, config, family, settings):
-    """The scaling of the rotation frequencies and their base, from either spelling of the settings."""
-    spelt = [key for key in ("rope_scaling", "rope_parameters") if config.get(key)]
-    if len(spelt) == 2 and config["rope_scaling"] != config["rope_parameters"]:
-        raise RequestError(f"{source}: rope_scaling and rope_parameters differ; there must be one of them")
-    given = config[spelt[0]] if spelt else {}
-    if not isinstance(given, dict):
-        raise RequestError(f"{source}: {spelt[0]} is {shown(given)}; it must be an object")
-    kind = given.get("rope_type") or given.get("type") or "default"
-    if kind not in family.rope_scalings:
-        raise RequestError(f"{source}: RoPE scaling {shown(kind)} is not supported; "
-                           f"supported are {' and '.join(family.rope_scalings)}")
-    rope = validate(RopeSettings, f"{source}: {spelt[0] if spelt else 'rope'}", given)
-    if rope.partial_rotary_factor not in (None, 1):
-        raise RequestError(f"{source}: not supported: rotary positions over a part of the head "
-                           f"({spelt[0]}.partial_rotary_factor = {rope.partial_rotary_factor})")
-    theta = rope.rope_theta or settings.rope_theta
-    if kind == "default":
-        if rope.factor not in (None, 1):
-            raise RequestError(f"{source}: {spelt[0]}.factor is {rope.factor}, but its type is default")
-        return theta, None
-    numbers = {"factor": rope.factor, "low_freq_factor": rope.low_freq_factor,
-               "high_freq_factor": rope.high_freq_factor, "original_context": rope.original_max_position_embeddings}
-    missing = next((key for key, value in numbers.items() if value is None), None)
-    if missing:
-        name = missing.replace("original_context", "original_max_position_embeddings")
-        raise RequestError(f"{source}: llama3 RoPE scaling lacks {name!r}")
-    return theta, RopeScaling(**numbers)
 
 
 def _activation(source, config, family):
@@ -108,7 +79,7 @@ def load_huggingface(path, *, refusals=AT_ONCE, outline=False, requantise=False)
         model.eos_ids = list(dict.fromkeys([*named, *model.eos_ids]))
     biases = set(model.family.biases)
     for setting, names in model.dialect.biases.items():
-        biases |= {*names} if config.get(setting) else set()
+        biases |= {*names} if config.get(setting, model.dialect.defaults.get(setting)) else set()
     place(model, tensors, refusals, biases=biases, outline=outline, requantise=requantise)
     return model
 
@@ -123,14 +94,18 @@ def model_of(config, path, refusals=AT_ONCE):
     family = family_of(path, "huggingface", config.get("model_type"))
     dialect = family.huggingface
     settings = read_settings(path, dialect, config)
+    for name in ("embedding_scale", "residual_scale", "attention_scale", "logit_scale"):
+        with refusals.of("setting"):
+            if getattr(settings, name) == 0:  # which says "none" in a GGUF file alone
+                raise RequestError(f"{path}: {dialect.keys[name]} is 0; it must be greater than 0")
     with refusals.of("setting"):
         _activation(path, config, family)
-    theta, scaling = settings.rope_theta, None
+    theta, scaling, rotary = settings.rope_theta, None, 0
     with refusals.of("setting"):
-        theta, scaling = _rope(path, config, family, settings)
+        theta, scaling, rotary = rope_of_config(path, config, family, settings)
     eos = settings.eos_ids
     model = Model.of(settings, name=Path(path).stem, source=str(path), rope_theta=theta, rope_scaling=scaling,
-                     rope_layout=dialect.rope_layout, tied=settings.tied, family=family, dialect=dialect,
+                     rotary=rotary, rope_layout=dialect.rope_layout, tied=settings.tied, family=family, dialect=dialect,
                      eos_ids=[] if eos is None else eos if isinstance(eos, list) else [eos])
     model.check_numbers()
     refuse_others(path, dialect, {key: value for key, value in config.items() if key not in _READ}, model,

@@ -28,8 +28,8 @@ def matrix_rows(model):
     gate = pad_rows(model.ffn, ffn)
     hidden = pad_rows(model.hidden, align(model.hidden, TILE_ROWS))
     return {
-        "q": pair_rows(model.heads, model.head_dim, model.rope_layout),
-        "k": pair_rows(model.kv_heads, model.head_dim, model.rope_layout),
+        "q": pair_rows(model.heads, model.head_dim, model.rope_layout, model.rotary),
+        "k": pair_rows(model.kv_heads, model.head_dim, model.rope_layout, model.rotary),
         "v": pair_rows(model.kv_heads, model.head_dim, "plain"),
         "o": hidden,
         "gate_up": np.stack([gate, np.where(gate < 0, -1, gate + model.ffn)], axis=1).reshape(-1),

@@ -92,6 +92,8 @@ class Family:
     biases : matrices that always have one.
     activations : values of ``hidden_act`` that are the gate of the chip's PAIR stage.
     rope_scalings : kinds of RoPE scaling that config.json may ask for.
+    partial_rotary : whether ``partial_rotary_factor`` may be below 1, where config.json knows it.
+    tested : what the family was tested on besides ``tb/host/test_dense.py``: (what, test).
     """
 
     name: str
@@ -102,7 +104,9 @@ class Family:
     matrices: dict
     biases: tuple = ()
     activations: tuple = ("silu", "swish")
-    rope_scalings: tuple = ("default", "llama3")
+    rope_scalings: tuple = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
+    partial_rotary: bool = False
+    tested: tuple = ()
 
     def shape(self, model, name):
         """The shape of one tensor of `shapes`."""
