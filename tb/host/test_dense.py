@@ -57,7 +57,7 @@ CASES = {
         "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 32}),
     "granite": case("granite", **GRANITE, gguf=GRANITE_GGUF),
     "granite, tied, biases": case("granite", ODD, {"tied": True, "biases": ("q", "k", "v", "o")}, rms_norm_eps=1.0,
-                                  **GRANITE),
+                                  **GRANITE | {"embedding_multiplier": 1.5}),
     "smollm3": case("smollm3", SIZES | {"layers": 5}, gguf={}),
     "smollm3, listed": case("smollm3", ODD, {"tied": True}, no_rope_layers=[0, 1]),
     "phi3": case("phi3", SIZES | {"hidden": 128}, wholes=BOTH, gguf={}),
@@ -142,4 +142,7 @@ def test_the_definition_agrees_with_llama_cpp(tmp_path, name):
 
 
 def test_every_family_has_cases():
+    """Of either kind of file: `scoville models` says so."""
     assert {case[0] for case in CASES.values()} == {family.name for family in FAMILIES}
+    assert {case[0] for case in CASES.values() if case[-1] is not None} == {
+        family.name for family in FAMILIES if family.gguf}

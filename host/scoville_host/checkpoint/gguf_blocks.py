@@ -27,11 +27,13 @@ class BlockLayout:
     bits : of a code in the file. Codes 0 to 15 lie in the low nibbles, 16 to 31 in the high ones; of 5 bits the highest
         lie before them, a bit a code.
     zero : the code that stands for 0
+    tested : what it was tested on besides random blocks (`catalog`): (what, test under ``tb``)
     """
 
     form: WeightFormat
     bits: int
     zero: int = 0
+    tested: tuple = ()
 
     @property
     def head(self):
@@ -44,11 +46,17 @@ class BlockLayout:
         return self.head + BLOCK * (8 if self.bits == 8 else 4) // 8
 
 
+_RTL = ("whole chips in RTL", "chip/test_same_bits.py::test_weight_formats")
+_DECODER = ("the decoder in RTL: any width of codes, scale and minimum", "weights/test_decoder.py")
+_SMOLLM2 = ("SmolLM2-135M-Instruct beside llama.cpp", "host/test_llama_cpp.py::test_smollm2")
 GGUF_FORMS = {
-    "Q8_0": BlockLayout(form=Q8_0, bits=8), "Q4_0": BlockLayout(form=Q4_0, bits=4),
-    "Q4_1": BlockLayout(form=Q4_1, bits=4), "Q5_0": BlockLayout(form=Q8_0, bits=5, zero=16),
-    "Q5_1": BlockLayout(form=Q8_MIN, bits=5), "IQ4_NL": BlockLayout(form=IQ4_NL, bits=4),
-    "MXFP4": BlockLayout(form=MXFP4, bits=4),
+    "Q8_0": BlockLayout(form=Q8_0, bits=8, tested=(_RTL, _SMOLLM2)),
+    "Q4_0": BlockLayout(form=Q4_0, bits=4, tested=(_RTL,)),
+    "Q4_1": BlockLayout(form=Q4_1, bits=4, tested=(_RTL, _SMOLLM2)),
+    "Q5_0": BlockLayout(form=Q8_0, bits=5, zero=16, tested=(_RTL,)),
+    "Q5_1": BlockLayout(form=Q8_MIN, bits=5, tested=(_DECODER,)),
+    "IQ4_NL": BlockLayout(form=IQ4_NL, bits=4, tested=(_DECODER,)),
+    "MXFP4": BlockLayout(form=MXFP4, bits=4, tested=(_RTL,)),
 }
 """By the name of the type. Tables of 4-bit codes are the form's."""
 

@@ -93,7 +93,7 @@ class Family:
     activations : values of ``hidden_act`` that are the gate of the chip's PAIR stage.
     rope_scalings : kinds of RoPE scaling that config.json may ask for.
     partial_rotary : whether ``partial_rotary_factor`` may be below 1, where config.json knows it.
-    tested : what the family was tested on besides ``tb/host/test_dense.py``: (what, test).
+    tested : what the family was tested on besides random models (`catalog`): (what, test under ``tb``).
     """
 
     name: str

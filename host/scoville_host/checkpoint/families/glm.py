@@ -12,7 +12,7 @@ from .settings import HUGGINGFACE_NEUTRAL, Neutral
 __all__ = ["GLM"]
 
 GLM = replace(
-    LLAMA, name="glm", gguf=None, partial_rotary=True,
+    LLAMA, name="glm", tested=(), gguf=None, partial_rotary=True,
     huggingface=replace(
         HUGGINGFACE, architecture="glm", fused={"gate_up": FUSED["gate_up"]}, rope_layout="interleaved",
         layer=fused_names(HUGGINGFACE.layer, gate_up="model.layers.{}.mlp.gate_up_proj"),

@@ -14,7 +14,7 @@ from .settings import GGUF_HARMLESS, GGUF_NEUTRAL, Neutral
 __all__ = ["GRANITE"]
 
 GRANITE = replace(
-    LLAMA, name="granite",
+    LLAMA, name="granite", tested=(),
     huggingface=replace(
         HUGGINGFACE, architecture="granite",
         keys={field: key for field, key in HUGGINGFACE.keys.items() if field not in ("window", "windowed")} | {

@@ -53,5 +53,8 @@ LLAMA = Family(
     name="llama", huggingface=HUGGINGFACE, gguf=GGUF,
     top={"embedding": "vocab hidden", "norm": "hidden", "lm_head": "vocab hidden"},
     vectors={"attention_norm": "hidden", "ffn_norm": "hidden"},
+    tested=(("models/tiny, as directory and GGUF file, beside llama.cpp", "host/test_llama_cpp.py::test_tiny"),
+            ("SmolLM2-135M-Instruct (Q4_1) beside llama.cpp", "host/test_llama_cpp.py::test_smollm2"),
+            ("models/tiny in RTL", "chip/test_same_bits.py::test_tiny")),
     matrices={"q": "query hidden", "k": "kv hidden", "v": "kv hidden", "o": "hidden query",
               "gate": "ffn hidden", "up": "ffn hidden", "down": "hidden ffn"})

@@ -20,7 +20,7 @@ def fused_names(layer, **names):
 
 
 PHI3 = replace(
-    LLAMA, name="phi3", rope_scalings=("default", "longrope"), partial_rotary=True,
+    LLAMA, name="phi3", tested=(), rope_scalings=("default", "longrope"), partial_rotary=True,
     huggingface=replace(
         HUGGINGFACE, architecture="phi3", biases={}, fused=FUSED,
         layer=fused_names(HUGGINGFACE.layer, qkv="model.layers.{}.self_attn.qkv_proj",

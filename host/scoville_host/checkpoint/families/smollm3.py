@@ -10,7 +10,7 @@ from .llama import GGUF, HUGGINGFACE, LLAMA
 __all__ = ["SMOLLM3"]
 
 SMOLLM3 = replace(
-    LLAMA, name="smollm3",
+    LLAMA, name="smollm3", tested=(),
     huggingface=replace(
         HUGGINGFACE, architecture="smollm3",
         keys=HUGGINGFACE.keys | {"rope_layers": "no_rope_layers", "rope_interval": "no_rope_layer_interval",
