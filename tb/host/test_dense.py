@@ -141,6 +141,18 @@ def test_the_definition_agrees_with_llama_cpp(tmp_path, name):
     assert 0 <= kl < 2e-6 and same > 0.95
 
 
+def test_a_part_of_the_head_in_a_llama_file(tmp_path):
+    """Neighbours turn, the rest of the head does not. llama.cpp takes no such file."""
+    path = write_gguf(tmp_path / "model.gguf", tensors_of("llama, linear"), **{"rope.dimension_count": 10})
+    model = load_checkpoint(path)
+    wanted = float_logits(model, IDS)
+    image = compile_model(model, LARGE, context=len(IDS))
+    found = GoldenChip(image.config, image.allocate(), image.registers, base=image.base).logits(IDS)
+    assert error(found, wanted) < 0.1
+    model.rotary = model.head_dim
+    assert error(float_logits(model, IDS), wanted) > 0.2
+
+
 def test_every_family_has_cases():
     """Of either kind of file: `scoville models` says so."""
     assert {case[0] for case in CASES.values()} == {family.name for family in FAMILIES}

@@ -39,7 +39,7 @@ def _lines(found):
         yield (f"  hidden {sizes['hidden']:,}, {sizes['layers']} layers, {sizes['heads']} heads "
                f"({sizes['kv_heads']} of keys and values) of {sizes['head_dim']}, FFN {sizes['ffn']:,}, vocabulary "
                f"{sizes['vocab']:,}, context {sizes['context']:,}"
-               + (f", sliding window {sizes['window']:,}" if sizes["window"] else ""))
+               + (f", sliding window: --context {sizes['window']} at most" if sizes["window"] else ""))
     if found["formats"]:
         yield f"  {found['tensors']} tensors, {found['bytes']:,} bytes"
     for row in found["formats"]:
