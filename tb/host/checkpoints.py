@@ -8,9 +8,11 @@ from safetensors.numpy import save_file
 SIZES = {"hidden": 64, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 32, "ffn": 96, "vocab": 70}
 ODD = {"hidden": 40, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 24, "ffn": 72, "vocab": 70}
 LAYER = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
-         "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
+         "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj", "qkv": "self_attn.qkv_proj",
+         "gate_up": "mlp.gate_up_proj"}
 GGUF = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up",
-        "down": "ffn_down"}
+        "down": "ffn_down", "qkv": "attn_qkv", "gate_up": "ffn_up"}
+PERMUTED = ("llama", "granite", "smollm3")  # architectures whose GGUF files have the rows of q and k interleaved
 
 
 def random_tensors(sizes=SIZES, seed=1, *, tied=True, biases=()):
@@ -31,6 +33,17 @@ def random_tensors(sizes=SIZES, seed=1, *, tied=True, biases=()):
         tensors |= {f"{n}.{name}": draw(*shape) for name, shape in shapes.items()}
         tensors |= {f"{n}.{name}_bias": draw(shapes[name][0]) for name in biases}
     return tensors
+
+
+def fused(tensors, wholes=("qkv", "gate_up")):
+    """Tensors as Phi-3 has them: q, k and v below each other, and gate and up."""
+    parts = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
+    inside = {part for whole in wholes for part in parts[whole]}
+    kept = {name: values for name, values in tensors.items() if name.rpartition(".")[2] not in inside}
+    for layer in sorted({name.partition(".")[0] for name in tensors if "." in name}):
+        kept |= {f"{layer}.{whole}": np.concatenate([tensors[f"{layer}.{part}"] for part in parts[whole]])
+                 for whole in wholes}
+    return kept
 
 
 def huggingface_name(name):
@@ -111,7 +124,7 @@ def interleaved(values, heads):
 
 
 def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", *, whole=None, split=0, order=None,
-               **settings):
+               more=None, **settings):
     """A GGUF file whose matrices have a type; vectors stay F32. `settings` replace the architecture's metadata;
     None leaves a key out.
 
@@ -120,6 +133,7 @@ def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", *, 
     whole : metadata of the whole file, numbers or texts.
     split : tensors a part, for a file in parts.
     order : a `gguf.GGUFEndian`; little if None.
+    more : tensors by the file's own names.
     """
     import gguf
 
@@ -136,7 +150,11 @@ def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", *, 
     numbers = {"attention.layer_norm_rms_epsilon": 1e-5, "rope.freq_base": 10000.0} | numbers
     for key, value in numbers.items():
         if value is not None:
-            (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(f"{architecture}.{key}", value)
+            add = {float: writer.add_float32, str: writer.add_string, bool: writer.add_bool}.get(
+                type(value), writer.add_uint32)
+            add(f"{architecture}.{key}", value)
+    for name, values in (more or {}).items():
+        writer.add_tensor(name, values)
     writer.add_uint32("tokenizer.ggml.eos_token_id", 1)
     # A vocabulary without meaning: llama.cpp reads no file that has none.
     writer.add_tokenizer_model("llama")
@@ -149,7 +167,7 @@ def write_gguf(path, tensors, sizes=SIZES, kind="F32", architecture="llama", *, 
         layer, _, part = name.rpartition(".")
         base = part.removesuffix("_bias")
         stored = f"blk.{layer}.{norms.get(base) or GGUF[base]}" if layer else top[name]
-        if base in ("q", "k") and architecture == "llama":
+        if base in ("q", "k") and architecture in PERMUTED:
             values = interleaved(values, sizes["heads" if base == "q" else "kv_heads"])
         stored += ".bias" if part.endswith("_bias") else ".weight"
         if values.ndim == 1 or kind == "F32":

@@ -16,6 +16,12 @@ NUMBERS = (0, 1, -1, 2, 3, 7, 255, 256, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**3
 ODD = [None, True, False, "", "false", "x", "\x00", "../x.safetensors", "é" * 300, 0.5, -0.0, 1e-300, 1e308,
        float("nan"), float("inf"), 10**30, 10**400, [], [1], [[]], ["a", 1], {}, {"a": 1}, {"rope_type": "llama3"},
        {"type": 3}, {"name": "x"}, {"rope_type": "default", "rope_theta": "big"}, *NUMBERS]
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 64}
+GRANITE = {"model_type": "granite", "embedding_multiplier": 12.0, "residual_multiplier": 0.22,
+           "attention_multiplier": 0.1, "logits_scaling": 8.0, "rope_scaling": {
+               "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32.0,
+               "beta_slow": 1.0, "truncate": False, "mscale": 1.0, "mscale_all_dim": 0.5}}
 
 
 class Pick:
@@ -158,9 +164,7 @@ class Directory:
     """A checkpoint directory, and the bytes of its files with faults."""
 
     def __init__(self, folder, **settings):
-        self.folder = write_huggingface(folder, random_tensors(SIZES), SIZES, rope_scaling={
-            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 64}, **settings)
+        self.folder = write_huggingface(folder, random_tensors(SIZES), SIZES, **{"rope_scaling": LLAMA3} | settings)
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
         core = Tokenizer(models.BPE({token: n for n, token in enumerate(TOKENS)},

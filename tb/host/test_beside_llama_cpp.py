@@ -41,8 +41,10 @@ def text(tmp_path):
 @pytest.mark.parametrize(("sizes", "biases", "settings"), [
     (SIZES, (), {}),
     (ODD, (), {"rope_parameters": LLAMA3}),
+    (ODD, (), {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0,
+                                   "original_max_position_embeddings": 32}}),
     (SIZES | {"head_dim": 16}, "qkv", {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}),
-], ids=["llama", "llama3, odd sizes", "qwen2"])
+], ids=["llama", "llama3, odd sizes", "yarn, odd sizes", "qwen2"])
 def test_the_same_model_three_times(tmp_path, sizes, biases, settings):
     """A directory in numpy, the GGUF file that is written of it in numpy, and that file in llama.cpp."""
     tensors = random_tensors(sizes, tied=not biases, biases=biases)
@@ -124,6 +126,12 @@ def test_a_gguf_file_is_taken_as_it_is_unless_weights_are_asked_for(tmp_path):
         wanted = float_logits(exact, IDS)
         assert 0 < np.linalg.norm(float_logits(coarse, IDS) - wanted) < 0.02 * np.linalg.norm(wanted)
     assert not written.exists()
+
+
+def test_a_family_that_is_not_written(tmp_path):
+    path = write_huggingface(tmp_path / "hf", random_tensors(), model_type="granite")
+    with pytest.raises(RequestError, match="no GGUF file is written of family granite"), gguf_writer.as_gguf(path):
+        pass
 
 
 def test_rows_that_no_block_fits(tmp_path):

@@ -8,7 +8,7 @@ import warnings
 
 import gguf
 import pytest
-from fuzz import Directory, Gguf, Pick
+from fuzz import GRANITE, Directory, Gguf, Pick
 from scoville_host.checkpoint.load import load_checkpoint
 from scoville_host.cli import main
 from scoville_host.errors import RequestError
@@ -37,7 +37,7 @@ def attempt(path, outline=None):
 
 def fuzz(tmp_path, kinds, seeds):
     """Faults in each kind of file; the count of those that are taken all the same, by kind."""
-    whole, sharded = Directory(tmp_path / "model"), Directory(tmp_path / "sharded", shards=2)
+    whole, sharded = Directory(tmp_path / "model", **GRANITE), Directory(tmp_path / "sharded", shards=2)
     files = {f"gguf-{name}": Gguf(tmp_path, name) for name in ("llama", "qwen2")}
     assert all(attempt(each.folder, each.folder / "config.json") for each in (whole, sharded))
     taken = dict.fromkeys(kinds, 0)

@@ -1,6 +1,8 @@
 """Models by name, with a package index that is not asked."""
 
+import ast
 import hashlib
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 from scoville_host.checkpoint import models
+from scoville_host.checkpoint.catalog import catalog
+from scoville_host.checkpoint.families import FAMILIES
+from scoville_host.checkpoint.gguf_blocks import GGUF_FORMS
+from scoville_host.cli import main
 from scoville_host.errors import RequestError
 
 
@@ -69,3 +75,27 @@ def test_paths(tmp_path):
     assert models.resolve(str(tmp_path))[1] == tmp_path
     with pytest.raises(RequestError, match="neither a file or directory, nor one of tiny, smollm2"):
         models.resolve("gone")
+
+
+TB = Path(__file__).resolve().parents[1]
+
+
+def test_catalog_names_tests_that_there_are(capsys):
+    """Every family and format, and what each was tested on: files and functions of tests."""
+    found = catalog()
+    assert [each["name"] for each in found["families"]] == [family.name for family in FAMILIES]
+    assert [each["type"] for each in found["formats"]] == [*GGUF_FORMS, "F32", "F16", "BF16"]
+    for entry in found["families"] + found["formats"]:
+        assert entry["tested"]
+        for test in entry["tested"]:
+            file, _, function = test["test"].partition("::")
+            names = {node.name for node in ast.walk(ast.parse((TB / file).read_text(encoding="utf-8")))
+                     if isinstance(node, ast.FunctionDef)}
+            assert not function or function in names, test
+    for arguments in ([], ["--json"]):
+        with pytest.raises(SystemExit) as stop:
+            main(["models", *arguments])
+        assert not stop.value.code
+        out = capsys.readouterr().out
+        names = ("tiny", "glm", "IQ4_NL")
+        assert json.loads(out) == found if arguments else all(f"\n  {name}" in out for name in names)

@@ -93,8 +93,8 @@ def test_latencies_are_the_documented_ones():
 
 
 def test_extrapolation():
-    two, three = Cycles(10.0, 4.0, 5.0, 8.0, {"bus": 5.0}), Cycles(14.0, 5.0, 7.0, 11.0, {"bus": 7.0})
-    assert asdict(two.extrapolated(three, 3)) == asdict(Cycles(22.0, 7.0, 11.0, 17.0, {"bus": 11.0}))
+    two, three = Cycles(10.0, 4.0, 5.0, 8.0, {"bus": 5.0}), Cycles(14.0, 5.0, 7.0, 11.0, {"bus": 7.0, "header": 1.0})
+    assert asdict(two.plus(two, three, 3)) == asdict(Cycles(22.0, 7.0, 11.0, 17.0, {"bus": 11.0, "header": 3.0}))
 
 
 def test_outlines_are_programs_without_weights(tmp_path):

@@ -31,6 +31,16 @@ def load(folder, biases=(), **settings):
     ({"pruned_heads": {"0": [1]}}, "pruned heads"),
     ({"rope_scaling": {"rope_type": "default", "mscale": 2}}, "rope_scaling: 'mscale' is not known"),
     ({"rope_scaling": {"rope_type": "llama3", "factor": 0}}, "rope_scaling: factor is 0; it must be greater"),
+    ({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "beta_fast": 3.0}}, "'beta_fast' is not known"),
+    ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}, "rope_theta": 1.0}, "yarn with a base of 1.0 and 128 pos"),
+    ({"model_type": "granite", "residual_multiplier": 0}, "residual_multiplier is 0; it must be greater than 0"),
+    ({"model_type": "granite", "logits_scaling": 1e-9}, "logits_scaling is 1e-09; it must be 0 or at least 1e-6"),
+    ({"rope_scaling": {"rope_type": "ntk"}}, "'ntk' is not supported; supported are default, linear, dynamic, llama3"),
+    ({"rope_scaling": {"rope_type": "longrope", "factor": 2.0, "short_factor": [1.0]}}, "lacks 'long_factor'"),
+    ({"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}},
+     "rope_scaling.short_factor has 1 numbers; the 32 dimensions that turn need 16"),
+    ({"model_type": "smollm3", "no_rope_layers": [1]}, "1 layers have or lack rotary positions; there are 2"),
+    ({"model_type": "granite", "residual_multiplier": -1.0}, "residual_multiplier is -1.0; it must be greater"),
     ({"rope_scaling": {"rope_type": "default"}, "rope_parameters": {"rope_theta": 5.0}}, "differ"),
     ({"attention_bias": False, "biases": QKV}, "q_proj.bias' is there, but config.json speaks of no such bias"),
     ({"model_type": "mistral", "attention_bias": True, "biases": QKV}, "biases"),
@@ -109,7 +119,7 @@ def test_every_key_of_gguf_is_settled(tmp_path):
 @pytest.mark.parametrize("key, value, what", [
     ("logit_scale", 2, "a scale of the logits .llama.logit_scale = 2."), ("attention.scale", 1, "a scale of attention"),
     ("attention.value_length", 16, "heads of v"), ("expert_used_count", 2, "mixtures of experts"),
-    ("rope.scaling.factor", 4, "RoPE scaling"), ("attention.causal", 0, "not causal"),
+    ("rope.scaling.yarn_ext_factor", 1, "RoPE scaling"), ("attention.causal", 0, "not causal"),
     ("attention.max_alibi_bias", 8, "ALiBi"), ("use_parallel_residual", 1, "side by side"),
     ("attention.clamp_kqv", 6, "clamping")])
 def test_refused_in_gguf(tmp_path, key, value, what):

@@ -9,8 +9,9 @@ from scoville.numerics import formats
 from scoville.numerics.formats import WeightFormat
 
 from ..errors import RequestError
+from .gguf_blocks import GGUF_FORMS, Q8_MIN, unpack
 
-__all__ = ["FORMATS", "Blocks", "get_format", "quantise", "stack", "unpack_gguf"]
+__all__ = ["FORMATS", "Blocks", "common_format", "get_format", "quantise", "stack"]
 
 ROWS_AT_ONCE = 4096  # rows quantised together, to bound the memory for intermediate results
 FORMATS = {entry.name.lower(): entry
@@ -70,9 +71,45 @@ class Blocks:
         fp16 += [] if self.minimums is None else [self.minimums]
         return all(np.isfinite(bits.view(np.float16)).all() for bits in fp16)
 
+    @classmethod
+    def outline(cls, fmt, rows, columns):
+        """Zeros of a shape, which take no memory; ``columns`` are rounded up to whole blocks."""
+        shape = rows, -(-columns // BLOCK)
+
+        def zeros(bytes_each, *more):
+            return np.broadcast_to(np.uint8(0) if bytes_each == 1 else np.uint16(0), (*shape, *more))
+
+        codes = zeros(1, BLOCK)
+        return cls(format=fmt, codes=codes.view(np.int8) if fmt.code_bits == 8 else codes,
+                   scales=zeros(fmt.scale_bytes), minimums=zeros(2) if fmt.minimum else None)
+
+    def widened(self, fmt):
+        """The same weights, bit for bit, in a `common_format` of theirs and others."""
+        if fmt is self.format:
+            return self
+        minimums = self.minimums
+        if fmt.minimum and minimums is None:
+            minimums = np.zeros_like(self.scales)
+        return Blocks(format=fmt, codes=self.format.decode(self.codes), scales=self.scales, minimums=minimums)
+
     def dequantise(self):
         """The matrix as float32 ``[rows, columns]``."""
         return self.format.dequantise(self.codes, self.scales, self.minimums).reshape(self.shape)
+
+
+def common_format(kinds):
+    """The least format that holds weights of several without a loss, or None: codes as 8 bits under the same scales.
+
+    MXFP4's byte of a scale is that of MXINT8, as the hardware reads it; a minimum that is not there is 0.
+    """
+    kinds = list(dict.fromkeys(kinds))
+    if len(kinds) == 1:
+        return kinds[0]
+    if len({fmt.scale_format for fmt in kinds}) > 1:
+        return None
+    if kinds[0].scale_format is ScaleFormat.E8M0:
+        return formats.MXINT8
+    return Q8_MIN if any(fmt.minimum for fmt in kinds) else formats.Q8_0
 
 
 def stack(parts):
@@ -104,20 +141,8 @@ def _quantise_rows(values, fmt):
 
     kind = gguf.GGMLQuantizationType[fmt.name]
     with np.errstate(over="ignore"):  # a scale too large for FP16 becomes infinite, which the compiler refuses
-        return unpack_gguf(gguf.quants.quantize(blocks.reshape(len(values), -1), kind), fmt)
-
-
-def unpack_gguf(data, fmt):
-    """`Blocks` from the bytes of a GGUF tensor, ``[rows, bytes a row]`` uint8, of format Q8_0, Q4_0 or Q4_1."""
-    data = data.reshape(data.shape[0], -1, fmt.block_bytes)
-    scales = np.ascontiguousarray(data[:, :, :2]).view(np.uint16)[:, :, 0]
-    minimums = np.ascontiguousarray(data[:, :, 2:4]).view(np.uint16)[:, :, 0] if fmt.minimum else None
-    codes = data[:, :, fmt.scale_bytes + fmt.minimum_bytes:]
-    if fmt.code_bits == 8:
-        codes = np.ascontiguousarray(codes).view(np.int8)
-    else:  # GGUF keeps codes 0 to 15 in the low nibbles and 16 to 31 in the high ones
-        codes = np.concatenate([codes & 15, codes >> 4], axis=2)
-    return Blocks(format=fmt, codes=codes, scales=scales, minimums=minimums)
+        data = gguf.quants.quantize(blocks.reshape(len(values), -1), kind)
+        return Blocks(format=fmt, **unpack(data, GGUF_FORMS[fmt.name]))
 
 
 def _mxfp4(blocks):

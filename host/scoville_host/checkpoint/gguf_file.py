@@ -8,12 +8,16 @@ import numpy as np
 from ..errors import RequestError
 from .families import family_of
 from .families.settings import GGUF_GLOBAL, GGUF_METADATA
-from .formats import FORMATS, unpack_gguf
-from .model import Model, Tensor
+from .formats import Blocks
+from .gguf_blocks import GGUF_FORMS, unpack
+from .model import Model
+from .refusals import AT_ONCE
+from .rope_settings import rope_of_gguf
 from .schema import read_settings, refuse_neutral, refuse_others, shown
+from .stored import StoredTensor, place
 from .vocabulary import read_vocabulary
 
-__all__ = ["load_gguf", "metadata", "open_gguf", "vocabulary_of"]
+__all__ = ["list_gguf", "load_gguf", "metadata", "open_gguf", "vocabulary_of"]
 
 _FLOATS = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
@@ -95,24 +99,71 @@ def vocabulary_of(reader, source):
         raise RequestError(f"{source}: its vocabulary is not as llama.cpp writes one ({error})") from None
 
 
-def _tensor(path, entry):
-    kind = entry.tensor_type.name
-    shape = tuple(int(size) for size in reversed(entry.shape))
-    if kind not in _FLOATS and (kind.lower() not in FORMATS or kind.startswith("MX")):
-        raise RequestError(f"{path}: tensor {entry.name!r} has type {kind}; "
-                           "supported are F32, F16, BF16, Q8_0, Q4_0, Q4_1")
-    if kind in _FLOATS:
-        raw = np.frombuffer(entry.data.tobytes(), _FLOATS[kind]).reshape(shape)
-        values = (raw.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else raw.astype(np.float32)
-        return Tensor(kind, values=values)
-    if len(shape) != 2:
-        raise RequestError(f"{path}: tensor {entry.name!r} has type {kind}; a vector must be F32, F16 or BF16")
-    blocks = unpack_gguf(np.array(entry.data).reshape(shape[0], -1), FORMATS[kind.lower()])
-    return Tensor(kind, blocks=blocks)
+def list_gguf(path):
+    """(open reader, `StoredTensor` by name) of a GGUF file, or of a split one; no weights are read.
+
+    Raises
+    ------
+    RequestError
+        If the file is broken.
+    """
+    reader = open_gguf(path)
+    tensors = {entry.name: _stored(path, entry) for entry in reader.tensors}
+    if len(tensors) < len(reader.tensors):
+        raise RequestError(f"{path}: two parts have a tensor of one name")
+    return reader, tensors
 
 
-def load_gguf(path):
+def _stored(path, entry):
+    kind, shape = entry.tensor_type.name, tuple(int(size) for size in reversed(entry.shape))
+    form, refusal = None, None
+
+    def bytes_of(start, stop):
+        return np.array(entry.data if len(shape) < 2 else entry.data[start:stop])
+
+    def floats(start, stop):
+        raw = np.frombuffer(bytes_of(start, stop).tobytes(), _FLOATS[kind]).reshape(-1, *shape[1:])
+        return (raw.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else raw.astype(np.float32)
+
+    def blocks(start, stop):
+        return Blocks(format=form, **unpack(bytes_of(start, stop).reshape(stop - start, -1), GGUF_FORMS[kind]))
+
+    def dequantised(start, stop):
+        from gguf.quants import dequantize
+
+        return dequantize(bytes_of(start, stop), entry.tensor_type)
+
+    load, known = floats, None
+    if kind in GGUF_FORMS:
+        load, form = blocks, GGUF_FORMS[kind].form
+    elif kind not in _FLOATS:
+        known = dequantised if _is_known(entry.tensor_type) else None
+        refusal = (f"has type {kind}, which does not run as it is stored; "
+                   f"{'--weights q8_0 requantises it, or ' if known else ''}take a file of "
+                   f"{', '.join(_FLOATS)}, {', '.join(GGUF_FORMS)}")
+    return StoredTensor(source=path, name=entry.name, dtype=kind, shape=shape, size=int(entry.n_bytes), load=load,
+                        form=form, refusal=refusal, dequantise=known)
+
+
+def _is_known(kind):
+    """Whether the package gguf dequantises a type."""
+    from gguf import GGML_QUANT_SIZES
+    from gguf.quants import dequantize
+
+    try:
+        dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def load_gguf(path, *, refusals=AT_ONCE, outline=False, requantise=False):
     """The `Model` of a GGUF file, or of a split one of which `path` is any part.
+
+    Parameters
+    ----------
+    refusals, outline : as in `huggingface.load_huggingface`.
+    requantise : read blocks that the chip has no form for as floats, since all matrices become another format.
 
     Raises
     ------
@@ -120,51 +171,57 @@ def load_gguf(path):
         If the file is broken, its architecture or a tensor's type is not supported, or a key asks for what the chip
         does not do.
     """
-    reader = open_gguf(path)
+    reader, tensors = list_gguf(path)
     family = family_of(path, "gguf", metadata(reader, "general.architecture", source=path))
-    dialect, values = family.gguf, {}
+    dialect = family.gguf
+    values = _settings(reader, path, dialect, refusals)
+    settings = read_settings(path, dialect, values)
+    eos = metadata(reader, "tokenizer.ggml.eos_token_id", source=path)
+    if eos is not None and type(eos) is not int:
+        raise RequestError(f"{path}: tokenizer.ggml.eos_token_id is {shown(eos)}; it must be a valid integer")
+    vocabulary = vocabulary_of(reader, path)
+    model = Model.of(settings, name=path.stem, source=str(path), rope_layout=dialect.rope_layout, family=family,
+                     dialect=dialect, tied=dialect.stored("lm_head") not in tensors,
+                     eos_ids=vocabulary.ends if vocabulary else [])
+    model.check_numbers()
+    refuse_others(path, dialect, values, model, refusals)
+    with refusals.of("tensor"):
+        model.rope_factors = _divisors(model, path, tensors, "rope_freqs")
+        short, long = (_divisors(model, path, tensors, f"rope_factors_{name}") for name in ("short", "long"))
+        model.rope_scaling = rope_of_gguf(path, settings, short, long)
+    place(model, tensors, refusals, outline=outline, requantise=requantise)
+    return model
+
+
+def _settings(reader, path, dialect, refusals):
+    """Values of the architecture's keys; those of other keys are looked at."""
+    values = {}
     for key in reader.fields:
         if key.startswith(dialect.prefix):
             values[key.removeprefix(dialect.prefix)] = metadata(reader, key, source=path)
-        elif key in GGUF_GLOBAL:
-            refuse_neutral(path, key, metadata(reader, key, source=path), GGUF_GLOBAL[key], None)
-        elif not key.startswith(GGUF_METADATA):
-            raise RequestError(f"{path}: {shown(key)} is not known; it might change the arithmetic")
+            continue
+        with refusals.of("setting"):
+            if key in GGUF_GLOBAL:
+                refuse_neutral(path, key, metadata(reader, key, source=path), GGUF_GLOBAL[key], None)
+            elif not key.startswith(GGUF_METADATA):
+                raise RequestError(f"{path}: {shown(key)} is not known; it might change the arithmetic")
     tokens = reader.get_field("tokenizer.ggml.tokens")
     if tokens is not None:
         values.setdefault(dialect.keys["vocab"], len(tokens.data))
     if values.get(dialect.keys["window"]) == 0:
         del values[dialect.keys["window"]]
-    settings = read_settings(path, dialect, values)
-    eos = metadata(reader, "tokenizer.ggml.eos_token_id", source=path)
-    if eos is not None and type(eos) is not int:
-        raise RequestError(f"{path}: tokenizer.ggml.eos_token_id is {shown(eos)}; it must be a valid integer")
-    entries = {entry.name: entry for entry in reader.tensors}
-    if len(entries) < len(reader.tensors):
-        raise RequestError(f"{path}: two parts have a tensor of one name")
-    vocabulary = vocabulary_of(reader, path)
-    model = Model.of(settings, name=path.stem, source=str(path), rope_layout=dialect.rope_layout, family=family,
-                     dialect=dialect, tied=dialect.stored("lm_head") not in entries,
-                     eos_ids=vocabulary.ends if vocabulary else [])
-    model.check_numbers()
-    refuse_others(path, dialect, values, model)
-    _read_tensors(model, path, entries)
-    model.check()
-    return model
+    return values
 
 
-def _read_tensors(model, path, entries):
-    if "rope_freqs.weight" in entries:
-        model.rope_factors = _tensor(path, entries.pop("rope_freqs.weight")).floats()
-        if model.rope_factors.shape != (model.head_dim // 2,):
-            raise RequestError(f"{path}: rope_freqs.weight has shape {list(model.rope_factors.shape)}; "
-                               f"the head dimension needs [{model.head_dim // 2}]")
-        if not (np.isfinite(model.rope_factors) & (model.rope_factors > 0)).all():
-            raise RequestError(f"{path}: rope_freqs.weight has factors that are not above 0, or not finite")
-    found, spare = model.family.gguf.match(model, entries)
-    if spare:
-        raise RequestError(f"{path}: tensor {spare!r} has no place in this architecture")
-    shapes = model.shapes()
-    for name, stored in found.items():
-        model.check_shape(name, entries[stored].shape[::-1].tolist(), shapes[name])
-        model.tensors[name] = _tensor(path, entries[stored])
+def _divisors(model, path, tensors, name):
+    """Divisors of the rotation frequencies, or None; few numbers, so that an outline has them too."""
+    stored = tensors.pop(f"{name}.weight", None)
+    if stored is None:
+        return None
+    if stored.shape != (model.rotary // 2,):
+        raise RequestError(f"{path}: {name}.weight has shape {list(stored.shape)}; "
+                           f"the head dimension needs [{model.rotary // 2}]")
+    factors = stored.read().floats()
+    if not (np.isfinite(factors) & (factors > 0)).all():
+        raise RequestError(f"{path}: {name}.weight has factors that are not above 0, or not finite")
+    return factors

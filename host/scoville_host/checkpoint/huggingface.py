@@ -7,11 +7,14 @@ from pydantic import BaseModel, Field
 
 from ..errors import RequestError
 from .families import family_of
-from .model import Model, RopeScaling
+from .model import Model
+from .refusals import AT_ONCE
+from .rope_settings import rope_of_config
 from .safetensors_file import SafetensorsFile
-from .schema import RopeSettings, read_json, read_settings, refuse_others, shown, validate
+from .schema import read_json, read_settings, refuse_others, shown, validate
+from .stored import place
 
-__all__ = ["load_huggingface", "model_of", "read_config", "read_json"]
+__all__ = ["list_huggingface", "load_huggingface", "model_of", "read_config", "read_json"]
 
 _READ = ("hidden_act", "rope_scaling", "rope_parameters", "rope_theta")
 
@@ -32,44 +35,34 @@ def _ids(source, settings, key):
     return found
 
 
-def _rope(source, config, family, settings):
-    """The scaling of the rotation frequencies and their base, from either spelling of the settings."""
-    spelt = [key for key in ("rope_scaling", "rope_parameters") if config.get(key)]
-    if len(spelt) == 2 and config["rope_scaling"] != config["rope_parameters"]:
-        raise RequestError(f"{source}: rope_scaling and rope_parameters differ; there must be one of them")
-    given = config[spelt[0]] if spelt else {}
-    if not isinstance(given, dict):
-        raise RequestError(f"{source}: {spelt[0]} is {shown(given)}; it must be an object")
-    kind = given.get("rope_type") or given.get("type") or "default"
-    if kind not in family.rope_scalings:
-        raise RequestError(f"{source}: RoPE scaling {shown(kind)} is not supported; "
-                           f"supported are {' and '.join(family.rope_scalings)}")
-    rope = validate(RopeSettings, f"{source}: {spelt[0] if spelt else 'rope'}", given)
-    if rope.partial_rotary_factor not in (None, 1):
-        raise RequestError(f"{source}: not supported: rotary positions over a part of the head "
-                           f"({spelt[0]}.partial_rotary_factor = {rope.partial_rotary_factor})")
-    theta = rope.rope_theta or settings.rope_theta
-    if kind == "default":
-        if rope.factor not in (None, 1):
-            raise RequestError(f"{source}: {spelt[0]}.factor is {rope.factor}, but its type is default")
-        return theta, None
-    numbers = {"factor": rope.factor, "low_freq_factor": rope.low_freq_factor,
-               "high_freq_factor": rope.high_freq_factor, "original_context": rope.original_max_position_embeddings}
-    missing = next((key for key, value in numbers.items() if value is None), None)
-    if missing:
-        name = missing.replace("original_context", "original_max_position_embeddings")
-        raise RequestError(f"{source}: llama3 RoPE scaling lacks {name!r}")
-    return theta, RopeScaling(**numbers)
-
-
 def _activation(source, config, family):
     act = config.get("hidden_act") or family.activations[0]
     if act not in family.activations:
         raise RequestError(f"{source}: activation {shown(act)} is not supported; supported is {family.activations[0]}")
 
 
-def load_huggingface(path):
+def list_huggingface(path):
+    """(config.json as a dict, `StoredTensor` by name) of a checkpoint directory; no weights are read.
+
+    Raises
+    ------
+    RequestError
+        If a file is missing or broken, or the directory is an adapter.
+    """
+    if (path / "adapter_config.json").exists():
+        raise RequestError(f"{path}: adapter_config.json makes this an adapter, which is not supported; "
+                           "merge it into its model first")
+    return read_json(path / "config.json"), {name: file.stored(name) for name, file in _files(path).items()}
+
+
+def load_huggingface(path, *, refusals=AT_ONCE, outline=False, requantise=False):
     """The `Model` of a checkpoint directory.
+
+    Parameters
+    ----------
+    refusals : `Refusals` that say what cannot run; by default the first of it is raised.
+    outline : have zeros in place of the weights, which are not read.
+    requantise : as in `gguf_file.load_gguf`.
 
     Raises
     ------
@@ -77,18 +70,17 @@ def load_huggingface(path):
         If a file is missing or broken, a setting asks for what the chip does not do, or no family of `FAMILIES` has
         the architecture.
     """
-    if (path / "adapter_config.json").exists():
-        raise RequestError(f"{path}: adapter_config.json makes this an adapter, which is not supported; "
-                           "merge it into its model first")
-    config = read_json(path / "config.json")
-    model = model_of(config, path)
+    config, tensors = list_huggingface(path)
+    model = model_of(config, path, refusals)
     model.name, model.source = path.resolve().name, str(path)
     generation = path / "generation_config.json"
     if generation.exists():  # transformers stops where it says, in front of config.json
         named = _ids(generation, read_json(generation), "eos_token_id")
         model.eos_ids = list(dict.fromkeys([*named, *model.eos_ids]))
-    _read_tensors(model, _files(path), config)
-    model.check()
+    biases = set(model.family.biases)
+    for setting, names in model.dialect.biases.items():
+        biases |= {*names} if config.get(setting, model.dialect.defaults.get(setting)) else set()
+    place(model, tensors, refusals, biases=biases, outline=outline, requantise=requantise)
     return model
 
 
@@ -97,19 +89,27 @@ def read_config(path):
     return model_of(read_json(path), path)
 
 
-def model_of(config, path):
+def model_of(config, path, refusals=AT_ONCE):
     """The same of its contents; `path` is what errors name."""
     family = family_of(path, "huggingface", config.get("model_type"))
     dialect = family.huggingface
     settings = read_settings(path, dialect, config)
-    _activation(path, config, family)
-    theta, scaling = _rope(path, config, family, settings)
+    for name in ("embedding_scale", "residual_scale", "attention_scale", "logit_scale"):
+        with refusals.of("setting"):
+            if getattr(settings, name) == 0:  # which says "none" in a GGUF file alone
+                raise RequestError(f"{path}: {dialect.keys[name]} is 0; it must be greater than 0")
+    with refusals.of("setting"):
+        _activation(path, config, family)
+    theta, scaling, rotary = settings.rope_theta, None, 0
+    with refusals.of("setting"):
+        theta, scaling, rotary = rope_of_config(path, config, family, settings)
     eos = settings.eos_ids
     model = Model.of(settings, name=Path(path).stem, source=str(path), rope_theta=theta, rope_scaling=scaling,
-                     rope_layout=dialect.rope_layout, tied=settings.tied, family=family, dialect=dialect,
+                     rotary=rotary, rope_layout=dialect.rope_layout, tied=settings.tied, family=family, dialect=dialect,
                      eos_ids=[] if eos is None else eos if isinstance(eos, list) else [eos])
     model.check_numbers()
-    refuse_others(path, dialect, {key: value for key, value in config.items() if key not in _READ}, model)
+    refuse_others(path, dialect, {key: value for key, value in config.items() if key not in _READ}, model,
+                  refusals)
     return model
 
 
@@ -140,18 +140,3 @@ def _files(path):
             if found.setdefault(tensor, file) is not file:
                 raise RequestError(f"{file.path}: tensor {shown(tensor)} is in {found[tensor].path.name} too")
     return found
-
-
-def _read_tensors(model, files, config):
-    found, spare = model.dialect.match(model, files)
-    if spare:
-        raise RequestError(f"{model.source}: tensor {spare!r} has no place in this architecture")
-    shapes, biases = model.shapes(), set(model.family.biases)
-    for setting, names in model.dialect.biases.items():
-        biases |= {*names} if config.get(setting) else set()
-    for name, stored in found.items():
-        matrix = name.rpartition(".")[2].removesuffix("_bias")
-        if name.endswith("_bias") and matrix not in biases:
-            raise RequestError(f"{model.source}: tensor {stored!r} is there, but config.json speaks of no such bias")
-        model.check_shape(name, files[stored].shape(stored), shapes[name])
-        model.tensors[name] = files[stored].read(stored)

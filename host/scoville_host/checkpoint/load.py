@@ -4,15 +4,11 @@ from pathlib import Path
 
 from ..errors import RequestError
 
-__all__ = ["load_checkpoint"]
+__all__ = ["kind_of", "load_checkpoint"]
 
 
-def load_checkpoint(path, name=None):
-    """The `Model` of a Hugging Face directory or a GGUF file.
-
-    Parameters
-    ----------
-    name : what to call the model; the file's own name if None.
+def kind_of(path):
+    """``"huggingface"`` or ``"gguf"``.
 
     Raises
     ------
@@ -23,15 +19,35 @@ def load_checkpoint(path, name=None):
     if path.is_dir():
         if not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
             raise RequestError(f"{path}: this directory has no config.json, so it is not a Hugging Face checkpoint")
-        from .huggingface import load_huggingface as load
-    elif path.is_file():
+        return "huggingface"
+    if path.is_file():
         with open(path, "rb") as file:
             if file.read(4) != b"GGUF":
                 raise RequestError(f"{path}: neither a GGUF file nor a checkpoint directory")
-        from .gguf_file import load_gguf as load
+        return "gguf"
+    raise RequestError(f"{path}: no such file or directory")
+
+
+def load_checkpoint(path, name=None, *, weights=None, **options):
+    """The `Model` of a Hugging Face directory or a GGUF file.
+
+    Parameters
+    ----------
+    name : what to call the model; the file's own name if None.
+    weights : name of the format that all its matrices are to become; None leaves them as they are.
+    options : `refusals`, `outline`, as in `huggingface.load_huggingface`.
+
+    Raises
+    ------
+    RequestError
+        As `kind_of`, or if the checkpoint cannot run.
+    """
+    path = Path(path)
+    if kind_of(path) == "huggingface":
+        from .huggingface import load_huggingface as load
     else:
-        raise RequestError(f"{path}: no such file or directory")
-    model = load(path)
+        from .gguf_file import load_gguf as load
+    model = load(path, requantise=weights is not None, **options)
     if name:
         model.name = name
     return model

@@ -8,8 +8,9 @@ from ..errors import RequestError
 from .families.family import Dialect, Family
 from .families.llama import LLAMA
 from .formats import Blocks
+from .rope_settings import RopeScaling
 
-__all__ = ["LINEARS", "Model", "RopeScaling", "Tensor"]
+__all__ = ["LINEARS", "Model", "Tensor"]
 
 LINEARS = tuple(LLAMA.matrices)  # the matrices of a layer, in the order in which they run
 
@@ -31,16 +32,6 @@ class Tensor:
         return self.blocks.dequantise() if self.blocks else self.values
 
 
-@dataclass(frozen=True, kw_only=True)
-class RopeScaling:
-    """Llama 3's stretch of the slow rotations."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_context: int
-
-
 @dataclass(kw_only=True, eq=False)
 class Model:
     """A decoder-only model of the Llama family.
@@ -49,7 +40,11 @@ class Model:
     -------
     rope_layout : how the rows of q and k lie in the checkpoint: ``"half"`` (Hugging Face: dimension d turns with
         d + head_dim/2) or ``"interleaved"`` (GGUF llama: 2j with 2j+1).
-    rope_factors : divisors of the rotation frequencies, float32 ``[head_dim/2]``, or None.
+    rotary : dimensions of a head that turn, its first; 0 stands for all.
+    rope_factors : divisors of the rotation frequencies, float32 ``[rotary/2]``, or None.
+    turning : whether q and k of each layer turn, or None: they do.
+    embedding_scale, residual_scale : what embeddings, and what attention and the FFN add to the residual, are
+        multiplied by; attention_scale : scores, in place of head_dim^-0.5; logit_scale : what logits are divided by.
     window : keys that a token sees, itself the last, if that is a limit in any layer; else None.
     family : whose shapes its tensors have; `dialect` : what the file calls them.
     tensors : ``embedding``, ``norm``, ``lm_head`` (missing if tied) and, for layer n, ``n.attention_norm``,
@@ -72,6 +67,12 @@ class Model:
     rope_layout: str
     rope_scaling: RopeScaling | None = None
     rope_factors: np.ndarray | None = None
+    rotary: int = 0
+    turning: tuple | None = None
+    embedding_scale: float = 1.0
+    residual_scale: float = 1.0
+    attention_scale: float | None = None
+    logit_scale: float = 1.0
     tied: bool
     window: int | None = None
     family: Family = LLAMA
@@ -79,11 +80,18 @@ class Model:
     eos_ids: list = field(default_factory=list)
     tensors: dict = field(default_factory=dict)
 
+    def __post_init__(self):
+        self.rotary = self.rotary or self.head_dim
+
     @classmethod
     def of(cls, settings, **others):
         """The model of `Settings` and what else there is to say; see `Settings` for what follows from the heads."""
         numbers = {name: getattr(settings, name) for name in (
             "hidden", "layers", "heads", "ffn", "vocab", "context", "epsilon", "rope_theta")}
+        numbers |= {name: getattr(settings, name) or 1.0  # 0 is none
+                    for name in ("embedding_scale", "residual_scale", "logit_scale")}
+        numbers |= {"attention_scale": settings.attention_scale or None, "turning": settings.turning(),
+                    "rotary": settings.rotary or 0}
         return cls(**numbers | {"kv_heads": settings.kv_heads or settings.heads, "window": settings.reach(),
                                 "head_dim": settings.head_dim or settings.hidden // settings.heads} | others)
 
@@ -134,6 +142,12 @@ class Model:
             raise RequestError(f"{self.source}: {self.heads} query heads cannot share {self.kv_heads} KV heads evenly")
         if self.head_dim % 2:
             raise RequestError(f"{self.source}: head dimension {self.head_dim} is odd; rotary positions need pairs")
+        if self.rotary % 2 or not 2 <= self.rotary <= self.head_dim:
+            raise RequestError(f"{self.source}: {self.rotary} dimensions of a head turn; it must be an even number, "
+                               f"up to {self.head_dim}")
+        if self.turning is not None and len(self.turning) < self.layers:
+            raise RequestError(f"{self.source}: {len(self.turning)} layers have or lack rotary positions; there are "
+                               f"{self.layers}")
 
     def check(self):
         """Refuse a model whose numbers contradict each other or whose tensors are missing, misshapen or not finite.
@@ -144,11 +158,16 @@ class Model:
             With the first thing that is wrong, by the file's own name of a tensor.
         """
         self.check_numbers()
+        self.check_tensors()
+
+    def check_tensors(self, finite=True):
+        """Refuse tensors as `check` does; only `finite` looks into them."""
         for name, needed in self.shapes().items():
             tensor = self.tensors.get(name)
             if tensor is not None:
                 self.check_shape(name, tensor.shape, needed)
-                _check_finite(self.source, self.stored(name), tensor)
+                if finite:
+                    _check_finite(self.source, self.stored(name), tensor)
             elif not name.endswith("_bias") or name.rpartition(".")[2].removesuffix("_bias") in self.family.biases:
                 raise RequestError(f"{self.source}: tensor {self.stored(name)!r} is missing")
 

@@ -1,12 +1,15 @@
 """Reading safetensors files: lazily, by the package safetensors, which checks a header against its file."""
 
+import math
+import re
+
 import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ..errors import RequestError
-from .model import Tensor
 from .schema import JSON_BYTES
+from .stored import StoredTensor
 
 __all__ = ["SafetensorsFile"]
 
@@ -41,13 +44,16 @@ class SafetensorsFile:
     def __iter__(self):
         return iter(sorted(self.names))
 
-    def shape(self, name):
-        """The shape of a tensor; nothing is read."""
-        return tuple(self.file.get_slice(name).get_shape())
+    def stored(self, name):
+        """The `StoredTensor` of a name; nothing is read."""
+        piece = self.file.get_slice(name)
+        kind, shape = piece.get_dtype(), tuple(piece.get_shape())
+        bits = re.search(r"\d+", kind)  # BOOL has none
 
-    def read(self, name):
-        """One tensor as a `Tensor` of float32 values."""
-        kind = self.file.get_slice(name).get_dtype()
-        if kind not in _DTYPES:
-            raise RequestError(f"{self.path}: tensor {name!r} has type {kind}; supported are {', '.join(_DTYPES)}")
-        return Tensor(kind, values=self.file.get_tensor(name).astype(np.float32))
+        def load(start, stop):
+            values = piece[start:stop] if shape else self.file.get_tensor(name)
+            return values.astype(np.float32)
+
+        refusal = None if kind in _DTYPES else f"has type {kind}; supported are {', '.join(_DTYPES)}"
+        return StoredTensor(source=self.path, name=name, dtype=kind, shape=shape, load=load, refusal=refusal,
+                            size=math.prod(shape) * int(bits[0] if bits else 8) // 8)

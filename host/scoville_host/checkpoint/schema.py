@@ -6,11 +6,11 @@ Limits are far above any model that there is, and below what would take memory o
 import reprlib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import RequestError
 
-__all__ = ["JSON_BYTES", "RopeSettings", "Settings", "Strict", "read_json", "read_settings", "read_value",
+__all__ = ["JSON_BYTES", "Many", "Settings", "Strict", "read_json", "read_settings", "read_value",
            "refuse_neutral", "refuse_others", "shown", "validate"]
 
 JSON_BYTES = 1 << 25  # the largest config.json, index or header that is read
@@ -21,6 +21,15 @@ Few = Annotated[int, Field(ge=1, le=1 << 10)]
 Some = Annotated[int, Field(ge=1, le=1 << 12)]
 Size = Annotated[int, Field(ge=1, le=1 << 20)]
 Many = Annotated[int, Field(ge=1, lt=1 << 24)]
+
+
+def _not_tiny(value):
+    if 0 < value < 1e-6:
+        raise ValueError("it must be 0 or at least 1e-6")
+    return value
+
+
+Scale = Annotated[float, Field(ge=0, le=1e6), AfterValidator(_not_tiny)]  # 0 where there is none
 
 
 class Strict(BaseModel):
@@ -38,6 +47,11 @@ class Settings(Strict):
     window : keys that a token sees, itself the last; None for all.
     windowed, window_from, layer_types : whether there is a window, from which layer, or which layers say so.
     attention_bias, mlp_bias : whether attention's, or the FFN's, matrices have biases.
+    rotary, rotary_factor : dimensions of a head that turn, or their share.
+    original_context : positions before a RoPE scaling, where config.json says so beside it.
+    rope_layers, rope_interval : layers whose q and k turn (1) or not (0); or there is one without every so many.
+    embedding_scale, residual_scale, attention_scale, logit_scale : see `Model`.
+    scaling_type ... yarn_slow : the RoPE scaling of a GGUF file.
     """
 
     hidden: Size
@@ -59,6 +73,31 @@ class Settings(Strict):
                            Field(max_length=1 << 10, fail_fast=True)] | None = None
     attention_bias: bool = False
     mlp_bias: bool = False
+    rotary: Few | None = None
+    rotary_factor: Annotated[float, Field(gt=0, le=1)] | None = None
+    original_context: Many | None = None
+    rope_layers: Annotated[list[Literal[0, 1]], Field(max_length=1 << 10, fail_fast=True)] | None = None
+    rope_interval: Few | None = None
+    embedding_scale: Scale | None = None
+    residual_scale: Scale | None = None
+    attention_scale: Scale | None = None
+    logit_scale: Scale | None = None
+    scaling_type: str | None = None
+    scaling_factor: Scale | None = None
+    scaling_linear: Scale | None = None
+    scaling_context: Annotated[int, Field(ge=0, lt=1 << 24)] | None = None
+    scaling_attention: Scale | None = None
+    yarn_fast: Scale | None = None
+    yarn_slow: Scale | None = None
+
+    def turning(self):
+        """Whether q and k of each layer turn: a tuple, or None if all do."""
+        layers = self.rope_layers
+        if layers is None:
+            if self.rope_interval is None:
+                return None
+            layers = [(n + 1) % self.rope_interval != 0 for n in range(self.layers)]
+        return tuple(map(bool, layers))
 
     def reach(self):
         """Keys that every token sees at least, itself the last: the window, if a layer has it; None without."""
@@ -66,25 +105,6 @@ class Settings(Strict):
             return None
         slides = self.window_from < self.layers if self.layer_types is None else "sliding_attention" in self.layer_types
         return self.window if slides else None
-
-
-class RopeSettings(Strict):
-    """``rope_scaling`` or ``rope_parameters`` of config.json."""
-
-    rope_type: str | None = None
-    type: str | None = None
-    rope_theta: Annotated[float, Field(ge=1, le=1e18)] | None = None
-    partial_rotary_factor: float | None = None
-    factor: Annotated[float, Field(ge=1, le=1e6)] | None = None
-    low_freq_factor: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    high_freq_factor: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    original_max_position_embeddings: Many | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self):
-        if self.low_freq_factor and self.high_freq_factor and self.low_freq_factor >= self.high_freq_factor:
-            raise ValueError("low_freq_factor must be below high_freq_factor")
-        return self
 
 
 def shown(value):
@@ -173,21 +193,23 @@ def read_settings(source, dialect, values):
                     {field: dialect.prefix + key for field, key in dialect.keys.items()})
 
 
-def refuse_others(source, dialect, values, model):
+def refuse_others(source, dialect, values, model, refusals):
     """Refuse what a file says besides `Settings`, unless it does nothing by the `Dialect`'s tables.
 
     Raises
     ------
     RequestError
-        With the first setting that is unknown, or asks for what the chip does not do.
+        With the first setting that is unknown, or asks for what the chip does not do, unless `refusals` are gathered.
     """
     read = set(dialect.keys.values()) | dialect.harmless
     for key, value in values.items():
         if key in read or value is None:
             continue
-        if key not in dialect.neutral:
-            raise RequestError(f"{source}: {shown(dialect.prefix + key)} is not known; it might change the arithmetic")
-        refuse_neutral(source, dialect.prefix + key, value, dialect.neutral[key], model)
+        with refusals.of("setting"):
+            if key not in dialect.neutral:
+                raise RequestError(f"{source}: {shown(dialect.prefix + key)} is not known; "
+                                   "it might change the arithmetic")
+            refuse_neutral(source, dialect.prefix + key, value, dialect.neutral[key], model)
 
 
 def refuse_neutral(source, key, value, neutral, model):

@@ -11,6 +11,7 @@ from ..checkpoint.formats import get_format
 from ..errors import RequestError
 from .image import Image, Region, Traffic
 from .layout import align, head_blocks, matrix_bytes, pack_matrix, page_bytes
+from .limits import buffer_needs
 from .matrices import Matrices
 from .program import MemoryMap, Program
 from .rope import rope_table
@@ -67,7 +68,6 @@ class Compiler:
         self.x, self.query = 0, self.hidden // BLOCK
         self.attended = self.query + model.heads * self.blocks
         self.ffn = self.query
-        self.operand_blocks = max(self.attended + model.heads * self.blocks, self.ffn + -(-model.ffn // BLOCK))
         self._check_limits()
         self.map = self.memory_map(config, base)
         self.program = Program()
@@ -78,18 +78,10 @@ class Compiler:
 
     def _check_limits(self):
         """Every size of the build that this model could exceed."""
-        model, config = self.model, self.config
-        rows = max((len(self.matrices.rows[kind]) for kind in ("q", "k", "v", "o", "gate_up", "down")
-                    if any(self.matrices.bias(n, kind) is not None for n in range(model.layers))), default=0)
-        for need, field, what in (
-            (self.hidden, "max_hidden", f"hidden size {model.hidden}"),
-            (self.blocks, "max_head_blocks", f"head dimension {model.head_dim}"),
-            (self.operand_blocks, "operand_blocks", "hidden size, heads and FFN together"),
-            (rows, "max_rows", "the longest bias vector"),
-        ):
-            have = getattr(config, field)
+        for field, (need, what) in buffer_needs(self.model).items():
+            have = getattr(self.config, field)
             if need > have:
-                raise RequestError(f"{model.name} does not fit configuration {config.name}: {what} needs "
+                raise RequestError(f"{self.model.name} does not fit configuration {self.config.name}: {what} needs "
                                    f"{field} = {need}, and it has {have}")
 
     def build(self, page_seed, progress):
@@ -97,7 +89,9 @@ class Compiler:
         self.page_stride = align(4 * -(-self.context // PAGE_TOKENS), self.config.bus_bytes)
         self.tables = self.map.reserve("page_table", model.layers * model.kv_heads * self.page_stride)
         self.inv_n = _bits(1 / model.hidden)
-        self.epsilon = _bits(model.epsilon)
+        # A norm does not see the size of its input, but for epsilon: so the residual is kept 1/residual_scale as large,
+        # and what attention and the FFN add to it needs no factor.
+        self.epsilon = _bits(model.epsilon / model.residual_scale ** 2)
         self._embed()
         for layer in range(model.layers):
             self._layer(layer)
@@ -116,7 +110,9 @@ class Compiler:
         self.program.emit("cosines and sines of each lane's position", Opcode.ROPE, address=address, bytes=stride,
                           stride=stride, limit=self.context)
         self._load_norm("0.attention_norm")
-        element = Element.BF16 if model.tensors["embedding"].dtype == "BF16" else Element.FP32
+        self.embedding_factor = model.embedding_scale / model.residual_scale
+        plain = self.embedding_factor == 1 and model.tensors["embedding"].dtype == "BF16"
+        element = Element.BF16 if plain else Element.FP32
         values = self._embedding(element)
         stride = align(values.itemsize * self.hidden, config.bus_bytes)
         address = self._place_rows("embedding", values, stride)
@@ -127,8 +123,20 @@ class Compiler:
 
     def _embedding(self, element):
         """The embedding's rows, padded to whole blocks."""
-        values = np.pad(self.model.tensors["embedding"].floats(), ((0, 0), (0, self.hidden - self.model.hidden)))
+        values = self._scaled("embedding", self.embedding_factor)
+        values = np.pad(values, ((0, 0), (0, self.hidden - self.model.hidden)))
         return (values.view(np.uint32) >> 16).astype(np.uint16) if element is Element.BF16 else values
+
+    def _scaled(self, name, factor):
+        """A tensor as float32, multiplied in float64."""
+        values = self.model.tensors[name].floats()
+        if factor == 1:
+            return values
+        with np.errstate(over="ignore"):
+            values = (values * np.float64(factor)).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise RequestError(f"{self.model.source}: {name} times {factor} is beyond FP32")
+        return values
 
     def _place_rows(self, name, values, stride):
         return self.map.place(name, _padded(values, stride))
@@ -148,13 +156,18 @@ class Compiler:
                 "dst": self.x, "dest": Dest.OPERAND}
         after = f"{n + 1}.attention_norm" if n + 1 < model.layers else "norm"
 
-        self._layer_linear(n, "k", wait=1, src=self.x, dest=Dest.KEY, mode=Mode.ROPE, lane_scale=1, **pages)
+        mode = Mode.ROPE if model.turning is None or model.turning[n] else Mode.PLAIN
+        scale = math.log2(math.e) / math.sqrt(model.head_dim)
+        if model.attention_scale is not None:
+            scale = math.log2(math.e) * model.attention_scale
+
+        self._layer_linear(n, "k", wait=1, src=self.x, dest=Dest.KEY, mode=mode, lane_scale=1, **pages)
         self._layer_linear(n, "v", src=self.x, dest=Dest.VALUE, lane_scale=1, **pages)
-        self._layer_linear(n, "q", src=self.x, dst=self.query, dest=Dest.QUERY, mode=Mode.ROPE, lane_scale=1,
+        self._layer_linear(n, "q", src=self.x, dst=self.query, dest=Dest.QUERY, mode=mode, lane_scale=1,
                            group=group, **heads)
         self.program.emit(f"layer {n} attention", Opcode.ATTEND, wait=1, src=self.query, dst=self.attended,
                           group=group, **pages,
-                          softmax_scale=_bits(math.log2(math.e) / math.sqrt(model.head_dim)))
+                          softmax_scale=_bits(scale))
         self._load_norm(f"{n}.ffn_norm")
         self._layer_linear(n, "o", wait=1, src=self.attended, **norm)
         self._layer_linear(n, "gate_up", wait=1, src=self.x, dst=self.ffn, dest=Dest.OPERAND, mode=Mode.GLU,
@@ -166,7 +179,9 @@ class Compiler:
         self.program.emit(remark, Opcode.LOAD, address=address, bytes=size, load_dest=dest, count=count, **flags)
 
     def _load_norm(self, name):
-        values = np.pad(self.model.tensors[name].floats(), (0, self.hidden - self.model.hidden))
+        # Logits are divided in front of the output matrix.
+        values = self._scaled(name, 1 / self.model.logit_scale if name == "norm" else 1.0)
+        values = np.pad(values, (0, self.hidden - self.model.hidden))
         address, size = self.map.place_once(name, values)
         self._load(f"norm weights {name}", LoadDest.NORM, address, size, self.hidden)
         self.read["layers"] += 4 * self.model.hidden

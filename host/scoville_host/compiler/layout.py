@@ -23,11 +23,12 @@ def page_bytes(config, blocks):
     return 2 * (align(PAGE_TOKENS * blocks, config.bus_bytes) + PAGE_TOKENS * BLOCK * blocks)
 
 
-def pair_rows(heads, head_dim, layout):
+def pair_rows(heads, head_dim, layout, rotary=None):
     """Checkpoint rows of q or k in the chip's order: rotation pairs side by side, each head padded to whole blocks.
 
     Parameters
     ----------
+    rotary : dimensions of a head that turn, its first; the others stay in order. None: all.
     layout : ``"half"`` or ``"interleaved"`` as in `Model.rope_layout`, or ``"plain"`` for v, whose rows stay in order.
 
     Returns
@@ -36,7 +37,8 @@ def pair_rows(heads, head_dim, layout):
     """
     order = np.arange(head_dim)
     if layout == "half":
-        order = order.reshape(2, -1).T.reshape(-1)
+        turning = order[:rotary]
+        order = np.concatenate([turning.reshape(2, -1).T.reshape(-1), order[turning.size:]])
     head = np.full(head_blocks(head_dim) * BLOCK, -1)
     head[:head_dim] = order
     rows = head[None, :] + head_dim * np.arange(heads)[:, None]

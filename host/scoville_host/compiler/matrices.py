@@ -3,11 +3,11 @@
 import numpy as np
 from scoville.config import BLOCK, TILE_ROWS
 
-from ..checkpoint.formats import quantise, stack
+from ..checkpoint.formats import common_format, quantise, stack
 from ..errors import RequestError
 from .layout import align, head_blocks, pair_rows
 
-__all__ = ["Matrices", "pad_rows"]
+__all__ = ["Matrices", "matrix_rows", "pad_rows"]
 
 
 def pad_rows(count, total):
@@ -22,6 +22,22 @@ def _take(values, rows):
     return picked
 
 
+def matrix_rows(model):
+    """Checkpoint rows of each matrix in the chip's order, by kind; -1 is a row of zeros."""
+    ffn = align(model.ffn, BLOCK)
+    gate = pad_rows(model.ffn, ffn)
+    hidden = pad_rows(model.hidden, align(model.hidden, TILE_ROWS))
+    return {
+        "q": pair_rows(model.heads, model.head_dim, model.rope_layout, model.rotary),
+        "k": pair_rows(model.kv_heads, model.head_dim, model.rope_layout, model.rotary),
+        "v": pair_rows(model.kv_heads, model.head_dim, "plain"),
+        "o": hidden,
+        "gate_up": np.stack([gate, np.where(gate < 0, -1, gate + model.ffn)], axis=1).reshape(-1),
+        "down": hidden,
+        "lm_head": pad_rows(model.vocab, align(model.vocab, TILE_ROWS)),
+    }
+
+
 class Matrices:
     """The matrices and biases of a model, as the compiler writes them into memory.
 
@@ -34,18 +50,7 @@ class Matrices:
 
     def __init__(self, model, weights, requantise):
         self.model, self.weights, self.requantise = model, weights, requantise
-        ffn = align(model.ffn, BLOCK)
-        gate = pad_rows(model.ffn, ffn)
-        hidden = pad_rows(model.hidden, align(model.hidden, TILE_ROWS))
-        self.rows = {
-            "q": pair_rows(model.heads, model.head_dim, model.rope_layout),
-            "k": pair_rows(model.kv_heads, model.head_dim, model.rope_layout),
-            "v": pair_rows(model.kv_heads, model.head_dim, "plain"),
-            "o": hidden,
-            "gate_up": np.stack([gate, np.where(gate < 0, -1, gate + model.ffn)], axis=1).reshape(-1),
-            "down": hidden,
-            "lm_head": pad_rows(model.vocab, align(model.vocab, TILE_ROWS)),
-        }
+        self.rows = matrix_rows(model)
         width = head_blocks(model.head_dim) * BLOCK
         columns = np.full((model.heads, width), -1)
         columns[:, :model.head_dim] = np.arange(model.heads * model.head_dim).reshape(model.heads, -1)
@@ -66,21 +71,34 @@ class Matrices:
         return self._finish(["lm_head"], [self.model.lm_head], "lm_head")
 
     def _finish(self, names, tensors, kind):
+        fmt = self.format(names, tensors, kind)
         blocks = [self._blocks(name, tensor, kind) for name, tensor in zip(names, tensors, strict=True)]
-        if len({part.format for part in blocks}) > 1:
-            raise RequestError(f"{self.model.source}: {' and '.join(names)} have different weight formats, but share a "
-                               "pass; bring all weights to one format with --weights")
-        return stack(blocks).take(self.rows[kind])
+        return stack([part.widened(fmt) for part in blocks]).take(self.rows[kind])
+
+    def format(self, names, tensors, kind):
+        """The format of a matrix of several tensors, which share a pass; RequestError if there is none."""
+        kinds = [self._format(name, tensor, kind) for name, tensor in zip(names, tensors, strict=True)]
+        fmt = common_format(kinds)
+        if fmt is None:
+            raise RequestError(f"{self.model.source}: {' and '.join(names)} are "
+                               f"{' and '.join(each.name.lower() for each in kinds)}, which have no format in common, "
+                               "but share a pass; bring all weights to one format with --weights")
+        return fmt
+
+    def _format(self, name, tensor, kind):
+        """The format of a tensor's weights, which stay as they are stored where they can."""
+        if not tensor.blocks or self.requantise:
+            return self.weights
+        if kind == "o" and self.model.head_dim % BLOCK:
+            raise RequestError(f"{self.model.source}: blocks of {name} run across heads of {self.model.head_dim}; "
+                               "quantise anew with --weights")
+        return tensor.blocks.format
 
     def _blocks(self, name, tensor, kind):
-        ragged = kind == "o" and self.model.head_dim % BLOCK
         if tensor.blocks and not self.requantise:
-            if ragged:
-                raise RequestError(f"{self.model.source}: blocks of {name} run across heads of {self.model.head_dim}; "
-                                   "quantise anew with --weights")
             return tensor.blocks
         values = tensor.floats()
-        if ragged:
+        if kind == "o" and self.model.head_dim % BLOCK:
             values = _take(values.T, self.head_columns).T
         pad = align(values.shape[1], BLOCK) - values.shape[1]
         blocks = quantise(np.pad(values, ((0, 0), (0, pad))), self.weights)

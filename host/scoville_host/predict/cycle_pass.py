@@ -28,6 +28,7 @@ class PassTimer:
     program : list of decoded instructions, up to the END
     program_address : of the first
     position, tokens, last : as `PassState`
+    patience : see `Steady`
 
     Members
     -------
@@ -35,8 +36,8 @@ class PassTimer:
     stream : `Stream`, with the array's work and stalls
     """
 
-    def __init__(self, config, memory, program, program_address, position, tokens, last):
-        self.config, self.memory = config, memory
+    def __init__(self, config, memory, program, program_address, position, tokens, last, patience=None):
+        self.config, self.memory, self.patience = config, memory, patience
         self.position, self.tokens = position, tokens
         self.pages = (position + tokens - 1) // PAGE_TOKENS + 1
         self.stream = Stream(config, memory)
@@ -141,7 +142,7 @@ class PassTimer:
         tile = Tile.linear(config, fields)
         count, task, before = fields["tiles"], begin + DISPATCH, stream.accepted
         phases = 1 if logits else -(-self.tokens // config.lanes)
-        steady = Steady(stream, epilogue, count)
+        steady = Steady(stream, epilogue, count, self.patience)
         number = 0
         while number < count:
             before = stream.accepted

@@ -25,12 +25,13 @@ class Cycles:
     beats: float = 0.0
     stalls: dict = field(default_factory=dict)
 
-    def extrapolated(self, other, factor):
-        """This plus `factor` times what `other` has more."""
+    def plus(self, less, more, times):
+        """This and, so many times, what `more` has beyond `less`."""
         def line(name):
-            return getattr(self, name) + factor * (getattr(other, name) - getattr(self, name))
+            return getattr(self, name) + times * (getattr(more, name) - getattr(less, name))
 
-        stalls = {name: count + factor * (other.stalls.get(name, 0) - count) for name, count in self.stalls.items()}
+        stalls = {name: self.stalls.get(name, 0) + times * (more.stalls.get(name, 0) - less.stalls.get(name, 0))
+                  for name in self.stalls | more.stalls}
         return Cycles(*(line(name) for name in ("cycles", "prefill", "work", "beats")), stalls)
 
 
@@ -63,9 +64,10 @@ def program_of(image):
 
 
 class PassCycles:
-    """Cycles of passes; those that differ in nothing that counts are computed once."""
+    """Cycles of passes; those that differ in nothing that counts are computed once. `patience` : see `Steady`."""
 
-    def __init__(self, image, memory):
+    def __init__(self, image, memory, patience=None):
+        self.patience = patience
         self.config, self.memory = image.config, memory
         self.program, self.address = program_of(image)
         self.known = {}
@@ -74,7 +76,8 @@ class PassCycles:
         """The `PassTimer` of a pass."""
         key = position // PAGE_TOKENS, (position + tokens - 1) // PAGE_TOKENS, tokens, last
         if key not in self.known:
-            self.known[key] = PassTimer(self.config, self.memory, self.program, self.address, position, tokens, last)
+            self.known[key] = PassTimer(self.config, self.memory, self.program, self.address, position, tokens, last,
+                                        self.patience)
         return self.known[key]
 
     def sequence(self, every, prompt_tokens):

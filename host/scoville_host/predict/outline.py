@@ -4,19 +4,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scoville.config import BLOCK
 from scoville.isa import Element
 
 from ..checkpoint.formats import Blocks, get_format
 from ..checkpoint.huggingface import model_of, read_json
 from ..checkpoint.model import Tensor
+from ..checkpoint.refusals import AT_ONCE
 from ..compiler.compiler import Compiler
-from ..compiler.layout import align, head_blocks
+from ..compiler.limits import buffer_needs
 from ..compiler.matrices import Matrices
 from ..compiler.program import MemoryMap
 from ..errors import RequestError
 
-__all__ = ["SHAPES", "compile_outline", "fitted", "is_outline", "read_outline", "set_fields"]
+__all__ = ["SHAPES", "compile_outline", "fitted", "is_outline", "picked", "read_outline", "set_fields",
+           "sort_of_layer"]
 
 
 def _shape(hidden, layers, heads, kv_heads, ffn, vocab, kind="llama", **settings):
@@ -39,10 +40,10 @@ def is_outline(model):
     return model in SHAPES or Path(model).suffix == ".json"
 
 
-def read_outline(model):
+def read_outline(model, refusals=AT_ONCE):
     """The `Model` of a name in `SHAPES` or a config.json; its tensors hold zeros and take no memory."""
     config = SHAPES[model] if model in SHAPES else read_json(Path(model))
-    model = model_of(config, model)
+    model = model_of(config, model, refusals)
     for name, shape in model.shapes().items():
         if not name.endswith("_bias") or name.rpartition(".")[2].removesuffix("_bias") in model.family.biases:
             model.tensors[name] = Tensor(dtype="BF16", values=np.broadcast_to(np.float32(0), shape))
@@ -73,18 +74,34 @@ def set_fields(config, settings):
         raise RequestError(f"--set {' '.join(settings)}: {error}") from None
 
 
+def sort_of_layer(model, layer):
+    """What a layer's cycles depend on besides the model's numbers: its matrices' formats, and which have a bias."""
+    def sort(name):
+        tensor = model.tensors.get(f"{layer}.{name}")
+        return tensor and (tensor.blocks.format.name if tensor.blocks else "floats")
+
+    return tuple(sort(name) for matrix in model.family.matrices for name in (matrix, f"{matrix}_bias"))
+
+
+def picked(model, numbers):
+    """The model with some of its layers alone."""
+    tensors = {name: tensor for name, tensor in model.tensors.items() if "." not in name}
+    for to, number in enumerate(numbers):
+        tensors |= {f"{to}.{name.partition('.')[2]}": tensor for name, tensor in model.tensors.items()
+                    if name.startswith(f"{number}.")}
+    return replace(model, layers=len(numbers), tensors=tensors)
+
+
 def fitted(config, model):
     """The configuration with buffers enlarged to what a model needs; rates and latencies do not depend on them."""
-    hidden, blocks = align(model.hidden, BLOCK), head_blocks(model.head_dim)
-    inner = hidden // BLOCK + max(2 * model.heads * blocks, -(-model.ffn // BLOCK))
-    needs = {"max_hidden": hidden, "max_head_blocks": 1 << (blocks - 1).bit_length(), "operand_blocks": inner,
-             "max_rows": 2 * model.ffn}
+    needs = {field: need for field, (need, _) in buffer_needs(model).items()} | {"max_rows": 2 * model.ffn}
+    needs["max_head_blocks"] = 1 << (needs["max_head_blocks"] - 1).bit_length()
     return replace(config, **{name: max(need, getattr(config, name)) for name, need in needs.items()})
 
 
 def compile_outline(model, config, *, weights=None, context=None):
     """As `compile_model`, of a model from `read_outline`: the image's memory holds nothing but the program."""
-    matrices = _Matrices(model, get_format(weights or "mxint8"), requantise=True)
+    matrices = _Matrices(model, get_format(weights or "mxint8"), requantise=weights is not None)
     return _OutlineCompiler(model, config, matrices, context or model.context, 0).build(1, None)
 
 
@@ -93,9 +110,7 @@ class _Matrices(Matrices):
 
     def _finish(self, names, tensors, kind):
         columns = len(self.head_columns) if kind == "o" else tensors[0].shape[1]
-        shape = len(self.rows[kind]), -(-columns // BLOCK)
-        return Blocks(format=self.weights, codes=np.broadcast_to(np.int8(0), (*shape, BLOCK)),
-                      scales=np.broadcast_to(np.uint8(0), shape))
+        return Blocks.outline(self.format(names, tensors, kind), len(self.rows[kind]), columns)
 
 
 class _Map(MemoryMap):

@@ -1,7 +1,5 @@
 """The work behind ``scoville predict``: cycles of a workload from the analytical model."""
 
-from dataclasses import replace
-
 import numpy as np
 from scoville.memory.reader import reader_sizes
 
@@ -11,15 +9,18 @@ from ..runtime.backend import Result
 from ..runtime.rtl import DEFAULT_MEMORY, as_host_error, check_memory
 from ..runtime.session import DEFAULT_CONFIGS, find_config, open_session
 from .cycles import PassCycles, memory_of
-from .outline import compile_outline, fitted, is_outline, read_outline, set_fields
+from .outline import compile_outline, fitted, is_outline, picked, read_outline, set_fields, sort_of_layer
 
-__all__ = ["predict", "predict_image"]
+__all__ = ["predict", "predict_image", "predict_outline"]
 
-LAYERS = 2, 3  # of an outline that are walked; all layers are alike, so the rest follows
+LAYERS = 2  # of an outline that are walked in any case
 
 
-def predict_image(image, prompt_tokens, decode_tokens, *, position=0, memory=None):
-    """The `Cycles` of a sequence on an `Image`: `prompt_tokens` in from `position` on, `decode_tokens` out."""
+def predict_image(image, prompt_tokens, decode_tokens, *, position=0, memory=None, patience=None):
+    """The `Cycles` of a sequence on an `Image`: `prompt_tokens` in from `position` on, `decode_tokens` out.
+
+    `patience` : see `Steady`.
+    """
     from scoville_sim import SimError
 
     every = passes(prompt_tokens, decode_tokens, image.config.seats, position)
@@ -27,7 +28,25 @@ def predict_image(image, prompt_tokens, decode_tokens, *, position=0, memory=Non
         known = memory_of(check_memory(memory or DEFAULT_MEMORY), image.config.bus_bytes, reader_sizes(image.config)[0])
     except SimError as error:  # a DRAM's rate is measured, with a model that is compiled once
         raise as_host_error(error) from None
-    return PassCycles(image, known).sequence(every, prompt_tokens)
+    return PassCycles(image, known, patience).sequence(every, prompt_tokens)
+
+
+def predict_outline(outline, config, prompt_tokens, decode_tokens, *, weights=None, context=None, **options):
+    """The same of a model without weights, in `config`: layers that are alike are walked once.
+
+    `LAYERS` are walked to begin with, then those and one more of each sort that is left; the rest follows.
+    """
+    def cycles(numbers):
+        image = compile_outline(picked(outline, numbers), config, weights=weights, context=context)
+        return predict_image(image, prompt_tokens, decode_tokens, **options)
+
+    begin = list(range(min(LAYERS, outline.layers)))
+    found = walked = cycles(begin)
+    rest = [sort_of_layer(outline, n) for n in range(len(begin), outline.layers)]
+    for sort in dict.fromkeys(rest):
+        more = cycles([*begin, len(begin) + rest.index(sort)])
+        found = found.plus(walked, more, rest.count(sort))
+    return found
 
 
 def predict(model, config=None, prompt_tokens=16, decode_tokens=16, *, settings=(), weights=None, context=None,
@@ -61,11 +80,8 @@ def predict(model, config=None, prompt_tokens=16, decode_tokens=16, *, settings=
             raise RequestError(f"{needed} positions do not fit the context of {model}, {outline.context}")
         chosen = fitted(set_fields(find_config(config or DEFAULT_CONFIGS[-1]), settings), outline)
         image = compile_outline(outline, chosen, weights=weights, context=context or needed)
-        short, longer = (
-            predict_image(compile_outline(replace(outline, layers=min(count, outline.layers)), chosen, weights=weights,
-                                          context=context or needed), prompt_tokens, decode_tokens, **options)
-            for count in LAYERS)
-        found = short.extrapolated(longer, max(0, outline.layers - LAYERS[0]))
+        found = predict_outline(outline, chosen, prompt_tokens, decode_tokens, weights=weights,
+                                context=context or needed, **options)
     else:
         chosen = set_fields(find_config(config or DEFAULT_CONFIGS[0]), settings) if config or settings else None
         image = open_session(model, chosen, weights=weights, context=context or (needed if position else None),

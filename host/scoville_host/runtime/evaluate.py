@@ -170,7 +170,7 @@ def _compile(path, name, backend, config_name, act_bits, weights, context):
     if backend == "golden":
         config = dataclasses.replace(config, max_hidden=1 << 16, max_rows=1 << 20, operand_blocks=1 << 12,
                                      max_head_blocks=8)
-    return compile_model(load_checkpoint(path, name), config, weights=weights, context=context)
+    return compile_model(load_checkpoint(path, name, weights=weights), config, weights=weights, context=context)
 
 
 def _float_logits(path, ids):

@@ -23,28 +23,33 @@ def float_logits(model, ids):
         return x @ tensor(name).T + (tensor(bias) if bias in model.tensors else 0.0)
 
     count = len(ids)
-    turn = np.exp(1j * np.arange(count)[:, None, None] * frequencies(model))
+    size = model.rope_scaling.attention_factor if model.rope_scaling else 1.0
+    turn = size * np.exp(1j * np.arange(count)[:, None, None] * frequencies(model, count))
+    scale = model.attention_scale or model.head_dim ** -0.5
     future = np.triu(np.full((count, count), -np.inf), 1)
 
     def heads(x, name):
         return project(x, name).reshape(count, -1, model.head_dim)
 
     def attend(x, layer):
-        q = _rotated(heads(x, f"{layer}.q"), turn, model.rope_layout)
-        k = _rotated(heads(x, f"{layer}.k"), turn, model.rope_layout).repeat(model.group, axis=1)
+        q, k = (heads(x, f"{layer}.{name}") for name in "qk")
+        if model.turning is None or model.turning[layer]:
+            q, k = (np.concatenate([_rotated(each[:, :, :model.rotary], turn, model.rope_layout),
+                                    each[:, :, model.rotary:]], axis=2) for each in (q, k))
+        k = k.repeat(model.group, axis=1)
         v = heads(x, f"{layer}.v").repeat(model.group, axis=1)
-        scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(model.head_dim) + future
+        scores = np.einsum("qhd,khd->hqk", q, k) * scale + future
         shares = np.exp(scores - scores.max(axis=2, keepdims=True))
         shares /= shares.sum(axis=2, keepdims=True)
         return np.einsum("hqk,khd->qhd", shares, v).reshape(count, -1)
 
-    x = model.tensors["embedding"].floats()[np.asarray(ids)].astype(np.float64)
+    x = model.tensors["embedding"].floats()[np.asarray(ids)].astype(np.float64) * model.embedding_scale
     for layer in range(model.layers):
-        x = x + project(attend(normed(x, f"{layer}.attention_norm"), layer), f"{layer}.o")
+        x = x + project(attend(normed(x, f"{layer}.attention_norm"), layer), f"{layer}.o") * model.residual_scale
         y = normed(x, f"{layer}.ffn_norm")
         gate = project(y, f"{layer}.gate")
-        x = x + project(gate / (1 + np.exp(-gate)) * project(y, f"{layer}.up"), f"{layer}.down")
-    return normed(x, "norm") @ model.lm_head.floats().astype(np.float64).T
+        x = x + project(gate / (1 + np.exp(-gate)) * project(y, f"{layer}.up"), f"{layer}.down") * model.residual_scale
+    return normed(x, "norm") @ model.lm_head.floats().astype(np.float64).T / model.logit_scale
 
 
 def _rotated(x, turn, layout):

@@ -13,6 +13,7 @@ from ..errors import RequestError
 __all__ = ["KINDS", "as_gguf", "write_gguf"]
 
 KINDS = ("q8_0", "q4_0", "q4_1")  # formats of matrices in GGUF that the chip has too
+_WRITTEN = ("llama", "mistral", "qwen2")
 NUMBERS = ("hidden", "layers", "heads", "kv_heads", "head_dim", "ffn", "vocab", "context", "epsilon", "rope_theta")
 
 
@@ -39,7 +40,7 @@ def as_gguf(path, kind=None):
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield write_gguf(Path(folder) / "model.gguf", load_checkpoint(path), kind or KINDS[0])
+        yield write_gguf(Path(folder) / "model.gguf", load_checkpoint(path, weights=kind), kind or KINDS[0])
 
 
 def write_gguf(path, model, kind):
@@ -48,14 +49,20 @@ def write_gguf(path, model, kind):
     Raises
     ------
     RequestError
-        If rows are no multiple of a block.
+        If rows are no multiple of a block, or a family's files are not written.
     """
     import gguf
 
+    scaling = model.rope_scaling
+    if model.family.name not in _WRITTEN or model.rotary != model.head_dim or scaling and scaling.kind == "longrope":
+        raise RequestError(f"{model.source}: no GGUF file is written of family {model.family.name} with its rotary "
+                           "positions; give a GGUF file")
     dialect = model.family.gguf or LLAMA.gguf  # a Mistral is a llama to GGUF
     writer = gguf.GGUFWriter(path, dialect.architecture)
     numbers = {dialect.keys[name]: getattr(model, name) for name in NUMBERS}
     numbers |= {"attention.value_length": model.head_dim, "rope.dimension_count": model.head_dim}
+    if scaling and scaling.attention_factor != 1:
+        numbers[dialect.keys["scaling_attention"]] = scaling.attention_factor
     if model.window is not None:
         numbers[dialect.keys["window"]] = model.window
     for key, value in numbers.items():

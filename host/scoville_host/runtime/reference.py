@@ -132,6 +132,10 @@ def _from_gguf(path):
     kv_heads = field(f"{kind}.attention.head_count_kv", heads)
     hidden = field(f"{kind}.embedding_length")
     theta = field(f"{kind}.rope.freq_base", 10000.0)
+    head_dim = field(f"{kind}.attention.key_length", hidden // heads)
+    if any(field(f"{kind}.rope.{key}", plain) != plain for key, plain in (
+            ("scaling.factor", 1), ("scale_linear", 1), ("scaling.attn_factor", 1), ("dimension_count", head_dim))):
+        raise ValueError(f"{path.name} has rotary positions that the reference does not read from GGUF")
     make_config, make_model = (getattr(transformers, _CLASSES[kind] + part) for part in ("Config", "ForCausalLM"))
     config = make_config(
         vocab_size=int(tensors["token_embd.weight"].shape[1]),
@@ -140,7 +144,7 @@ def _from_gguf(path):
         num_hidden_layers=field(f"{kind}.block_count"),
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
-        head_dim=field(f"{kind}.attention.key_length", hidden // heads),
+        head_dim=head_dim,
         max_position_embeddings=field(f"{kind}.context_length"),
         rms_norm_eps=field(f"{kind}.attention.layer_norm_rms_epsilon"),
         rope_theta=theta,  # transformers 4

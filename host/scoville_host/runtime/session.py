@@ -60,7 +60,7 @@ def open_session(model, config=None, *, weights=None, context=None, layers=None,
                for each in ([config] if config else DEFAULT_CONFIGS)]
     name, path = resolve(model, report)
     report(f"reading {path}")
-    loaded = load_checkpoint(path, name)
+    loaded = load_checkpoint(path, name, weights=weights)
     if layers is not None:
         if not 1 <= layers <= loaded.layers:
             raise RequestError(f"--layers is {layers}; {name} has {loaded.layers}, so it must be 1 to {loaded.layers}")

@@ -1,13 +1,17 @@
 """Families of models, a file each: names in both kinds of file, shapes, facts of the lowering; docs/families.md."""
 
 from ...errors import RequestError
+from .glm import GLM
+from .granite import GRANITE
 from .llama import LLAMA
 from .mistral import MISTRAL
+from .phi3 import PHI3
 from .qwen2 import QWEN2
+from .smollm3 import SMOLLM3
 
 __all__ = ["FAMILIES", "family_of"]
 
-FAMILIES = [LLAMA, MISTRAL, QWEN2]
+FAMILIES = [LLAMA, MISTRAL, QWEN2, GRANITE, SMOLLM3, PHI3, GLM]
 
 
 def family_of(source, kind, architecture):

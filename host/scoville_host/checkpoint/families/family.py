@@ -22,6 +22,7 @@ class Dialect:
     defaults : values of `Settings` where the file does not say, if they are not those of the schema.
     harmless : settings that do not touch the arithmetic.
     neutral : settings without a lowering, with the `Neutral` values that they may have; what is neither is refused.
+    fused : matrices that lie in one tensor, one below the other, by the key of that tensor in `layer`.
     biases : fields of `Settings` that say whether matrices have biases, and which; None if any matrix may have one,
         where matrices not named have none but for `Family.biases`.
     """
@@ -37,13 +38,29 @@ class Dialect:
     harmless: frozenset = frozenset()
     neutral: dict = field(default_factory=dict)
     biases: dict | None = None
+    fused: dict = field(default_factory=dict)
+
+    def _whole(self, base):
+        """What a matrix lies in, and all that lies there, in order."""
+        return next(((whole, parts) for whole, parts in self.fused.items() if base in parts), (base, (base,)))
 
     def stored(self, name):
-        """What the file calls a tensor of `Model.tensors`."""
+        """What the file calls a tensor of `Model.tensors`, or the one that holds it among others."""
         layer, _, part = name.rpartition(".")
         base = part.removesuffix("_bias")
+        if layer:
+            part, base = part.replace(base, whole := self._whole(base)[0]), whole
         place = self.layer[base].format(layer) if layer else self.top[base]
         return f"{place}.{'weight' if base == part else 'bias'}"
+
+    def rows(self, model, name):
+        """(first row of a tensor of `Model.tensors`, shape of the file's tensor that it lies in)."""
+        layer, _, part = name.rpartition(".")
+        base = part.removesuffix("_bias")
+        shapes = [model.shape(f"{layer}.{part.replace(base, each)}") for each in self._whole(base)[1]] if layer \
+            else [model.shape(name)]
+        start = sum(shape[0] for shape in shapes[:self._whole(base)[1].index(base)]) if layer else 0
+        return start, (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
     def match(self, model, files):
         """Where the tensors of a model are among the names in a file.
@@ -75,6 +92,8 @@ class Family:
     biases : matrices that always have one.
     activations : values of ``hidden_act`` that are the gate of the chip's PAIR stage.
     rope_scalings : kinds of RoPE scaling that config.json may ask for.
+    partial_rotary : whether ``partial_rotary_factor`` may be below 1, where config.json knows it.
+    tested : what the family was tested on besides random models (`catalog`): (what, test under ``tb``).
     """
 
     name: str
@@ -85,7 +104,9 @@ class Family:
     matrices: dict
     biases: tuple = ()
     activations: tuple = ("silu", "swish")
-    rope_scalings: tuple = ("default", "llama3")
+    rope_scalings: tuple = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
+    partial_rotary: bool = False
+    tested: tuple = ()
 
     def shape(self, model, name):
         """The shape of one tensor of `shapes`."""

@@ -1,7 +1,7 @@
 """Llama, and what calls itself one: SmolLM, say, and Mistral in GGUF files.
 
-Lowering: gates are SiLU; nothing has a bias; positions turn the whole head. In a GGUF file the rows of q and k are
-permuted, so that the two of a rotation lie side by side (llama.cpp, ``convert_hf_to_gguf.py``).
+Lowering: gates are SiLU; nothing has a bias; positions turn the whole head, or in a GGUF file its first part. There
+the rows of q and k are permuted, so that the two of a rotation lie side by side (llama.cpp, ``convert_hf_to_gguf.py``).
 """
 
 from .family import Dialect, Family
@@ -16,6 +16,7 @@ HUGGINGFACE = Dialect(
           "context": "max_position_embeddings", "epsilon": "rms_norm_eps", "tied": "tie_word_embeddings",
           "eos_ids": "eos_token_id", "window": "sliding_window", "windowed": "use_sliding_window",
           "attention_bias": "attention_bias", "mlp_bias": "mlp_bias",
+          "original_context": "original_max_position_embeddings",
           "rope_theta": "rope_theta"},
     defaults={"context": 2048, "epsilon": 1e-6},
     harmless=HUGGINGFACE_HARMLESS, neutral=HUGGINGFACE_NEUTRAL,
@@ -36,7 +37,11 @@ GGUF = Dialect(
     keys={"hidden": "embedding_length", "layers": "block_count", "heads": "attention.head_count",
           "kv_heads": "attention.head_count_kv", "head_dim": "attention.key_length", "ffn": "feed_forward_length",
           "vocab": "vocab_size", "context": "context_length", "epsilon": "attention.layer_norm_rms_epsilon",
-          "rope_theta": "rope.freq_base", "window": "attention.sliding_window"},
+          "rope_theta": "rope.freq_base", "window": "attention.sliding_window", "rotary": "rope.dimension_count",
+          "scaling_type": "rope.scaling.type", "scaling_factor": "rope.scaling.factor",
+          "scaling_linear": "rope.scale_linear", "scaling_context": "rope.scaling.original_context_length",
+          "scaling_attention": "rope.scaling.attn_factor", "yarn_fast": "rope.scaling.yarn_beta_fast",
+          "yarn_slow": "rope.scaling.yarn_beta_slow"},
     harmless=GGUF_HARMLESS, neutral=GGUF_NEUTRAL,
     top={"embedding": "token_embd", "norm": "output_norm", "lm_head": "output"},
     layer={"attention_norm": "blk.{}.attn_norm", "ffn_norm": "blk.{}.ffn_norm",
@@ -48,5 +53,8 @@ LLAMA = Family(
     name="llama", huggingface=HUGGINGFACE, gguf=GGUF,
     top={"embedding": "vocab hidden", "norm": "hidden", "lm_head": "vocab hidden"},
     vectors={"attention_norm": "hidden", "ffn_norm": "hidden"},
+    tested=(("models/tiny, as directory and GGUF file, beside llama.cpp", "host/test_llama_cpp.py::test_tiny"),
+            ("SmolLM2-135M-Instruct (Q4_1) beside llama.cpp", "host/test_llama_cpp.py::test_smollm2"),
+            ("models/tiny in RTL", "chip/test_same_bits.py::test_tiny")),
     matrices={"q": "query hidden", "k": "kv hidden", "v": "kv hidden", "o": "hidden query",
               "gate": "ffn hidden", "up": "ffn hidden", "down": "hidden ffn"})

@@ -13,7 +13,7 @@ __all__ = ["MISTRAL"]
 _NOT_READ = ("windowed", "attention_bias", "mlp_bias")
 
 MISTRAL = replace(
-    LLAMA, name="mistral", gguf=None,
+    LLAMA, name="mistral", tested=(), gguf=None,
     huggingface=replace(
         HUGGINGFACE, architecture="mistral", biases={},
         keys={field: key for field, key in HUGGINGFACE.keys.items() if field not in _NOT_READ},

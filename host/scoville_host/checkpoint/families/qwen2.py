@@ -12,7 +12,7 @@ from .settings import HUGGINGFACE_HARMLESS, HUGGINGFACE_NEUTRAL, Neutral
 __all__ = ["QWEN2"]
 
 QWEN2 = replace(
-    LLAMA, name="qwen2", biases=("q", "k", "v"),
+    LLAMA, name="qwen2", tested=(), biases=("q", "k", "v"),
     huggingface=replace(
         HUGGINGFACE, architecture="qwen2", biases={},
         keys={field: key for field, key in HUGGINGFACE.keys.items() if not field.endswith("_bias")} | {

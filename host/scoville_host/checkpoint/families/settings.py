@@ -39,6 +39,11 @@ def _head_dim(model):
     return model.head_dim
 
 
+def _yarn(model):
+    """What yarn_ext_factor is where nothing is said: 1 with yarn, else 0."""
+    return int(model.rope_scaling is not None and model.rope_scaling.kind == "yarn")
+
+
 _EXPERTS, _PARTIAL = "mixtures of experts", "rotary positions over a part of the head"
 _OFF = (0, False)
 
@@ -75,10 +80,9 @@ HUGGINGFACE_NEUTRAL = {
     "transformers_weights": Neutral("weights in a file of another name", ("model.safetensors",)),
 }
 
-# Behind the architecture's name and a dot. No arithmetic of its own: yarn's betas need yarn_ext_factor, which see.
+# Behind the architecture's name and a dot.
 GGUF_HARMLESS = frozenset("""
-    rope.scaling.original_context_length rope.scaling.finetuned rope.scaling.yarn_beta_fast
-    rope.scaling.yarn_beta_slow attention.layer_norm_epsilon attention.group_norm_epsilon attention.group_norm_groups
+    rope.scaling.finetuned attention.layer_norm_epsilon attention.group_norm_epsilon attention.group_norm_groups
 """.split())
 
 GGUF_NEUTRAL = {
@@ -89,14 +93,11 @@ GGUF_NEUTRAL = {
     "experts_per_group": Neutral(_EXPERTS, _OFF), "moe_every_n_layers": Neutral(_EXPERTS, _OFF),
     "moe_latent_size": Neutral(_EXPERTS, _OFF), "interleave_moe_layer_step": Neutral(_EXPERTS, _OFF),
     "router_logit_softcapping": Neutral(_EXPERTS, _OFF),
-    "rope.scaling.type": Neutral("RoPE scaling", ("none",)),
-    "rope.scaling.factor": Neutral("RoPE scaling", (0, 1)), "rope.scale_linear": Neutral("RoPE scaling", (0, 1)),
-    "rope.scaling.alpha": Neutral("RoPE scaling", _OFF), "rope.scaling.attn_factor": Neutral("RoPE scaling", (1,)),
+    "rope.scaling.alpha": Neutral("RoPE scaling", _OFF),
     "rope.scaling.yarn_log_multiplier": Neutral("RoPE scaling", _OFF),
-    "rope.scaling.yarn_ext_factor": Neutral("RoPE scaling", (0, -1)),
+    "rope.scaling.yarn_ext_factor": Neutral("RoPE scaling", (_yarn, -1)),
     "rope.scaling.yarn_attn_factor": Neutral("RoPE scaling", (1,)),
-    "rope.dimension_count": Neutral(_PARTIAL, (_head_dim,)),
-    "rope.dimension_count_swa": Neutral(_PARTIAL, (_head_dim,)),
+    "rope.dimension_count_swa": Neutral(_PARTIAL, (lambda model: model.rotary,)),
     "rope.freq_base_swa": Neutral("another rotary base in some layers", (lambda model: model.rope_theta,)),
     "attention.value_length": Neutral("heads of v unlike those of k", (_head_dim,)),
     "attention.key_length_swa": Neutral("different heads in some layers", (_head_dim,)),
