@@ -16,6 +16,8 @@ from scoville_host.checkpoint.load import load_checkpoint
 from scoville_host.compiler.compiler import compile_model
 from scoville_host.runtime.evaluate import compare
 from scoville_host.runtime.float_model import float_logits
+from scoville_host.runtime.golden import GoldenBackend
+from scoville_host.runtime.rtl import RtlBackend
 
 LARGE = replace(get_config("nano"), max_hidden=4096, max_rows=4096, operand_blocks=1024, act_bits=10)
 IDS = np.random.default_rng(2).integers(0, 70, 45).tolist()
@@ -112,6 +114,15 @@ def test_golden_model_agrees_with_the_definition(tmp_path, name):
     found = GoldenChip(image.config, image.allocate(), image.registers, base=image.base).logits(IDS)
     assert error(found, wanted) < 0.1
     assert compare(wanted, found)[0] <= 0.003
+
+
+@pytest.mark.parametrize("name", ["granite, tied, biases", "smollm3, listed", "phi3, longrope, long", "glm, odd"])
+def test_rtl(tmp_path, name):
+    """The chip itself, bit for bit: keys that do not turn, that turn in part, beside biases and constants."""
+    image = compile_model(load_checkpoint(directory(tmp_path, name)), get_config("nano"), context=64)
+    golden, rtl = (backend.generate(image, IDS[:34], 2) for backend in (GoldenBackend(), RtlBackend()))
+    assert rtl.tokens == golden.tokens
+    assert np.array_equal(rtl.logits.view(np.uint32), golden.logits.view(np.uint32))
 
 
 @pytest.mark.parametrize("name", CASES)

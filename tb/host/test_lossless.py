@@ -13,6 +13,8 @@ from scoville_host.checkpoint.model import Tensor
 from scoville_host.compiler.compiler import compile_model
 from scoville_host.compiler.layout import pack_matrix, unpack_matrix
 from scoville_host.errors import RequestError
+from scoville_host.runtime.golden import GoldenBackend
+from scoville_host.runtime.rtl import RtlBackend
 
 # FP16: 0, -0, the least and the largest subnormal, the least normal, the largest finite, 1 and others, of both signs.
 HALVES = np.array([0, 0x8000, 1, 0x8001, 0x03FF, 0x83FF, 0x0400, 0x7BFF, 0xFBFF, 0x3C00, 0xBC00, 0x2E66], np.uint16)
@@ -130,6 +132,8 @@ def test_one_file_of_many_types(tmp_path):
     found = GoldenChip(image.config, image.allocate(), image.registers, base=image.base).logits(ids)
     wanted = float_logits(model, ids)
     assert np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std() < 0.02
+    golden, rtl = (backend.generate(image, ids, 2) for backend in (GoldenBackend(), RtlBackend()))
+    assert rtl.tokens == golden.tokens and np.array_equal(bits(rtl.logits), bits(golden.logits))
 
 
 def test_no_common_form(tmp_path):
