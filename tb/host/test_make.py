@@ -113,3 +113,11 @@ def test_a_folder_with_a_space_is_refused_in_one_line(monkeypatch):
     conftest.no_spaces(Path("/tree/build/tb"))
     with pytest.raises(pytest.UsageError, match="^/my tree/build: .*a space.*; move the tree"):
         conftest.no_spaces(Path("/my tree/build"))
+
+
+@pytest.mark.parametrize("home", ["", "/proc/none"])
+def test_no_home(tree, home):
+    """Caches of tools go to build/ where there is no home; one that can be written is left alone."""
+    (tree / ".venv" / "bin" / "scoville").write_text('#!/bin/sh\nprintf "%s\\0" "$HOME" > "$LOG"\n', encoding="utf-8")
+    assert make(tree, "demo", HOME=home)[1] == [str(tree / "build" / "home")] and (tree / "build" / "home").is_dir()
+    assert make(tree, "demo", HOME=str(tree))[1] == [str(tree)]
