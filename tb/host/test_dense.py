@@ -116,7 +116,8 @@ def test_golden_model_agrees_with_the_definition(tmp_path, name):
     assert compare(wanted, found)[0] <= 0.003
 
 
-@pytest.mark.parametrize("name", ["granite, tied, biases", "smollm3, listed", "phi3, longrope, long", "glm, odd"])
+@pytest.mark.parametrize("name", ["llama, llama3, tied", "mistral, window", "qwen2, yarn", "granite, tied, biases",
+                                  "smollm3, listed", "phi3, longrope, long", "glm, odd"])
 def test_rtl(tmp_path, name):
     """The chip itself, bit for bit: keys that do not turn, that turn in part, beside biases and constants."""
     image = compile_model(load_checkpoint(directory(tmp_path, name)), get_config("nano"), context=64)

@@ -9,9 +9,10 @@ __all__ = ["catalog"]
 _DENSE = "host/test_dense.py::test_the_definition_agrees_with"
 RANDOM = ("random models of odd shape, golden", "host/test_dense.py::test_golden_model_agrees_with_the_definition")
 TRANSFORMERS = ("the same in transformers (by hand: needs torch)", f"{_DENSE}_transformers")
+RTL = ("some of them in RTL, bit for bit", "host/test_dense.py::test_rtl")
 LLAMA_CPP = ("the same in llama.cpp", f"{_DENSE}_llama_cpp")
 BLOCKS = (("gguf's dequantisation, bit for bit, with extreme scales", "host/test_lossless.py::test_bit_for_bit"),
-          ("the golden model", "host/test_lossless.py::test_one_file_of_many_types"))
+          ("the golden model and the RTL", "host/test_lossless.py::test_one_file_of_many_types"))
 FLOATS = (("a directory and a GGUF file of each", "host/test_importers.py"),)
 
 
@@ -32,7 +33,7 @@ def catalog():
 
     families = [{"name": family.name, "huggingface": called(family.huggingface), "gguf": called(family.gguf),
                  "rope_scalings": list(family.rope_scalings),
-                 "tested": tested(RANDOM, TRANSFORMERS, *([LLAMA_CPP] if family.gguf else []), *family.tested)}
+                 "tested": tested(RANDOM, RTL, TRANSFORMERS, *([LLAMA_CPP] if family.gguf else []), *family.tested)}
                 for family in FAMILIES]
     formats = [{"type": kind, "runs_as": layout.form.name.lower(), "tested": tested(*BLOCKS, *layout.tested)}
                for kind, layout in GGUF_FORMS.items()]
