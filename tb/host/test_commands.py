@@ -1,6 +1,7 @@
 """Every command in README, and in the blocks of docs, is one that the programs take as written; quick ones are run."""
 
 import importlib.util
+import os
 import re
 import runpy
 import shlex
@@ -11,16 +12,21 @@ from pathlib import Path
 import pytest
 import typer
 from scoville_host import cli
-from scoville_sim.tools import find_tool, run_tool
+from scoville_sim.tools import find_tool, run_tool, tool_path
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK, SPAN = re.compile(r"^    (.+)$", re.M), re.compile(r"`([^`\n]+)`")
 QUICK = {"configs", "models", "registers", "--version"}
 
 
+README = SPAN.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+# Not run as written: they run these tests, take hours or are jobs of their own, or want what the user gives.
+APART = re.compile(r"make (test|sim|mutate|formal|coverage|fpga|flash|help)|pytest|pip|apt-get|.*(DIR|FILE|\[|…)")
+
+
 def commands(program):
     """The commands of a program that the pages name, as words. What is optional is in; of alternatives the first is."""
-    written = SPAN.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    written = list(README)
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         written += BLOCK.findall(re.sub(r" \\\n *", " ", page.read_text(encoding="utf-8")))
     found = set()
@@ -80,6 +86,15 @@ def test_python(monkeypatch, capsys):
         with pytest.raises(SystemExit):
             runpy.run_module(module, run_name="__main__")
         assert named <= set(re.findall(r"--[\w-]+", capsys.readouterr().out)), module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", sorted(
+    text for text in set(README) if re.match(r"(make|scoville|python) ", text) and not APART.match(text)))
+def test_as_written(command):
+    done = subprocess.run(command, shell=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          encoding="utf-8", errors="replace", env=os.environ | {"PATH": tool_path()}, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_tools_beside_python_need_no_path(monkeypatch):
