@@ -273,7 +273,7 @@ async def whole_tables(dut):
         system.send(config.max_hidden, add=add, store=1, norm_=add, phases=(0, last))
     system.send(32, lane_scale=LaneScale.RMS, phases=(0, last))
     rng = system.tb.rng
-    system.send(2 * rng.randint(129, 200), norm_=1, phases=(last, last))
+    system.send(min(2 * rng.randint(129, 200), config.max_hidden), norm_=1, phases=(last, last))
     system.send(32, lane_scale=LaneScale.RMS, phases=(0, last))
     for rows, limit in ((256, rng.randint(130, 250)), *((32, 1 << bit) for bit in range(24))):
         system.send(rows, logits=1, limit=limit)
