@@ -101,7 +101,8 @@ class System:
         pairs = config.max_head_blocks * BLOCK // 2
         # Rotations, and pairs of a zero and a number of any size, so that each bit of it tells.
         shape = pairs, config.seats
-        angle, small, kind = rng.uniform(-4, 4, shape), 2.0 ** rng.uniform(-100, 0, shape), rng.random(shape)
+        angle, own = rng.uniform(-4, 4, shape), np.random.default_rng(1)
+        small, kind = 2.0 ** own.uniform(-100, 0, shape), own.random(shape)
         self.cos, self.sin = (
             (wave * np.select([kind < 0.15, kind < 0.3], factors, 1)).astype(np.float32)
             for wave, factors in ((np.cos(angle), (small, 0)), (np.sin(angle), (0, small))))
@@ -123,7 +124,7 @@ class System:
         rng, config = self.tb.np_rng, self.config
         first, last = phases
         used = slice(first * config.lanes, (last + 1) * config.lanes)  # seats
-        mask = (1 << used.stop) - (1 << used.start) if mask is None else mask
+        mask = ((1 << used.stop) - (1 << used.start)) & (-1 if mask is None else mask)
         chosen = np.array([mask >> seat & 1 for seat in range(config.seats)], bool)
         # Means and epsilons of one size, so that each bit of both tells; often nothing else but epsilon does.
         inv_n, epsilon = (np.float32(rng.uniform(1, 2) * 2.0 ** rng.integers(*span)) for span in ((-12, 0), (-9, 9)))
