@@ -127,6 +127,9 @@ def corner_commands(rng, config):
     lanes = config.seats
     rising = Command(rng, config, pages=4, head_blocks=2, positions=[127] * lanes)
     rising.scores[:] = np.array([-1e4, -3e3, 5.0, 1e4], np.float32)[:, None, None]
+    lowest = Command(rng, config, pages=2, head_blocks=1, positions=[63] * lanes)
+    lowest.scale, lowest.scores[0] = np.float32(1), -3e38  # the first maximum is the least there is
+    lowest.scores[1] = rng.integers(-32768, -32760, (32, lanes))
     huge = Command(rng, config, pages=3, head_blocks=1, positions=[95] * lanes)
     huge.scores[:] = rng.choice(np.array([3e38, -3e38, 1e9, 0, 1e-40], np.float32), huge.scores.shape)
     single = Command(rng, config, pages=1, head_blocks=1, positions=[0] * lanes)
@@ -134,7 +137,7 @@ def corner_commands(rng, config):
     wide.ev8[:] = rng.choice(np.array([0, 1, 127, 254, 255], np.uint8), wide.ev8.shape)
     behind = Command(rng, config, pages=3, head_blocks=1, positions=[k % 33 for k in range(lanes)])
     behind.scores[1:] += 100
-    jobs = [rising, huge, single, wide, behind]
+    jobs = [rising, lowest, huge, single, wide, behind]
     jobs += [Command(rng, config, pages=pages, head_blocks=blocks) for pages in (1, 2, 6) for blocks in (1, 2)]
     for job in jobs:
         job.update()
@@ -142,19 +145,22 @@ def corner_commands(rng, config):
 
 
 def ties(rng, config):
-    """Sums that are halfway between two FP32 numbers but for one bit, each that the sum has below them."""
-    for bit in range(25, FRACTION_BITS + 1):
+    """Sums that are halfway between two FP32 numbers, or but for one bit, each that the sum has below them, mostly the
+    last; the bits above are any."""
+    nothing = 100
+    for bit in (*range(25, FRACTION_BITS), *(FRACTION_BITS, nothing) * 8):
         job = Command(rng, config, pages=1, head_blocks=1, positions=[31] * config.seats)
         job.scale = np.float32(1)
-        job.scores[:] = -100
+        job.scores[:] = -nothing
         for seat in range(config.seats):
-            job.scores[0, rng.choice(32, 3, replace=False), seat] = 0, -24, -bit
+            above = rng.choice(np.arange(5, 23), 14, replace=False)
+            job.scores[0, rng.choice(32, 17, replace=False), seat] = 0, -24, -bit, *-above
         job.update()
         yield job
 
 
 def wide_commands(rng, config):
-    """Fields at the far end of their widths: positions, scales of any exponent and sign, exponents of V, many pages."""
+    """Fields of any size: positions, scales, exponents of V, blocks, and many pages."""
     for bit in range(POSITION_BITS):
         job = Command(rng, config, pages=1, head_blocks=1, positions=rng.integers(1 << bit, 2 << bit, config.seats))
         exponent = int(rng.integers(-60, 60))
@@ -163,6 +169,7 @@ def wide_commands(rng, config):
         job.ev8 = rng.integers(0, 256, job.ev8.shape).astype(np.uint8)
         job.update()
         yield job
+    yield Command(rng, config, pages=2, head_blocks=15)
     yield Command(rng, config, pages=66, head_blocks=1,
                   positions=[int(rng.choice([1023, 1024, 2047, 2048, 2079])) for _ in range(config.seats)])
 
@@ -178,12 +185,12 @@ async def long_commands(dut):
     config, tb = get_config(harness.parameters()["config"]), harness.Bench(dut, 8)
     commands, rows, beats = (tb.source(name) for name in ("command", "i", "exponents"))
     outputs, shifts, factors = (tb.sink(name) for name in ("o", "shift", "factor"))
-    for bit in range(1, PAGE_BITS):
+    for pages in [(1 << bit) + more for bit in range(1, PAGE_BITS) for more in (0, 1)]:
         await tb.reset()
         job = Command(tb.np_rng, config, pages=1, head_blocks=1)
         rows.send(job.rows())
         beats.send(job.beats())
-        job.pages = (1 << bit) + 1
+        job.pages = pages
         commands.send([job.command()] * 2)
         took = await outputs.receive(32)
         await tb.wait(config.seats + 40)

@@ -99,8 +99,13 @@ class System:
         self.bias = floats(rng, 256, spread=1)
         self.weight = floats(rng, config.max_hidden, spread=1, special=0)
         pairs = config.max_head_blocks * BLOCK // 2
-        angle = rng.uniform(-4, 4, (pairs, config.seats))
-        self.cos, self.sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+        # Rotations, and pairs of a zero and a number of any size, so that each bit of it tells.
+        shape = pairs, config.seats
+        angle, own = rng.uniform(-4, 4, shape), np.random.default_rng(1)
+        small, kind = 2.0 ** own.uniform(-100, 0, shape), own.random(shape)
+        self.cos, self.sin = (
+            (wave * np.select([kind < 0.15, kind < 0.3], factors, 1)).astype(np.float32)
+            for wave, factors in ((np.cos(angle), (small, 0)), (np.sin(angle), (0, small))))
         self.load(self.bias, VectorDest.BIAS)
         self.load(self.weight, VectorDest.NORM)
         for seat in range(config.seats):
@@ -119,7 +124,7 @@ class System:
         rng, config = self.tb.np_rng, self.config
         first, last = phases
         used = slice(first * config.lanes, (last + 1) * config.lanes)  # seats
-        mask = (1 << used.stop) - (1 << used.start) if mask is None else mask
+        mask = ((1 << used.stop) - (1 << used.start)) & (-1 if mask is None else mask)
         chosen = np.array([mask >> seat & 1 for seat in range(config.seats)], bool)
         # Means and epsilons of one size, so that each bit of both tells; often nothing else but epsilon does.
         inv_n, epsilon = (np.float32(rng.uniform(1, 2) * 2.0 ** rng.integers(*span)) for span in ((-12, 0), (-9, 9)))
@@ -268,8 +273,11 @@ async def whole_tables(dut):
     for add in (0, 1):
         system.send(config.max_hidden, add=add, store=1, norm_=add, phases=(0, last))
     system.send(32, lane_scale=LaneScale.RMS, phases=(0, last))
-    for bit in range(24):
-        system.send(32, logits=1, limit=1 << bit)
+    rng = system.tb.rng
+    system.send(min(2 * rng.randint(129, 200), config.max_hidden), norm_=1, phases=(last, last))
+    system.send(32, lane_scale=LaneScale.RMS, phases=(0, last))
+    for rows, limit in ((256, rng.randint(130, 250)), *((32, 1 << bit) for bit in range(24))):
+        system.send(rows, logits=1, limit=limit)
     await system.check()
 
 
@@ -281,8 +289,8 @@ async def long_commands(dut):
     for bit in range(6, 24):
         await system.tb.reset()
         rows = floats(system.tb.np_rng, (66, config.lanes), spread=4)
-        for count in (1 << bit, 32):
-            system.command.send([harness.pack(chain_command(config), {"rows": count + 4 * (bit == 6)})])
+        for count in ((1 << bit) + 2 * system.tb.rng.randint(2, 31), 32):
+            system.command.send([harness.pack(chain_command(config), {"rows": count})])
         layout = drain_row(config)
         system.rows.send(row % 32 << layout["row"].offset | bits << layout["values"].offset
                          for row, bits in enumerate(to_ints(rows)))
@@ -303,6 +311,12 @@ async def full_throughput(dut):
         assert source.cycles[-1] - source.cycles[start] == 127
         assert sink.cycles[-1] - sink.cycles[first] == 127
         assert sink.cycles[first] - source.cycles[start] == LATENCY + (mode == Mode.ROPE)
+    # plain commands of one mode follow each other
+    start = len(source.cycles)
+    for bias in (1, 0, 1):
+        system.send(32, bias=bias)
+    await system.check()
+    assert source.cycles[-1] - source.cycles[start] == 3 * 33 - 2
     first = len(sink.cycles)
     system.send(64, add=1, store=1, norm_=1)
     await system.check()

@@ -78,6 +78,13 @@ async def dump_copies_the_lane(dut):
     assert tokens == [expected(logits, **fields) for logits, fields in jobs]
     copied = np.concatenate([logits[:, fields["lane"]] for logits, fields in jobs])
     assert (np.array(await system.dump.receive(len(copied)), np.uint32) == copied.view(np.uint32)).all()
+    # A copy that waits holds up no logits that are not copied.
+    system.dump.stalls, jobs = 1.0, [system.job(2, 0), system.job(50, 0)]
+    for enable, (logits, fields) in zip((1, 0), jobs, strict=True):
+        dut.dump_enable.value = enable
+        system.send(logits, **fields)
+        assert await system.token.receive(1) == [expected(logits, **fields)]
+    assert len(system.dump.received) == len(copied) and harness.peek(dut.dump__valid)
 
 
 def words(rng):
@@ -115,17 +122,20 @@ async def every_temperature(dut):
 
 @cocotb.test()
 async def close_contests(dut):
-    """Two rows whose scores are neighbours: every bit of the factor, of the seed and of the position decides."""
+    """Two rows whose scores are neighbours: every bit of the factor, of the seed and of the position decides, whatever
+    the number of rows."""
     system = System(dut, 5, 0.0)
     rng, np_rng = system.tb.rng, system.tb.np_rng
     await system.start()
     cases, tokens = [], set()
-    for _ in range(160):
+    for turn in range(160):
+        rows = rng.randrange(1 << 10, 1100) if turn < 4 else 2
         invt = np.float32(np_rng.uniform(1, 2) * 2.0 ** rng.randrange(-3, 3))
         fields = {"lane": rng.randrange(system.config.lanes), "seed": rng.getrandbits(64),
                   "position": rng.getrandbits(32), "invt": invt}
         first, second = noise.model(fields["seed"], fields["position"], 2).astype(np.float64)
-        logits = np_rng.standard_normal((2, system.config.lanes)).astype(np.float32)
+        logits = np_rng.standard_normal((rows, system.config.lanes)).astype(np.float32)
+        logits[2:] = -1e30
         near = np.float32((float(logits[0, fields["lane"]]) * float(fields["invt"]) + first - second) / fields["invt"])
         logits[1, fields["lane"]] = np.nextafter(near, np.float32(rng.choice([-9, 9])))
         cases.append((logits, fields))
@@ -138,10 +148,10 @@ async def close_contests(dut):
 
 @cocotb.test()
 async def many_rows(dut):
-    """More rows than 2^15, the largest near the end."""
+    """More rows than 2^15, the last 0x83ff; the largest near the end."""
     system = System(dut, 6, 0.0)
     await system.start()
-    rows = (1 << 15) + 9
+    rows = (1 << 15) + (1 << 10)
     logits = np.tile(np.float32(-1), (rows, system.config.lanes))
     logits[rows - 5] = 1
     system.send(logits, lane=0, invt=0, seed=0, position=0)
