@@ -1,6 +1,7 @@
 """`make mutate` itself: a small sample of mutants dies, and a testbench that does not look is found out."""
 
 import json
+import re
 import shutil
 
 import cocotb
@@ -126,6 +127,10 @@ def test_equivalence():
             assert verdicts[mutant.number] == ("equivalent" if mutant.bit == Selects.UNSEEN else "different"), mutant
         elif mutant.port == "CLK":
             assert verdicts[mutant.number] == "unknown", mutant
+    # Latches are paired by name: those that mutants are at have one, too.
+    graph = (folder / "miter.aag").read_text(encoding="utf-8")
+    latches = int(graph.split(maxsplit=4)[3])
+    assert latches == len(re.findall(r"^l\d+ (?:gold|gate)\.\S", graph, re.MULTILINE)) == 2 * 2
 
 
 @NEEDS_ABC
