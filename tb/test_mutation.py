@@ -107,6 +107,23 @@ def test_time_limit():
     assert limit == 87563 and isinstance(limit, int)
 
 
+def test_order_of_tests():
+    """That of the line's killers, then of most kills in a time; the testbench's own where the design needs it."""
+    order, tests = mutants.Order(), list(enumerate(["long", "short", "last"]))
+
+    def ranked(line):
+        return [name for _, name in sorted(tests, key=order.key(line))]
+
+    assert ranked("a:1") == ["long", "short", "last"]
+    order.times = [400, 100, 100]
+    assert ranked("a:1") == ["short", "last", "long"]
+    for _ in range(8):
+        order.killed("a:1", 0)
+    assert ranked("a:2") == ["long", "short", "last"]
+    order.killed("a:2", 2)
+    assert ranked("a:2") == ["last", "long", "short"]
+
+
 @pytest.mark.parametrize("unit", SAMPLE)
 def test_sample(unit):
     """Five mutants of a unit: at most one lives."""
