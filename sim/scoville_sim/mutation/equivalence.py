@@ -193,6 +193,12 @@ class _Pair:
         names = dict.fromkeys(self.register[latch] for latch in latches if latch in self.register)
         return [{latch for latch, name in self.register.items() if name == wanted} for wanted in names]
 
+    def loop(self, first, touched):
+        """The mutant's latches that these reach (`touched`, of `differ`) and that reach these, as a counter's do."""
+        behind = self._cone(first, {left: pair for left, *pair in self.ands},
+                            {latch: (literal,) for latch, literal in self.latches})
+        return {gate for _, (gate, _) in self.pairs if gate in touched and gate in behind}
+
     def whole(self, number, touched):
         """AIGER of the miter; the mutant's latches that are not `touched` are the design's."""
         value, ands = self._hashed(number, {gate: gold for (gold, _), (gate, _) in self.pairs if gate not in touched})
@@ -267,7 +273,7 @@ def equivalent(folder, mutants, limit=20):
             continue
         first, touched = found
         # What counts in another order, or in bits that nobody reads, shows nowhere but in a register or few.
-        near = [set(first), *pair.registers(first)[:REGISTERS]]
+        near = [set(first), pair.loop(first, touched), *pair.registers(first)[:REGISTERS]]
         steps = [(pair.step(number, own), f"reach -T {limit} -F {STEPS}") for own in near]
         steps = [(data, script) for data, script in steps if _is_small(data)]
         steps += [(pair.step(number, own, free=False), f"scorr; pdr -T {-(-limit // 4)}") for own in near]
