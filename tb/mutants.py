@@ -28,14 +28,19 @@ def time_limit(measured):
 
 
 class Order:
-    """Which tests go first: those that killed other mutants of the same line, then those that killed most."""
+    """Which tests go first: those that killed other mutants of the same line, then those that kill most for their
+    time, the shortest at first."""
 
     def __init__(self):
         self.kills = Counter()
-        self.free = False  # whether the design passes in another order too
+        self.times = None  # of the tests on the design, if it passes in another order too
 
     def key(self, line):
-        return lambda test: (-self.kills[line, test[0]], -self.kills[None, test[0]], test[0]) if self.free else test[0]
+        def rank(test):
+            place, _ = test
+            return -self.kills[line, place], -(1 + self.kills[None, place]) / (1 + self.times[place]), place
+
+        return rank if self.times else lambda test: test[0]
 
     def killed(self, line, test):
         self.kills[line, test] += 1
@@ -111,8 +116,10 @@ def _fork(task):
         limit = int(SLOWER * seconds) + 2
         if start(REVERSED, key=lambda test: -test[0]):
             return 0
-        order.free = finish()[0] == "survived"
-        if not order.free:  # what ends the design under the limits of a mutant would kill every mutant
+        if finish()[0] == "survived":
+            measured = json.loads(times.read_text(encoding="utf-8"))
+            order.times = [measured[test.fullname] for test in regression._manager_inst._test_queue]
+        else:  # what ends the design under the limits of a mutant would kill every mutant
             if start(AGAIN, key=lambda test: test[0]):
                 return 0
             design["verdict"] = verdict = finish()[0]

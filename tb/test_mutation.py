@@ -1,6 +1,7 @@
 """`make mutate` itself: a small sample of mutants dies, and a testbench that does not look is found out."""
 
 import json
+import re
 import shutil
 
 import cocotb
@@ -106,6 +107,23 @@ def test_time_limit():
     assert limit == 87563 and isinstance(limit, int)
 
 
+def test_order_of_tests():
+    """That of the line's killers, then of most kills in a time; the testbench's own where the design needs it."""
+    order, tests = mutants.Order(), list(enumerate(["long", "short", "last"]))
+
+    def ranked(line):
+        return [name for _, name in sorted(tests, key=order.key(line))]
+
+    assert ranked("a:1") == ["long", "short", "last"]
+    order.times = [400, 100, 100]
+    assert ranked("a:1") == ["short", "last", "long"]
+    for _ in range(8):
+        order.killed("a:1", 0)
+    assert ranked("a:2") == ["long", "short", "last"]
+    order.killed("a:2", 2)
+    assert ranked("a:2") == ["last", "long", "short"]
+
+
 @pytest.mark.parametrize("unit", SAMPLE)
 def test_sample(unit):
     """Five mutants of a unit: at most one lives."""
@@ -126,6 +144,10 @@ def test_equivalence():
             assert verdicts[mutant.number] == ("equivalent" if mutant.bit == Selects.UNSEEN else "different"), mutant
         elif mutant.port == "CLK":
             assert verdicts[mutant.number] == "unknown", mutant
+    # Latches are paired by name: those that mutants are at have one, too.
+    graph = (folder / "miter.aag").read_text(encoding="utf-8")
+    latches = int(graph.split(maxsplit=4)[3])
+    assert latches == len(re.findall(r"^l\d+ (?:gold|gate)\.\S", graph, re.MULTILINE)) == 2 * 2
 
 
 @NEEDS_ABC

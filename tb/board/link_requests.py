@@ -33,7 +33,7 @@ def refused_requests(word, memory):
             *((Op.READ_MEMORY, word, low, b"") for low in range(1, word)),
             *((Op.READ_MEMORY, word + low, 0, b"") for low in range(1, word)),
             *((Op.WRITE_MEMORY, word, low, bytes(word)) for low in (1, word // 2)),
-            (Op.WRITE_MEMORY, word // 2, 0, bytes(word // 2)),
+            *((Op.WRITE_MEMORY, low, 0, bytes(low)) for low in range(1, word)),
             *((op, 4, low, b"") for op in readers for low in (1, 2, 3)),
             *((op, 4 + low, 0, b"") for op in readers for low in (1, 2, 3)),
             (Op.WRITE_REGISTERS, 4, 2, bytes(4)), (Op.WRITE_REGISTERS, 5, 0, bytes(5)),

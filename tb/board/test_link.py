@@ -213,6 +213,21 @@ async def requests(dut):
 
 
 @cocotb.test()
+async def lengths(dut):
+    """Every bit of a length, written and read, and the same long answer again."""
+    host = Host(dut, 11)
+    await host.start()
+    for bit in range(host.word.bit_length() - 1, BUFFER.bit_length()):
+        size = 1 << bit
+        address = host.word * host.tb.rng.randrange((MEMORY - size) // host.word + 1)
+        await host.ask(Op.WRITE_MEMORY, size, address, host.tb.rng.randbytes(size))
+        first = await host.ask(Op.READ_MEMORY, size, address)
+        host.sequence -= 1
+        assert await host.ask(Op.READ_MEMORY, size, address) == first
+    host.check()
+
+
+@cocotb.test()
 async def many_faults(dut):
     """They are counted past a byte."""
     host = Host(dut, 10)
@@ -324,6 +339,6 @@ async def full_speed(dut):
 @pytest.mark.parametrize("config", ["slim", "nano"])
 def test_link(sim, config):
     """Icarus, which is slow, leaves out the two that go through a frame's every position."""
-    short = ["requests", "refusals", "repeats", "sessions", "silence", "busy", "full_speed"]
+    short = ["requests", "refusals", "repeats", "sessions", "lengths", "silence", "busy", "full_speed"]
     harness.run(System(get_config(config)), __name__, sim=sim, parameters={"config": config},
                 testcase=short if sim == "icarus" else None)

@@ -182,6 +182,64 @@ async def waits(dut):
     assert half.write_cycles[-1] - (half.cycles[-1] - flight) == unit.turnaround + (unit.parts - 1) * unit.burst
 
 
+@TEST
+async def rows(dut):
+    """A row is told from another by every bit, in every bank; what the bus gets an error for is let be."""
+    half = Half(dut, 6)
+    await half.start()
+    unit, part, rng = half.unit, half.part, half.rng
+    reopened = unit.t_rp + max(unit.t_rcd, 3) - 1
+
+    async def read(**fields):
+        """Clocks from a run to its beat."""
+        count = len(half.read)
+        half.run(write=0, beats=1, **fields)
+        while len(half.read) == count:
+            await half.tb.wait(1)
+        return half.cycles[-1] - half.source.cycles[-1]
+
+    for bit in range(part.timing.row_bits):
+        for bank in range(1 << BANK_BITS):
+            row, refreshes = rng.randrange(1 << part.timing.row_bits), -1
+            while refreshes != part.refreshes:  # none in between
+                refreshes, here = part.refreshes, {"bank": bank, "row": row}
+                await read(resp=0, **here)
+                opened = await read(resp=0, **here)
+                error = await read(resp=rng.choice([1, 2, 3]), bank=bank, row=row ^ 1 << bit)
+                again = await read(resp=0, **here)
+                other = await read(resp=0, bank=bank, row=row ^ 1 << bit)
+            assert (error, again, other) == (opened, opened, opened + reopened), (bank, row, bit)
+    await half.check()
+
+
+@TEST
+async def start_and_refresh(dut):
+    """The start takes the time it must, and no more; with nothing else to do refreshes are as far apart as is safe.
+
+    Then a row is opened at any of the clocks about a refresh, and one after it.
+    """
+    half = Half(dut, 7)
+    await half.start()
+    unit, part, timing = half.unit, half.part, half.part.timing
+    seen = []
+    for number in range(INIT_REFRESHES + 3):
+        while part.refreshes == number:
+            await half.tb.wait(1)
+        seen.append(part.refreshed)
+    first = timing.cycles(timing.t_init) + unit.t_rp  # PRE comes at once
+    at_start = [first + number * unit.t_rfc for number in range(INIT_REFRESHES + 1)]
+    assert [*seen[:INIT_REFRESHES], part.mode_set] == at_start
+    gaps = [after - before for before, after in zip(seen[-4:], seen[-3:], strict=False)]
+    assert gaps == [(between := timing.refresh_clocks - unit.slack + unit.t_rp + 3)] * 3
+    for early in range(20):
+        while part.now - part.refreshed != between - early:
+            await half.tb.wait(1)
+        half.run(resp=0, beats=1)
+        half.run(resp=0, beats=1)
+        await half.tb.wait(early + 1)
+    await half.check()
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_sdram_commands(sim, case):
     harness.run(commands(case), __name__, sim=sim, parameters=case)

@@ -9,14 +9,14 @@ import pytest
 from cocotb.triggers import RisingEdge
 from programs import IDS, LegalProgram, encoded, largest_page, matrix_beats, random_instruction, random_state
 from scoville.attention.kv_store import page_offsets
-from scoville.config import BLOCK, CONFIGS, get_config
+from scoville.config import BLOCK, CONFIGS, PAGE_TOKENS, get_config
 from scoville.control import legality
 from scoville.control.checker import Checker, checked_layout
 from scoville.control.instruction_fetch import instruction_layout
 from scoville.control.legality import Legality, Tag
 from scoville.control.rules import RULES
 from scoville.control.state import PassState
-from scoville.isa import FIELDS, INSTRUCTION_BYTES, Dest, LoadDest, Mode, Opcode, ScaleFormat, decode
+from scoville.isa import FIELDS, INSTRUCTION_BYTES, POSITION_BITS, Dest, LoadDest, Mode, Opcode, ScaleFormat, decode
 from scoville.registers import Status
 from scoville_host.checkpoint.formats import FORMATS
 from scoville_host.compiler.layout import matrix_bytes
@@ -347,9 +347,9 @@ def wide_cache(config, rng):
             "table_stride": stride}
 
 
-def own_blocks(config, rng, count=8):
+def own_blocks(config, rng, count=8, state=ONE):
     """A program that has written so many operand blocks, and no more."""
-    program = Broken(config, rng, ONE).of(Opcode.LOAD, load_dest=LoadDest.NORM, count=BLOCK * count)
+    program = Broken(config, rng, state).of(Opcode.LOAD, load_dest=LoadDest.NORM, count=BLOCK * count)
     return program.of(Opcode.EMBED, rows=BLOCK * count, dst=0)
 
 
@@ -406,6 +406,30 @@ async def remembered(dut):
         program.end()
         outcomes.append(await system.run(program.words, ONE))
     assert {Status.OK, ILLEGAL} <= set(outcomes)
+
+
+@cocotb.test()
+async def long_contexts(dut):
+    """Positions of every width: the last one that a KEY's table and ROPE's limit have room for, and the next."""
+    system = System(dut, 8, 0.0)
+    config, rng, bus = system.config, system.rng, system.config.bus_bytes
+    row = PAGE_TOKENS * bus // 4  # positions whose entries are a bus word
+    for bit in range(POSITION_BITS - row.bit_length() + 2):
+        words = min(rng.randrange(1 << bit, 2 << bit), (1 << POSITION_BITS) // row)
+        for end, wanted in ((words * row, Status.OK), (words * row + 1, Status.CONTEXT)):
+            tokens = rng.randint(1, config.seats)
+            state = {"tokens": tokens, "position": end - tokens, "last": 0, "ids": [1] * tokens}
+            if end - tokens < 1 << POSITION_BITS:
+                program = own_blocks(config, rng, 1, state).bad(
+                    Opcode.LINEAR, dest=Dest.KEY, kv_heads=1, head_blocks=1, tiles=1, mode=Mode.PLAIN, bias=0,
+                    code_bits8=1, src=0, kblocks=1, table=0, table_stride=bus * words)
+                program.end()
+                assert await system.run(program.words, state) is wanted
+            if end < 1 << POSITION_BITS:
+                limit = end - (wanted is Status.CONTEXT)
+                program = Broken(config, rng, state).bad(Opcode.ROPE, limit=limit)
+                program.end()
+                assert await system.run(program.words, state) is wanted
 
 
 @cocotb.test()

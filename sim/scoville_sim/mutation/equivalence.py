@@ -4,7 +4,6 @@ A payload counts only while its valid is high.
 """
 
 import json
-import random
 import re
 import subprocess
 
@@ -81,8 +80,8 @@ def _is_small(data):
 
 
 class _Pair:
-    """The miter's and-inverter graph. Latches of the copies that belong together are found by name, the few without
-    one by what they do: if they do not, nothing is proved that is not so, for every use of it is checked.
+    """The miter's and-inverter graph. Latches of the copies that belong together are found by name: if they do not,
+    nothing is proved that is not so, for every use of it is checked.
 
     Parameters
     ----------
@@ -98,45 +97,19 @@ class _Pair:
         self.size = variables + 1
         self.inputs, self.outputs = ([literal for (literal,) in each] for each in (rows[0], rows[2]))
         self.latches, self.ands = [row[:2] for row in rows[1]], rows[3]
-        self.select, names, quiet = {}, {}, set()
+        self.select, names = {}, {}
         for line in lines[ends[4]:]:
             if found := re.match(rf"i(\d+) ({SELECT}|{NONE})\[(\d+)\]$", line):
                 self.select[self.inputs[int(found[1])]] = int(found[3]) if found[2] == SELECT else None
-            elif found := re.match(r"i(\d+) rst(\[0\])?$", line):
-                quiet.add(self.inputs[int(found[1])])
-            elif found := re.match(r"l(\d+) (gold|gate)\.(.*)$", line):
+            elif found := re.match(r"l(\d+) (gold|gate)\.(\S+)", line):
                 names.setdefault(found[3], {})[found[2]] = self.latches[int(found[1])]
         assert len(self.select) == 2 * SELECT_BITS
         self.pairs = [(pair["gold"], pair["gate"]) for pair in names.values() if len(pair) == 2]
         self.register = {pair["gate"][0]: name.partition("[")[0] for name, pair in names.items() if len(pair) == 2}
-        named = {latch for pair in self.pairs for latch in pair}
-        rest = [latch for latch in self.latches if latch not in named]
-        if rest:
-            alike = {}
-            for latch, trace in zip(rest, self._traces([latch for latch, _ in rest], quiet), strict=True):
-                alike.setdefault(trace, []).append(latch)
-            for each in alike.values():
-                self.pairs += zip(each[:len(each) // 2], each[len(each) // 2:], strict=False)
         self.readers = {}
         for left, *right in [*self.ands, *self.latches]:
             for literal in right:
                 self.readers.setdefault(literal & ~1, []).append(left)
-
-    def _traces(self, wanted, quiet, cycles=40):
-        """What some latches do where the copies are the same and all inputs but the `quiet` are random."""
-        rng, value, traces = random.Random(1), [0] * self.size, {latch: 0 for latch in wanted}
-        ones = (1 << 256) - 1
-        for _ in range(cycles):
-            for literal in self.inputs:
-                value[literal >> 1] = 0 if literal in quiet or literal in self.select else rng.getrandbits(256)
-            for left, a, b in self.ands:
-                a, b = (value[x >> 1] ^ ones if x & 1 else value[x >> 1] for x in (a, b))
-                value[left >> 1] = a & b
-            after = [value[literal >> 1] ^ ones if literal & 1 else value[literal >> 1] for _, literal in self.latches]
-            for (latch, _), new in zip(self.latches, after, strict=True):
-                value[latch >> 1] = new
-            traces = {latch: hash((trace, value[latch >> 1])) for latch, trace in traces.items()}
-        return traces.values()
 
     def _hashed(self, number, merged):
         """The literal that stands for each even one, and what is left of the ands, with `number` selected and latches
@@ -220,6 +193,12 @@ class _Pair:
         names = dict.fromkeys(self.register[latch] for latch in latches if latch in self.register)
         return [{latch for latch, name in self.register.items() if name == wanted} for wanted in names]
 
+    def loop(self, first, touched):
+        """The mutant's latches that these reach (`touched`, of `differ`) and that reach these, as a counter's do."""
+        behind = self._cone(first, {left: pair for left, *pair in self.ands},
+                            {latch: (literal,) for latch, literal in self.latches})
+        return {gate for _, (gate, _) in self.pairs if gate in touched and gate in behind}
+
     def whole(self, number, touched):
         """AIGER of the miter; the mutant's latches that are not `touched` are the design's."""
         value, ands = self._hashed(number, {gate: gold for (gold, _), (gate, _) in self.pairs if gate not in touched})
@@ -281,10 +260,11 @@ def equivalent(folder, mutants, limit=20):
     if sum(int(width) * int(size) for width, size in memories) > MEMORY:
         return verdicts
     (folder / "miter.v").write_text(_miter(top["ports"]), encoding="utf-8")
-    yosys(folder, ["read_rtlil mutants.il", "setattr -unset init", "chformal -remove", "read_verilog miter.v",
-                   "hierarchy -top miter", "flatten", "opt -purge", "memory -nordff", "opt -purge", "dffunmap",
-                   "techmap", "dffunmap", "zinit -all", "setundef -undriven -zero", "aigmap", "clean -purge",
-                   "write_aiger -ascii -symbols -zinit miter.aag"], "miter")
+    yosys(folder, ["read_rtlil mutants.il", "setattr -unset init", "chformal -remove",
+                   "rename -enumerate w:*",  # a latch that a mutant is at drives a wire without a name
+                   "read_verilog miter.v", "hierarchy -top miter", "flatten", "opt -purge", "memory -nordff",
+                   "opt -purge", "dffunmap", "techmap", "dffunmap", "zinit -all", "setundef -undriven -zero", "aigmap",
+                   "clean -purge", "write_aiger -ascii -symbols -zinit miter.aag"], "miter")
     pair = _Pair((folder / "miter.aag").read_text(encoding="utf-8"))
     for number in numbers:
         if (found := pair.differ(number)) is None or "UNSATISFIABLE" in _abc(folder, number, pair.step(number),
@@ -293,7 +273,7 @@ def equivalent(folder, mutants, limit=20):
             continue
         first, touched = found
         # What counts in another order, or in bits that nobody reads, shows nowhere but in a register or few.
-        near = [set(first), *pair.registers(first)[:REGISTERS]]
+        near = [set(first), pair.loop(first, touched), *pair.registers(first)[:REGISTERS]]
         steps = [(pair.step(number, own), f"reach -T {limit} -F {STEPS}") for own in near]
         steps = [(data, script) for data, script in steps if _is_small(data)]
         steps += [(pair.step(number, own, free=False), f"scorr; pdr -T {-(-limit // 4)}") for own in near]
