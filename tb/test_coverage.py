@@ -117,6 +117,7 @@ class Inner(wiring.Component):
         return m
 
 
+@pytest.mark.heavy
 def test_constant_bits_are_found():
     found = constants(emit_rtlil(Constants(), emit_src=True))
     # Register o[2] starts at 0 and becomes 1.

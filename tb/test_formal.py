@@ -13,10 +13,11 @@ from formal.planted import planted
 from formal.proof import INDUCTION, Claim, Proof
 from formal.proofs import find
 
+pytestmark = pytest.mark.heavy
+
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "tb" / "formal"
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("proof", find(quick=True), ids=lambda proof: proof.name)
 def test_quick(proof):
     outcome = prove(proof, FOLDER)

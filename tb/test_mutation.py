@@ -16,6 +16,8 @@ from scoville.verilog import emit_rtlil
 from scoville_sim.mutation import mutate, netlist
 from scoville_sim.mutation.equivalence import equivalent
 
+pytestmark = pytest.mark.heavy
+
 SAMPLE = ("slices", "control/queue", "array/drain")
 
 NEEDS_ABC = pytest.mark.skipif(shutil.which("berkeley-abc") is None, reason="berkeley-abc is not installed")

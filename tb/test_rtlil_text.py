@@ -66,6 +66,7 @@ def test_without_assertions():
     assert "assert" in emit(Counter(True)) and "assert" not in emit(Counter(True), assertions=False)
 
 
+@pytest.mark.heavy
 def test_synthesis():
     """The flow of ``make synth`` takes a design that has an assertion, and builds the one without."""
     folder = Path("build") / "tb" / "assertions"  # YoWASP's tools have a /tmp of their own
@@ -79,6 +80,7 @@ def test_synthesis():
     assert cells[0] == cells[1] and cells[0]["TRELLIS_FF"] >= 8
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name, component", [
     ("counter", lambda: Counter(False)),
     ("add", lambda: PipeUnit(lambda pipe, x: fp32.add(pipe, x, x.value), 32, 32)),

@@ -56,6 +56,7 @@ def reads(path, top):
         assert done.returncode == 0, f"{command[0]}: {done.stderr[:2000]}"
 
 
+@pytest.mark.heavy
 def test_plain(tmp_path):
     """A unit: no block that waits for what it reads, as it may read nothing; no word of SystemVerilog."""
     text = emit(Quantiser(get_config("slim")), system_verilog=False, assertions=False)

@@ -13,6 +13,8 @@ from scoville_sim.boards import flash, fpga
 from spi_flash import SpiFlash
 from virtual_chain import BITSTREAM_BURST, ISC_DISABLE, ISC_ENABLE, ISC_ERASE, PROGRAM_SPI, REFRESH, Ecp5, VirtualChain
 
+pytestmark = pytest.mark.heavy
+
 FOLDER = fpga.ROOT / "build" / "test_flash"  # in the repository: the tools see another /tmp than we do
 USERCODE = 0x5C07111E
 LFE5U_25 = 0x41111043
