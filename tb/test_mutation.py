@@ -16,8 +16,6 @@ from scoville.verilog import emit_rtlil
 from scoville_sim.mutation import mutate, netlist
 from scoville_sim.mutation.equivalence import equivalent
 
-pytestmark = pytest.mark.heavy
-
 SAMPLE = ("slices", "control/queue", "array/drain")
 
 NEEDS_ABC = pytest.mark.skipif(shutil.which("berkeley-abc") is None, reason="berkeley-abc is not installed")
@@ -90,6 +88,7 @@ def judged(test, folder, count=20):
     return mutate.measure("slices", [f"tb/test_mutation.py::{test}"], count, folder=mutate.BUILD / folder)
 
 
+@pytest.mark.heavy
 def test_weak_testbench_is_found_out():
     """Lost or changed bits live under a testbench that only counts, and the score says so."""
     weak, strong = (mutate.score(judged(f"test_judge[verilator-{case}]", f"tests/{case}"))
@@ -97,6 +96,7 @@ def test_weak_testbench_is_found_out():
     assert weak["score"] < mutate.BAR <= strong["score"], (weak, strong)
 
 
+@pytest.mark.heavy
 def test_broken_testbench_kills_nothing():
     """A testbench that fails without a mutant is an error, not a perfect score."""
     with pytest.raises(RuntimeError, match="do not pass on the design itself"):
@@ -126,6 +126,7 @@ def test_order_of_tests():
     assert ranked("a:2") == ["last", "long", "short"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("unit", SAMPLE)
 def test_sample(unit):
     """Five mutants of a unit: at most one lives."""
@@ -133,6 +134,7 @@ def test_sample(unit):
     assert counts["mutants"] == 5 and counts["survived"] + counts["excused"] <= 1, counts
 
 
+@pytest.mark.heavy
 @NEEDS_ABC
 def test_equivalence():
     """A bit that makes no difference is proved to make none; one that does is not, nor is a clock."""
@@ -152,6 +154,7 @@ def test_equivalence():
     assert latches == len(re.findall(r"^l\d+ (?:gold|gate)\.\S", graph, re.MULTILINE)) == 2 * 2
 
 
+@pytest.mark.heavy
 @NEEDS_ABC
 def test_another_order_is_equivalent():
     """Eight steps in another order are as many; with bit 0 inverted they are four. The top bit is never 1."""
