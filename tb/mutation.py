@@ -34,7 +34,7 @@ def record(tests, folder):
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {RECORDING: str(folder)}, capture_output=True,
                           encoding="utf-8", errors="replace", check=False)
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    if not runs and done.returncode not in (0, 5):  # 5: no test was selected
+    if not runs and done.returncode:  # 5 where the smoke set has none of them
         raise RuntimeError(f"no testbench ran in {', '.join(map(str, tests))}:\n{done.stdout[-2000:]}")
     return runs
 

@@ -103,6 +103,12 @@ def test_broken_testbench_kills_nothing():
         judged("test_failing_judge[verilator]", "tests/fails", 2)
 
 
+def test_judges_that_are_no_smoke_tests():
+    """No mutant would meet a test, and none would live."""
+    with pytest.raises(RuntimeError, match="no testbench ran in .*test_broken_testbench"):
+        judged("test_broken_testbench_kills_nothing", "tests/none")
+
+
 def test_time_limit():
     """Whole ns, as the simulator has no fraction of its step: else every mutant would seem dead."""
     limit = mutants.time_limit(12521.000000000015)
