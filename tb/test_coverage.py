@@ -7,7 +7,7 @@ import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from cover import of_control, report, toggle
+from cover import of_control, of_issue, report, toggle
 from cover.constants import constants, file_of
 from cover.observe import blocks, counts
 from scoville.isa import FIELDS, Opcode
@@ -136,9 +136,9 @@ def test_instructions_can_be_sampled():
                 if opcode in list(Opcode) and name in FIELDS[Opcode(opcode)]:
                     lsb, width = FIELDS[Opcode(opcode)][name]
                     word = word & ~((1 << width) - 1 << lsb) | rng.randrange(values) << lsb
-            of_control.back_end({"": word})
+            of_issue.instructions({"": word})
             of_control.front_end({"word": word, "address": 0})
-    sampled = {name: hits for name, hits in counts().items() if name.startswith(("control.back", "control.front"))}
+    sampled = {name: hits for name, hits in counts().items() if name.startswith(("issue.issue", "control.front"))}
     del sampled["control.front_end.page_fault"]
     assert all(all(hits.values()) for hits in sampled.values()), sampled
 

@@ -6,8 +6,10 @@ aligned to the bus.
 
 import enum
 
-__all__ = ["FIELDS", "INSTRUCTION_BYTES", "PAGE_BITS", "POSITION_BITS", "Dest", "Element", "LoadDest", "Mode", "Opcode",
-           "ScaleFormat", "decode", "encode", "field", "width"]
+from amaranth.lib import data
+
+__all__ = ["FIELDS", "INSTRUCTION_BYTES", "OPERATION", "PAGE_BITS", "POSITION_BITS", "Dest", "Element", "LoadDest",
+           "Mode", "Opcode", "ScaleFormat", "decode", "encode", "field", "width"]
 
 INSTRUCTION_BYTES = 32
 POSITION_BITS = 24  # of a token's position in its sequence
@@ -82,6 +84,12 @@ FIELDS = {
         "src": (84, 12), "dst": (96, 12), "kv_heads": (120, 8), "softmax_scale": (128, 32)} | _PAGES,
 }
 """Fields by opcode. In LINEAR, `inv_n`, `epsilon` (norm = 1) share bits with `table`, `table_stride` (KEY, VALUE)."""
+
+OPERATION = data.UnionLayout({
+    opcode.name.lower(): data.FlexibleLayout(8 * INSTRUCTION_BYTES, {
+        name: data.Field(width, lsb) for name, (lsb, width) in fields.items()})
+    for opcode, fields in FIELDS.items()})
+"""An instruction with its fields by name: ``operation.linear.tiles``. All kinds have ``operation.end.opcode``."""
 
 
 def encode(opcode, **fields):

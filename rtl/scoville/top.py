@@ -12,7 +12,6 @@ from scoville.attention.softmax import Softmax
 from scoville.checks import check
 from scoville.control.accounting import activity, stall_reasons
 from scoville.control.activity import activity_layout
-from scoville.control.back_end import BackEnd
 from scoville.control.front_end import FrontEnd
 from scoville.control.host_port import HostPort
 from scoville.control.instruction_fetch import InstructionFetch
@@ -27,6 +26,7 @@ from scoville.epilogue.quantiser import Quantiser
 from scoville.epilogue.router import Router
 from scoville.epilogue.vectors import VectorUnit
 from scoville.isa import INSTRUCTION_BYTES
+from scoville.issue.issue import Issue
 from scoville.memory import axi
 from scoville.memory.axi import ErrorKind
 from scoville.memory.dump import LogitsDump
@@ -115,7 +115,7 @@ class Top(wiring.Component):
         instruction_fetch = unit("instruction_fetch", InstructionFetch(config))
         front = unit("front_end", FrontEnd(config))
         instructions = unit("instructions", Queue(8 * INSTRUCTION_BYTES, INSTRUCTION_QUEUE))
-        back = unit("back_end", BackEnd(config))
+        back = unit("issue", Issue(config))
         logits_place = unit("logits_place", LogitsPlace(config))
         rest = unit("rest", Rest())
         counters = unit("counters", PerformanceCounters())

@@ -17,19 +17,19 @@ from scoville.isa import Dest, Opcode
 from scoville.registers import STALLS
 
 LATENCY = 3  # of the decoder here
-WIDTHS = {"back_end.opcode": 4, "back_end.dest": 3, "chain.command.payload.lane_scale": 2, "router.i.p.info.dest": 3}
-STREAMS = ("array.o", "array.task", "back_end.i", "front_end.o", "front_end.lookup", "front_end.found", "decoder.i",
+WIDTHS = {"issue.opcode": 4, "issue.dest": 3, "chain.command.payload.lane_scale": 2, "router.i.p.info.dest": 3}
+STREAMS = ("array.o", "array.task", "issue.i", "front_end.o", "front_end.lookup", "front_end.found", "decoder.i",
            "decoder.vector", "chain.command", "chain.o", "chain.logits", "sequence.request", "sequence.response",
            "sequence.sampled", "sequence.token", "vectors.command", "router.kv", "router.i")
 BUSY = ("softmax", "chain", "quantiser", "router", "kv_store", "sampler", "dump", "vectors")
 NAMES = [
     *(f"{stream}.{end}" for stream in STREAMS for end in ("valid", "ready")), *(f"{unit}.busy" for unit in BUSY),
     "array.no_weights", "array.no_task", "array.drain_full", "array.no_operands", "array.begin", "array.o.p.tag",
-    "back_end.waiting", "back_end.waiting_softmax", "back_end.done", "front_end.waiting_kv", "decoder.waiting",
+    "issue.waiting", "issue.waiting_softmax", "issue.done", "front_end.waiting_kv", "decoder.waiting",
     "decoder.header", "chain.command.payload.norm", "sequence.begin", "reader.idle", "reader.bus.rvalid",
     "reader.bus.rready", "router.i.p.last", "writer.idle", *WIDTHS]
-OFTEN = {"array.no_weights": 0.6, "array.no_task": 0.4, "back_end.waiting": 0.6, "array.drain_full": 0.4,
-         "sequence.begin": 0.05, "back_end.done": 0.05}  # the rest: a half
+OFTEN = {"array.no_weights": 0.6, "array.no_task": 0.4, "issue.waiting": 0.6, "array.drain_full": 0.4,
+         "sequence.begin": 0.05, "issue.done": 0.05}  # the rest: a half
 
 
 class Accounts(wiring.Component):
@@ -76,16 +76,16 @@ class Model:
         unread = starved and waiting and self.idle
         scores = s["array.o.valid"] and s["array.o.p.tag"]
         walks = s["front_end.lookup.valid"] or s["front_end.found.ready"]
-        held = no_task and s["back_end.waiting"]
-        opcode, dest = s["back_end.opcode"], s["back_end.dest"]
+        held = no_task and s["issue.waiting"]
+        opcode, dest = s["issue.opcode"], s["issue.dest"]
         rows = full and not scores
-        fed = no_task and not s["back_end.waiting"]
+        fed = no_task and not s["issue.waiting"]
         reasons = {
             "kv_write": unread and s["front_end.waiting_kv"],
             "page_walk": unread and walks,
             "memory": starved and waiting and not unread or no_task and s["vectors.busy"] and s["decoder.waiting"],
             "vector": starved and vector or fed and moves("decoder.vector"),
-            "header": starved and header or fed and not s["back_end.waiting_softmax"] and s["decoder.header"],
+            "header": starved and header or fed and not s["issue.waiting_softmax"] and s["decoder.header"],
             "bus": starved and taking,
             "decoder": starved and not unread,
             "drain_kv": rows and waits("router.kv"),
@@ -96,7 +96,7 @@ class Model:
             "drain_norm": rows and self.norm,
             "drain_chain": rows,
             "operands": s["array.no_operands"],
-            "softmax": full or no_task and s["back_end.waiting_softmax"],
+            "softmax": full or no_task and s["issue.waiting_softmax"],
             "dependency_linear": held and opcode == Opcode.LINEAR and dest == Dest.OPERAND,
             "dependency_kv": held and opcode == Opcode.LINEAR and dest in (Dest.QUERY, Dest.KEY, Dest.VALUE),
             "dependency_attend": held and opcode == Opcode.ATTEND,
@@ -105,18 +105,18 @@ class Model:
             "dependency_load": held and opcode != Opcode.END,
             "prompt": s["sequence.request.valid"] or s["sequence.response.ready"],
             "sampling": s["sequence.sampled.ready"] or s["sequence.token.valid"],
-            "fetch": unread or self.running and s["back_end.i.ready"] and not s["back_end.i.valid"],
+            "fetch": unread or self.running and s["issue.i.ready"] and not s["issue.i.valid"],
             "command": self.running,
             "idle": 1,
         }
         word = self.before | {"charged": s["charged"]}
         now = {
-            "begin": s["sequence.begin"], "forward": moves("front_end.o"), "take": moves("back_end.i"),
+            "begin": s["sequence.begin"], "forward": moves("front_end.o"), "take": moves("issue.i"),
             "task": moves("array.task"), "start": s["array.begin"],
             "loaded": self.loading and s["vectors.command.ready"],
             "routed": moves("router.i") and s["router.i.p.last"]
             and s["router.i.p.info.dest"] != QuantDest.PROBABILITY.value,
-            "token": moves("sequence.sampled"), "done": s["back_end.done"], "waiting": s["back_end.waiting"],
+            "token": moves("sequence.sampled"), "done": s["issue.done"], "waiting": s["issue.waiting"],
             "kv_wait": s["front_end.waiting_kv"], "page_walk": walks, "read": not s["reader.idle"],
             "beat": s["reader.bus.rvalid"] and s["reader.bus.rready"], "decoder": moves("decoder.i"),
             "drain": s["array.o.valid"], "writer": not s["writer.idle"], **{unit: s[f"{unit}.busy"] for unit in BUSY}}
@@ -126,7 +126,7 @@ class Model:
                      (s["decoder.waiting"], moves("decoder.vector"), s["decoder.header"], moves("decoder.i"))]
         if moves("chain.command"):
             self.norm = s["chain.command.payload.norm"]
-        if s["sequence.begin"] or s["back_end.done"]:
+        if s["sequence.begin"] or s["issue.done"]:
             self.running = s["sequence.begin"]
         self.idle = s["reader.idle"]
         return {name: int(bool(value)) for name, value in reasons.items()}, {
@@ -148,7 +148,7 @@ async def every_cycle(dut):
     for _ in range(3000):
         signals = {name: tb.rng.getrandbits(WIDTHS[name]) if name in WIDTHS
                    else int(tb.rng.random() < OFTEN.get(name, 0.5)) for name in NAMES}
-        signals["back_end.opcode"] %= max(Opcode) + 1
+        signals["issue.opcode"] %= max(Opcode) + 1
         signals["charged"] = tb.rng.getrandbits(REASON_BITS)
         for name, value in signals.items():
             getattr(dut, name.replace(".", "_")).value = value

@@ -32,7 +32,7 @@ def stall_reasons(m, units):
     m : Module
     units : dict of the chip's units by name
     """
-    array, back, front, decoder = (units[name] for name in ("array", "back_end", "front_end", "decoder"))
+    array, back, front, decoder = (units[name] for name in ("array", "issue", "front_end", "decoder"))
     chain, sequence, vectors = (units[name] for name in ("chain", "sequence", "vectors"))
     starved, no_task = array.no_weights, array.no_task
     # An item that is not there would have come from the beat that the decoder took, or did not, so many cycles ago.
@@ -98,7 +98,7 @@ def activity(m, units, charged):
     units : dict of the chip's units by name
     charged : value
     """
-    array, back, front, decoder = (units[name] for name in ("array", "back_end", "front_end", "decoder"))
+    array, back, front, decoder = (units[name] for name in ("array", "issue", "front_end", "decoder"))
     router, sequence, reader, vectors = (units[name] for name in ("router", "sequence", "reader", "vectors"))
     loading = Signal()
     m.d.sync += loading.eq(~vectors.command.ready)

@@ -13,8 +13,6 @@ from scoville.attention.pages import PageWalker
 from scoville.attention.softmax import Softmax
 from scoville.board.sdram import SdramController
 from scoville.board.sdram_timing import part
-from scoville.control.attend import AttendWalker
-from scoville.control.back_end import BackEnd
 from scoville.control.checker import Checker
 from scoville.control.front_end import FrontEnd
 from scoville.control.host_port import HostPort
@@ -32,6 +30,8 @@ from scoville.epilogue.quantiser import Quantiser
 from scoville.epilogue.router import Router
 from scoville.epilogue.vectors import VectorUnit
 from scoville.isa import INSTRUCTION_BYTES
+from scoville.issue.attend import AttendIssuer
+from scoville.issue.issue import Issue
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import StreamReader
@@ -88,8 +88,8 @@ UNITS = {
     "instruction_fetch": InstructionFetch,
     "checker": Checker,
     "front_end": FrontEnd,
-    "attend_walker": AttendWalker,
-    "back_end": BackEnd,
+    "attend": AttendIssuer,
+    "issue": Issue,
     "queue": lambda config: Queue(8 * INSTRUCTION_BYTES, 8),
     "performance_counters": lambda config: PerformanceCounters(),
     "fault_latch": FaultLatch,

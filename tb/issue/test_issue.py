@@ -1,35 +1,25 @@
-"""The back end: the commands of random programs against its model, `wait`, and the end of a pass."""
+"""The issuers: the commands of random programs against its model, `wait`, and the end of a pass."""
 
 import cocotb
 import harness
 import pytest
-from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 from programs import encoded, random_instruction, random_state
 from scoville.array.array import array_task
-from scoville.attention.kv_store import store_command_layout
-from scoville.attention.softmax import softmax_command_layout
 from scoville.config import get_config
-from scoville.control.back_end import BackEnd
-from scoville.control.front_end import PassState
-from scoville.epilogue.chain import chain_command
-from scoville.epilogue.quantiser import quantiser_command
-from scoville.epilogue.vectors import vector_command
+from scoville.control.state import PassState
 from scoville.isa import FIELDS, POSITION_BITS, Dest, Mode, Opcode
-from scoville.sampler.sampler import sampler_command
-from scoville.weights.walk import WeightCommand
+from scoville.issue.commands import layouts
+from scoville.issue.issue import Issue
+from scoville.issue.promises import Promises
 from test_attend import subset
 
-LAYOUTS = {"decoder": lambda config: WeightCommand, "chain": chain_command, "quantiser": quantiser_command,
-           "softmax": softmax_command_layout, "task": array_task, "vectors": vector_command,
-           "kv": store_command_layout, "sampler": sampler_command,
-           "dump": lambda config: data.StructLayout({"address": config.addr_bits, "words": 24})}
 DEST = FIELDS[Opcode.LINEAR]["dest"][0]
 BODY = [opcode for opcode in Opcode if opcode is not Opcode.END]
 
 
 class System:
-    """The back end between queues, with a softmax unit that answers each page of scores, and a moody datapath."""
+    """The issuers between queues, with a softmax unit that answers each page of scores, and a moody datapath."""
 
     def __init__(self, dut, seed, stalls):
         self.dut, self.stalls = dut, stalls
@@ -37,8 +27,9 @@ class System:
         self.tb = tb = harness.Bench(dut, seed)
         self.rng = tb.rng
         self.source, self.shift = tb.source("i", stalls), tb.source("shift", stalls)
-        self.sinks = {name: tb.sink(name, stalls) for name in LAYOUTS}
-        self.shifts, self.dones, self.board = [], 0, {}
+        self.layouts = layouts(self.config)
+        self.sinks = {name: tb.sink(name, stalls) for name in self.layouts}
+        self.shifts, self.dones, self.promises = [], 0, Promises.Model(self.config)
         self.softmax_waits = 0  # cycles
 
     async def start(self):
@@ -87,9 +78,9 @@ class System:
     def check(self, marks, program, state, *, whole=True, **settings):
         """What came since the marks is what the model says, or, if not the whole of it, as many tasks of it."""
         config = self.config
-        expected = BackEnd.model(config, program, state, iter(self.shifts), board=self.board, **settings)
+        expected = Issue.model(config, program, state, iter(self.shifts), promises=self.promises, **settings)
         for name, sink in self.sinks.items():
-            got = [harness.unpack(LAYOUTS[name](config), packed) for packed in sink.received[marks[name]:]]
+            got = [harness.unpack(self.layouts[name], packed) for packed in sink.received[marks[name]:]]
             if not whole and name == "task":
                 del expected[name][len(got):]
             assert len(got) == len(expected[name]), (name, len(got), len(expected[name]))
@@ -196,7 +187,7 @@ async def wide_fields(dut):
 
     for turn in range(160):
         await system.tb.reset()
-        system.board = {}
+        system.promises = Promises.Model(config)
         opcode, given = rng.choice([Opcode.LOAD, Opcode.ROPE, Opcode.EMBED, *3 * [Opcode.LINEAR]]), {}
         if opcode is Opcode.LINEAR:
             dest = rng.choice([dest for dest in Dest if dest is not Dest.NONE])
@@ -228,7 +219,7 @@ async def one_bit_off(dut):
     outcomes = set()
     for _ in range(150):
         await system.tb.reset()
-        system.board = {}
+        system.promises = Promises.Model(config)
         dut.state.value = harness.pack(PassState(config), state)
         dut.quiet.value = 0
 
@@ -289,5 +280,5 @@ async def waits(dut):
 
 
 @pytest.mark.parametrize("config", ["slim", "nano", "duo", "kria"])
-def test_back_end(sim, config):
-    harness.run(BackEnd(get_config(config)), __name__, sim=sim, parameters=config)
+def test_issue(sim, config):
+    harness.run(Issue(get_config(config)), __name__, sim=sim, parameters=config)

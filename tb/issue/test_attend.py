@@ -1,4 +1,4 @@
-"""The attention walker: its commands for every GQA ratio, chunk and number of pages, and the operand map."""
+"""ATTEND: its commands for every GQA ratio, chunk and number of pages, and the operand map."""
 
 import cocotb
 import harness
@@ -7,20 +7,15 @@ from cocotb.triggers import RisingEdge
 from programs import encoded, random_instruction
 from scoville.array.array import array_task
 from scoville.array.operand import credit_bits
-from scoville.attention.softmax import softmax_command_layout
 from scoville.config import VALUES_BEHIND, get_config
-from scoville.control.attend import AttendWalker
-from scoville.control.front_end import PassState
-from scoville.epilogue.chain import chain_command
-from scoville.epilogue.quantiser import quantiser_command
+from scoville.control.state import PassState
 from scoville.epilogue.router import QuantDest
 from scoville.epilogue.router import model as route
 from scoville.isa import POSITION_BITS, Opcode
-from scoville.weights.walk import WeightCommand
+from scoville.issue.attend import COMMANDS, AttendIssuer
+from scoville.issue.commands import layouts
 
 GROUPS = (1, 3, 4)
-LAYOUTS = {"decoder": lambda config: WeightCommand, "chain": chain_command, "quantiser": quantiser_command,
-           "softmax": softmax_command_layout, "task": array_task}
 
 
 def subset(got, wanted, mask):
@@ -38,15 +33,16 @@ def subset(got, wanted, mask):
 
 
 class System:
-    """The walker between queues and a softmax unit that answers each page of scores some time later."""
+    """The issuer between queues and a softmax unit that answers each page of scores some time later."""
 
     def __init__(self, dut, seed, stalls):
         self.dut, self.stalls = dut, stalls
         self.config = get_config(harness.parameters())
         self.tb = tb = harness.Bench(dut, seed)
         self.rng = tb.rng
-        self.source, self.shift = tb.source("i", stalls), tb.source("shift", stalls)
-        self.sinks = {name: tb.sink(name, stalls) for name in LAYOUTS}
+        self.shift = tb.source("shift", stalls)
+        self.layouts = {name: layouts(self.config)[name] for name in (*COMMANDS, "task")}
+        self.sinks = {name: tb.sink(name, stalls) for name in self.layouts}
         self.shifts = []
         self.waited = 0
 
@@ -79,6 +75,12 @@ class System:
                 done += 1
                 self.dut.probability_done.value = 1
 
+    async def begin(self, fields):
+        self.dut.op.value = encoded(Opcode.ATTEND, fields)
+        self.dut.start.value = 1
+        await RisingEdge(self.dut.clk)
+        self.dut.start.value = 0
+
     async def run(self, state, **given):
         config, dut = self.config, self.dut
         fields = random_instruction(config, self.rng, Opcode.ATTEND, **given)
@@ -87,14 +89,14 @@ class System:
         dut.guard.value = guard = self.rng.getrandbits(1)
         marks = {name: len(sink.received) for name, sink in self.sinks.items()}
         self.shifts.clear()
-        self.source.send([encoded(Opcode.ATTEND, fields)])
-        await self.source.drain()
+        await self.begin(fields)
+        while not harness.peek(dut.over):
+            await RisingEdge(dut.clk)
+        assert harness.peek(dut.blocks) == fields["kv_heads"] * fields["group"] * fields["head_blocks"]
         await self.tb.wait(2)
-        blocks = fields["group"] * fields["head_blocks"]
-        assert harness.peek(dut.kv_blocks) == blocks % (1 << credit_bits(config))
-        expected = AttendWalker.model(config, fields, state, iter(self.shifts), need if guard else None)
+        expected = AttendIssuer.model(config, fields, state, iter(self.shifts), need if guard else None)
         for name, sink in self.sinks.items():
-            got = [harness.unpack(LAYOUTS[name](config), packed) for packed in sink.received[marks[name]:]]
+            got = [harness.unpack(self.layouts[name], packed) for packed in sink.received[marks[name]:]]
             assert len(got) == len(expected[name]), name
             for index, (item, wanted) in enumerate(zip(got, expected[name], strict=True)):
                 mask = wanted.get("mask", (1 << config.seats) - 1)
@@ -155,16 +157,16 @@ async def far_positions(dut):
         fields = random_instruction(config, rng, Opcode.ATTEND, kv_heads=kv_heads, group=group, head_blocks=1, src=0)
         dut.state.value = harness.pack(PassState(config), state)
         dut.guard.value = 0
-        system.source.send([encoded(Opcode.ATTEND, fields)])
+        await system.begin(fields)
         await system.tb.wait(100)  # no softmax unit answers, so that the walk stops in front of the first values
         # The same begins with these, whatever is to come.
         near = state | {"position": min(state["position"], 640 + state["position"] % 32)}
-        expected = AttendWalker.model(config, fields, near, iter(lambda: [0] * config.seats, None))
+        expected = AttendIssuer.model(config, fields, near, iter(lambda: [0] * config.seats, None))
         if near != state:
             expected["softmax"][0] |= {"pages": (state["position"] + config.seats - 1) // 32 + 1, "positions": [
                 min(state["position"] + token, (1 << POSITION_BITS) - 1) for token in range(config.seats)]}
         for name, sink in system.sinks.items():
-            got = [harness.unpack(LAYOUTS[name](config), packed) for packed in sink.received]
+            got = [harness.unpack(system.layouts[name], packed) for packed in sink.received]
             assert len(got) <= len(expected[name]), name
             for item, wanted in zip(got, expected[name], strict=False):
                 assert subset(item, wanted, wanted.get("mask", (1 << config.seats) - 1)), (name, item, wanted)
@@ -183,7 +185,7 @@ async def many_pages(dut):
 
 @pytest.mark.parametrize("config", ["slim", "nano", "duo", "kria"])
 def test_attend(sim, config):
-    harness.run(AttendWalker(get_config(config)), __name__, sim=sim, parameters=config)
+    harness.run(AttendIssuer(get_config(config)), __name__, sim=sim, parameters=config)
 
 
 @pytest.mark.parametrize("config", ["slim", "nano", "duo", "kria"])
@@ -196,7 +198,7 @@ def test_operand_map(config, group):
         fields = {"head_blocks": blocks, "group": group, "kv_heads": kv_heads, "src": src, "dst": dst,
                   "softmax_scale": 0}
         state = {"tokens": tokens, "position": 0}
-        commands = AttendWalker.model(config, fields, state, iter(lambda: [0] * config.seats, None))
+        commands = AttendIssuer.model(config, fields, state, iter(lambda: [0] * config.seats, None))
         query = {"dest": QuantDest.QUERY, "dst": src, "head_blocks": blocks, "group": group}
         written = {}  # (bank, address) -> (token, head, block)
         for token in range(tokens):

@@ -1,26 +1,26 @@
-"""The attention walker: one ATTEND instruction as a run of key, value and softmax work."""
+"""ATTEND: attention as a run of key, value and softmax work."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from scoville.array.array import array_task
 from scoville.array.operand import credit_bits, operand_depth
-from scoville.attention.softmax import softmax_command_layout
 from scoville.checks import check, check_fifo, check_stream
 from scoville.config import PAGE_TOKENS, TILE_ROWS, VALUES_BEHIND
 from scoville.control.state import PAGE_SHIFT, PassState
-from scoville.epilogue.chain import LaneScale, chain_command
-from scoville.epilogue.quantiser import quantiser_command
+from scoville.epilogue.chain import LaneScale
 from scoville.epilogue.router import QuantDest
-from scoville.isa import INSTRUCTION_BYTES, PAGE_BITS, POSITION_BITS, Opcode, ScaleFormat, field
-from scoville.weights.walk import WeightCommand, WeightKind
+from scoville.isa import OPERATION, PAGE_BITS, POSITION_BITS, Opcode, ScaleFormat, width
+from scoville.issue.commands import ports
+from scoville.weights.walk import WeightKind
 
-__all__ = ["AttendWalker"]
+__all__ = ["AttendIssuer"]
+
+COMMANDS = ("softmax", "decoder", "quantiser", "chain")
 
 
-class AttendWalker(wiring.Component):
+class AttendIssuer(wiring.Component):
     """Walks KV heads, then passes of S (token, query head) pairs, one a seat, then pages.
 
     The values follow the keys `VALUES_BEHIND` pages later, whatever head the pages are of, so that the softmax unit
@@ -35,34 +35,33 @@ class AttendWalker(wiring.Component):
 
     Members
     -------
-    i : In(stream(256)), an ATTEND instruction; taken when the walk is over
+    op : In(OPERATION), stable from the cycle of `start` to that of `over`
     state : In(PassState)
+    start : In(1); over : Out(1), the last task is taken
     decoder, chain, quantiser, softmax : Out(stream), commands
     task : Out(stream), to the array
     shift : In(stream), from the softmax unit, one item a page
     probability_done : In(1)
-    guard : In(1), scores wait for their queries; `need` : In, the operand blocks promised before those
-    kv_blocks : Out, query blocks of a KV head, a cycle after `i`
+    guard : In(1), scores wait for their queries; `need` : In, the operand blocks promised before those; both in the
+        cycle behind `start`
+    blocks : Out, what it writes, with `over`
     waiting_softmax : Out(1)
     """
 
     def __init__(self, config):
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(8 * INSTRUCTION_BYTES)),
+            "op": In(OPERATION),
             "state": In(PassState(config)),
-            "decoder": Out(stream.Signature(WeightCommand)),
-            "chain": Out(stream.Signature(chain_command(config))),
-            "quantiser": Out(stream.Signature(quantiser_command(config))),
-            "softmax": Out(stream.Signature(softmax_command_layout(config))),
-            "task": Out(stream.Signature(array_task(config))),
+            "start": In(1),
+            "over": Out(1),
             "shift": In(stream.Signature(data.ArrayLayout(8, config.seats))),
             "probability_done": In(1),
             "guard": In(1),
             "need": In(credit_bits(config)),
-            "kv_blocks": Out(credit_bits(config)),
+            "blocks": Out(width(Opcode.ATTEND, "dst")),
             "waiting_softmax": Out(1),
-        })
+        } | ports(config, *COMMANDS, "task"))
 
     @staticmethod
     def model(config, fields, state, shifts, guard=None):
@@ -80,7 +79,7 @@ class AttendWalker(wiring.Component):
         blocks, group, tokens = fields["head_blocks"], fields["group"], state["tokens"]
         pages = (state["position"] + tokens - 1) // PAGE_TOKENS + 1
         passes = -(-tokens * group // config.seats)
-        out = {name: [] for name in ("softmax", "decoder", "quantiser", "chain", "task")}
+        out = {name: [] for name in (*COMMANDS, "task")}
         behind = []  # pages whose values are due
 
         def values():
@@ -140,14 +139,9 @@ class AttendWalker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, state, word = self.config, self.state, self.i.payload
+        config, state, op = self.config, self.state, self.op.attend
         seats = config.seats
-
-        src = field(word, Opcode.ATTEND, "src")
-        dst = field(word, Opcode.ATTEND, "dst")
-        group = field(word, Opcode.ATTEND, "group")
-        blocks = field(word, Opcode.ATTEND, "head_blocks")
-        kv_heads = field(word, Opcode.ATTEND, "kv_heads")
+        src, dst, group, blocks, kv_heads = op.src, op.dst, op.group, op.head_blocks, op.kv_heads
 
         # Who has which seat: filled one seat a cycle, counting pairs (token, head in the group).
         seat = Signal(range(seats))
@@ -175,9 +169,11 @@ class AttendWalker(wiring.Component):
         slot, value_slot = Signal(range(VALUES_BEHIND + 1)), Signal(range(VALUES_BEHIND + 1))
         ready_pages = Signal(range(VALUES_BEHIND + 2))  # pages whose probability blocks are in the operand buffer
         used_page = Signal()
+        kv_blocks = Signal(credit_bits(config), reset_less=True)  # query blocks of a KV head
         m.d.sync += [
             pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1),
-            self.kv_blocks.eq(group * blocks),
+            kv_blocks.eq(group * blocks),
+            self.blocks.eq(kv_heads * kv_blocks),
             last_key.eq(key_page + 1 == pages),  # some cycles before a score is asked for
         ]
         m.d.comb += [
@@ -208,7 +204,7 @@ class AttendWalker(wiring.Component):
             return config.operand_blocks + slot * config.max_head_blocks
 
         m.d.comb += [
-            self.softmax.p.scale.eq(field(word, Opcode.ATTEND, "softmax_scale")),
+            self.softmax.p.scale.eq(op.softmax_scale),
             self.softmax.p.pages.eq(pages),
             self.softmax.p.head_blocks.eq(blocks),
             self.softmax.p.positions.eq(positions),
@@ -220,7 +216,7 @@ class AttendWalker(wiring.Component):
             self.quantiser.p.info.head_blocks.eq(blocks),
             self.quantiser.p.info.seat_token.eq(now.seat_token),
             self.quantiser.p.info.seat_head.eq(now.seat_head),
-            self.quantiser.p.info.credit.eq(Mux(now.last_pass, self.kv_blocks, 0)),
+            self.quantiser.p.info.credit.eq(Mux(now.last_pass, kv_blocks, 0)),
         ]
         for command in (self.chain.p, self.quantiser.p):
             m.d.comb += command.mask.eq(now.mask)
@@ -232,10 +228,13 @@ class AttendWalker(wiring.Component):
                 m.d.sync += [
                     kv_head.eq(0), first_head.eq(0), token.eq(0), in_group.eq(0), seat.eq(0), query.eq(src),
                     head_query.eq(src), key_page.eq(0), part.eq(0), all_keys.eq(0), slot.eq(0), value_slot.eq(0),
-                    need.eq(self.need - blocks), new_head.eq(1),
+                    new_head.eq(1),
                 ]
-                with m.If(self.i.valid):
-                    m.next = "seat"
+                with m.If(self.start):
+                    m.next = "begin"
+            with m.State("begin"):
+                m.d.sync += need.eq(self.need - blocks)
+                m.next = "seat"
             with m.State("seat"):
                 m.d.sync += [
                     seat_token[seat].eq(token),
@@ -257,7 +256,7 @@ class AttendWalker(wiring.Component):
                 with m.If(self.softmax.ready):
                     m.d.sync += new_head.eq(0)
                     with m.If(new_head):
-                        m.d.sync += need.eq(need + self.kv_blocks)
+                        m.d.sync += need.eq(need + kv_blocks)
                     m.next = "keys"
             with m.State("keys"):
                 m.d.comb += [
@@ -304,13 +303,13 @@ class AttendWalker(wiring.Component):
                             # The next KV head's queries begin where a full set of `group` passes would end.
                             m.d.sync += [
                                 kv_head.eq(kv_head + 1), first_head.eq(first_head + group), token.eq(0), in_group.eq(0),
-                                query.eq(head_query + self.kv_blocks), head_query.eq(head_query + self.kv_blocks),
+                                query.eq(head_query + kv_blocks), head_query.eq(head_query + kv_blocks),
                                 new_head.eq(1), all_keys.eq(kv_head + 1 == kv_heads),
                             ]
                     m.next = "behind"
             with m.State("behind"):
                 with m.If(all_keys & ~behind.r_rdy):
-                    m.d.comb += self.i.ready.eq(1)
+                    m.d.comb += self.over.eq(1)
                     m.next = "idle"
                 with m.Elif(all_keys | (behind.level > VALUES_BEHIND)):
                     m.next = "values"
@@ -369,8 +368,8 @@ class AttendWalker(wiring.Component):
         check(m, ~(self.probability_done & ~used_page) | (ready_pages != VALUES_BEHIND + 1),
               "attend: pages of probabilities have room")
         check(m, ~self.task.valid | (self.task.p.address < operand_depth(config)), "attend: the blocks are there")
-        check(m, ~self.i.ready | (ready_pages == 0), "attend: every page's values are weighed at the end")
+        check(m, ~self.over | (ready_pages == 0), "attend: every page's values are weighed at the end")
         check_fifo(m, behind, "attend: pages whose values are due")
-        for name in ("decoder", "chain", "quantiser", "softmax", "task"):
+        for name in (*COMMANDS, "task"):
             check_stream(m, getattr(self, name), f"attend: {name}")
         return m

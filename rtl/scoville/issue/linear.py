@@ -1,0 +1,185 @@
+"""LINEAR: a matrix, with its epilogue."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.array.operand import credit_bits
+from scoville.checks import check
+from scoville.config import TILE_ROWS
+from scoville.control.state import PassState
+from scoville.epilogue.chain import LaneScale
+from scoville.epilogue.router import QuantDest
+from scoville.isa import OPERATION, Dest, Mode
+from scoville.issue.commands import Outbox, ports
+from scoville.weights.walk import WeightKind
+
+__all__ = ["LinearIssuer"]
+
+COMMANDS = ("decoder", "chain", "quantiser", "kv", "sampler", "dump")
+QUANT_DEST = {Dest.OPERAND: QuantDest.OPERAND, Dest.QUERY: QuantDest.QUERY, Dest.KEY: QuantDest.KEY,
+              Dest.VALUE: QuantDest.VALUE}
+
+
+class LinearIssuer(wiring.Component):
+    """Sends the commands of a LINEAR, then a task for each of its tiles.
+
+    Throughput: 2 cycles, and one a tile.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Members
+    -------
+    op : In(OPERATION), stable from the cycle of `start` to that of `over`
+    state : In(PassState)
+    start : In(1); over : Out(1), the last task is taken
+    guard : In(1), in the cycle behind `start`: the tasks wait for their operands; `need` : In, what was promised before
+    decoder, chain, quantiser, kv, sampler, dump : Out(stream), commands
+    task : Out(stream), to the array
+    dump_base : In(addr_bits), where the logits go; 0 for nowhere
+    seed, invt : In, the sampler's settings
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "op": In(OPERATION),
+            "state": In(PassState(config)),
+            "start": In(1),
+            "over": Out(1),
+            "guard": In(1),
+            "need": In(credit_bits(config)),
+            "dump_base": In(config.addr_bits),
+            "seed": In(64),
+            "invt": In(32),
+        } | ports(config, *COMMANDS, "task"))
+
+    @staticmethod
+    def model(config, f, state, guard=None, *, dump_base=0, seed=0, invt=0):
+        """The commands and tasks: lists of dicts by port name, meaningful fields only.
+
+        Parameters
+        ----------
+        f : dict of the instruction, as `isa.decode` returns it
+        state : dict of `PassState`
+        guard : the operand blocks promised before those that it reads, or None if nothing has to wait for them
+        dump_base, seed, invt : int, as the ports
+        """
+        tokens, dest = state["tokens"], f["dest"]
+        logits, kv8, glu = dest == Dest.LOGITS, dest in (Dest.KEY, Dest.VALUE), f["mode"] == Mode.GLU
+        everyone, last_phase = (1 << tokens) - 1, (tokens - 1) // config.lanes
+        phases = {"first_phase": last_phase if logits else 0, "last_phase": last_phase}
+        out = {name: [] for name in (*COMMANDS, "task")}
+        out["decoder"].append({"kind": WeightKind.LINEAR.value} | {name: f[name] for name in (
+            "tiles", "kblocks", "code_bits8", "scale_format", "minimum")})
+        out["chain"].append({
+            "source": 0, "rows": f["tiles"] * TILE_ROWS, "mask": everyone, "bias": f["bias"], "mode": f["mode"],
+            "lane_scale": (LaneScale.RMS if f["lane_scale"] else LaneScale.NONE).value,
+            "residual_add": f["residual"], "residual_store": f["residual"], "norm": f["norm"],
+            "logits": int(logits), "limit": f["limit"], "head_blocks": f["head_blocks"],
+        } | phases | ({name: f[name] for name in ("inv_n", "epsilon")} if f["norm"] else {}))
+        if logits:
+            out["sampler"].append({"lane": (tokens - 1) % config.lanes, "invt": invt, "seed": seed,
+                                   "rows": f["limit"], "position": state["position"] + tokens - 1})
+            out["dump"] += [{"address": dump_base, "words": f["limit"]}] if dump_base else []
+        else:
+            out["quantiser"].append({
+                "source": 0, "blocks": f["tiles"] // 2 if glu else f["tiles"], "mask": everyone, "kv8": int(kv8),
+                "half": int(glu), **phases,
+                "info": {"dest": QUANT_DEST[dest].value, "dst": f["dst"], "group": f["group"],
+                         "head_blocks": f["head_blocks"]}})
+        if kv8:
+            out["kv"].append({
+                "value": int(dest == Dest.VALUE), "table": f["table"], "table_stride": f["table_stride"],
+                "position": state["position"], "head_blocks": f["head_blocks"], "blocks": f["tiles"] * tokens})
+        out["task"] += [{"address": f["src"], "kblocks": f["kblocks"], "tile": 0, "clear": 1, "rescale": 0,
+                         "drain": 1, "tag": 0, "guard": int(guard is not None)} | phases
+                        | ({} if guard is None else {"need": guard})] * f["tiles"]
+        return out
+
+    def elaborate(self, platform):
+        m = Module()
+        op, tiles = self.op.linear, Signal(len(self.op.linear.tiles))
+        self._payloads(m)
+        outbox = Outbox(m, {name: getattr(self, name) for name in COMMANDS})
+        logits = op.dest == Dest.LOGITS
+        with m.FSM() as fsm:
+            with m.State("idle"):
+                m.d.sync += tiles.eq(0)
+                with m.If(self.start):
+                    outbox.fill(decoder=1, chain=1, quantiser=~logits & (op.dest != Dest.NONE),
+                                kv=(op.dest == Dest.KEY) | (op.dest == Dest.VALUE), sampler=logits,
+                                dump=logits & (self.dump_base != 0))
+                    m.next = "commands"
+            with m.State("commands"), m.If(outbox.empty):
+                m.next = "tiles"
+            with m.State("tiles"):
+                m.d.comb += self.task.valid.eq(1)
+                with m.If(self.task.ready):
+                    m.d.sync += tiles.eq(tiles + 1)
+                    with m.If(tiles + 1 == op.tiles):
+                        m.d.comb += self.over.eq(1)
+                        m.next = "idle"
+        check(m, ~fsm.ongoing("tiles") | (tiles < op.tiles), "linear: a tile of the matrix")
+        return m
+
+    def _payloads(self, m):
+        """Functions of the instruction and the pass."""
+        config, state, op = self.config, self.state, self.op.linear
+        everyone, token = Signal(config.seats), Signal(range(config.seats))  # all tokens of the pass, and its last
+        first_phase, last_phase = (Signal(range(config.phases), name=name) for name in ("first_phase", "last_phase"))
+        logits, glu = op.dest == Dest.LOGITS, op.mode == Mode.GLU
+        m.d.comb += [
+            everyone.eq((1 << state.tokens) - 1),
+            token.eq(state.tokens - 1),
+            last_phase.eq(token[config.lane_bits:]),
+            first_phase.eq(Mux(logits, last_phase, 0)),
+
+            self.decoder.p.kind.eq(WeightKind.LINEAR),
+            *(getattr(self.decoder.p, name).eq(getattr(op, name))
+              for name in ("tiles", "kblocks", "code_bits8", "scale_format", "minimum")),
+
+            self.chain.p.rows.eq(op.tiles * TILE_ROWS),
+            self.chain.p.lane_scale.eq(Mux(op.lane_scale, LaneScale.RMS, LaneScale.NONE)),
+            self.chain.p.residual_add.eq(op.residual),
+            self.chain.p.residual_store.eq(op.residual),
+            self.chain.p.logits.eq(logits),
+            *(getattr(self.chain.p, name).eq(getattr(op, name))
+              for name in ("bias", "mode", "norm", "head_blocks", "limit", "inv_n", "epsilon")),
+
+            self.quantiser.p.blocks.eq(Mux(glu, op.tiles >> 1, op.tiles)),
+            self.quantiser.p.half.eq(glu),
+            self.quantiser.p.kv8.eq((op.dest == Dest.KEY) | (op.dest == Dest.VALUE)),
+            *(getattr(self.quantiser.p.info, name).eq(getattr(op, name)) for name in ("dst", "group", "head_blocks")),
+
+            self.kv.p.value.eq(op.dest == Dest.VALUE),
+            self.kv.p.position.eq(state.position),
+            self.kv.p.blocks.eq(op.tiles * state.tokens),
+            *(getattr(self.kv.p, name).eq(getattr(op, name)) for name in ("table", "table_stride", "head_blocks")),
+
+            self.sampler.p.lane.eq(token[:config.lane_bits]),
+            self.sampler.p.invt.eq(self.invt),
+            self.sampler.p.seed.eq(self.seed),
+            self.sampler.p.position.eq(state.position + state.tokens - 1),
+            self.sampler.p.rows.eq(op.limit),
+
+            self.dump.p.address.eq(self.dump_base),
+            self.dump.p.words.eq(op.limit),
+
+            self.task.p.address.eq(op.src),
+            self.task.p.kblocks.eq(op.kblocks),
+            self.task.p.clear.eq(1),
+            self.task.p.drain.eq(1),
+            self.task.p.guard.eq(self.guard),
+            self.task.p.need.eq(self.need),
+        ]
+        for command in (self.chain.p, self.quantiser.p):
+            m.d.comb += command.mask.eq(everyone)
+        for command in (self.chain.p, self.quantiser.p, self.task.p):
+            m.d.comb += [command.first_phase.eq(first_phase), command.last_phase.eq(last_phase)]
+        with m.Switch(op.dest):
+            for value, target in QUANT_DEST.items():
+                with m.Case(value):
+                    m.d.comb += self.quantiser.p.info.dest.eq(target)
