@@ -8,6 +8,7 @@ from scoville.control.legality import Legality, Tag
 from scoville.control.rules import tile_beats
 from scoville.isa import FIELDS, Dest, Element, LoadDest, Mode, Opcode, ScaleFormat, decode, encode
 from scoville.registers import Status
+from scoville.schedule.seats import of_run
 
 __all__ = ["LegalProgram", "encoded", "largest_page", "matrix_beats", "random_instruction", "random_state"]
 
@@ -33,8 +34,8 @@ def encoded(opcode, fields):
 def random_state(config, rng, *, last_position=150):
     """A pass state; `position` leaves room for a few pages of context."""
     tokens = rng.randint(1, config.seats)
-    return {"tokens": tokens, "position": rng.choice([0, rng.randrange(32), rng.randrange(last_position)]),
-            "last": rng.randrange(2), "ids": [rng.randrange(IDS) for _ in range(tokens)]}
+    return of_run([rng.randrange(IDS) for _ in range(tokens)],
+                  rng.choice([0, rng.randrange(32), rng.randrange(last_position)]), last=rng.randrange(2))
 
 
 def random_instruction(config, rng, opcode, **given):
@@ -180,7 +181,7 @@ class LegalProgram:
             put(bytes=beats(4 * fields["count"]) if count else max(16, bus), wait=1)
         elif opcode is Opcode.ROPE:
             put(bytes=beats(128 * rng.randint(1, config.max_head_blocks)), wait=1,
-                limit=self.state["position"] + self.state["tokens"] + rng.randrange(1000))
+                limit=self.state["seats"][-1]["position"] + 1 + rng.randrange(1000))
         elif opcode is Opcode.EMBED:
             put(bytes=beats(fields["rows"] * (2 if fields["element"] else 4)), **finite)
             put(limit=IDS + rng.randrange(1000))

@@ -8,9 +8,9 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 from scoville.config import VALUES_BEHIND
 from scoville.control.checker import Checker
 from scoville.control.front_end import FrontEnd
-from scoville.control.state import PAGE_SHIFT
 from scoville.isa import Opcode, field
 from scoville.registers import Status
+from scoville.schedule.seats import PAGE_SHIFT
 
 from formal.around import Around
 from formal.axi import SMALL
@@ -89,7 +89,7 @@ class EndsInstructions(Around):
         more = (head < attend["kv_heads"]) & (served < pairs) & (page < pages)
         known = attend["kv_heads"].any() & attend["group"].any()
         m.d.comb += [
-            Assert(at["idle"] | (pages == ((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1)),
+            Assert(at["idle"] | (pages == (state.seats[seen["last"]].position >> PAGE_SHIFT) + 1)),
             Assert(~at["forward"] | (seat == 0)),
             Assert(~at["lane"] | (seat < state.tokens)), Assert(~lanes | (seat <= state.tokens)),
             Assert(~at["forward"] | sound(word, Status.OK)),

@@ -20,7 +20,6 @@ from scoville.control.monitor import FaultLatch, PerformanceCounters
 from scoville.control.queue import Queue
 from scoville.control.register_file import RegisterFile
 from scoville.control.rest import QUEUED, Rest
-from scoville.control.sequence import STOPS, SequenceController
 from scoville.epilogue.chain import Chain
 from scoville.epilogue.quantiser import Quantiser
 from scoville.epilogue.router import Router
@@ -38,6 +37,7 @@ from scoville.memory.writer import StreamWriter
 from scoville.numerics import fp32
 from scoville.registers import IDENTITY, VERSION, Status, address_of, usable
 from scoville.sampler.sampler import Sampler
+from scoville.schedule.sequence import STOPS, SequenceController
 from scoville.slices import Skid
 from scoville.weights.decoder import WeightDecoder
 

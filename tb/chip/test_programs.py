@@ -17,6 +17,7 @@ from scoville.control.legality import Legality
 from scoville.golden import GoldenChip
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, Dest, Element, Opcode, decode
 from scoville.registers import Status
+from scoville.schedule.seats import of_run
 from scoville_host.runtime.driver import DONE, ERROR, RUNNING
 from simulators import run_seed
 
@@ -113,7 +114,7 @@ class Runs:
         passes, forward = [], chip.forward
 
         def recorded(ids, position, *, last):
-            passes.append({"ids": ids, "tokens": len(ids), "position": position, "last": last})
+            passes.append(of_run(ids, position, last=last))
             for i in chip.program:
                 if i and i["opcode"] is Opcode.EMBED and i["rows"] and i["element"] == Element.FP32:
                     for token in ids:
@@ -240,7 +241,7 @@ class MadeUp(LegalProgram):
 
     def __init__(self, runs):
         self.image = runs.image
-        state = {"tokens": CONFIG.seats, "position": NEW + len(PROMPT), "last": 1, "ids": [0] * CONFIG.seats}
+        state = of_run([0] * CONFIG.seats, NEW + len(PROMPT), last=1)
         super().__init__(CONFIG, runs.random, state)
         self.page_bytes = self.image.registers["KV_PAGE_BYTES"]
 

@@ -15,9 +15,9 @@ from scoville.control.checker import Checker, checked_layout
 from scoville.control.instruction_fetch import instruction_layout
 from scoville.control.legality import Legality, Tag
 from scoville.control.rules import RULES
-from scoville.control.state import PassState
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, POSITION_BITS, Dest, LoadDest, Mode, Opcode, ScaleFormat, decode
 from scoville.registers import Status
+from scoville.schedule.seats import PassState, of_run
 from scoville_host.checkpoint.formats import FORMATS
 from scoville_host.compiler.layout import matrix_bytes
 
@@ -125,7 +125,7 @@ def faults(config):
         1, memory - 1, memory - 24 * bus + bus], [memory - 24 * bus], ILLEGAL
 
 
-ONE = {"tokens": 1, "position": 40, "last": 1, "ids": [1]}
+ONE = of_run([1], 40, last=1)
 PROMPT = ONE | {"last": 0}
 IN_VAIN = {
     "`lane_scale`: a norm came before": "the blocks that are read are of an EMBED, or made from them, and it is a norm",
@@ -418,7 +418,7 @@ async def long_contexts(dut):
         words = min(rng.randrange(1 << bit, 2 << bit), (1 << POSITION_BITS) // row)
         for end, wanted in ((words * row, Status.OK), (words * row + 1, Status.CONTEXT)):
             tokens = rng.randint(1, config.seats)
-            state = {"tokens": tokens, "position": end - tokens, "last": 0, "ids": [1] * tokens}
+            state = of_run([1] * tokens, end - tokens)
             if end - tokens < 1 << POSITION_BITS:
                 program = own_blocks(config, rng, 1, state).bad(
                     Opcode.LINEAR, dest=Dest.KEY, kv_heads=1, head_blocks=1, tiles=1, mode=Mode.PLAIN, bias=0,
@@ -541,7 +541,7 @@ async def random_stalls(dut):
 async def full_speed(dut):
     """The same without stalls; three cycles an instruction that has no products."""
     system = await random_passes(dut, 3, 0.0, 150)
-    state = {"tokens": 1, "position": 40, "last": 0, "ids": [1]}
+    state = of_run([1], 40)
     program = LegalProgram(system.config, system.rng, state)
     for _ in range(10):
         program.add(Opcode.LOAD, wait=1, only_last=0)

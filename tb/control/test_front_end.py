@@ -7,11 +7,12 @@ from cocotb.triggers import RisingEdge
 from programs import LegalProgram, largest_page, random_state
 from scoville.attention.pages import page_address_layout, page_request_layout
 from scoville.config import get_config
-from scoville.control.front_end import FrontEnd, PassState
+from scoville.control.front_end import FrontEnd
 from scoville.control.instruction_fetch import instruction_layout
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, POSITION_BITS, Dest, LoadDest, Opcode
 from scoville.memory.reader import request_layout
 from scoville.registers import Status
+from scoville.schedule.seats import PassState, of_run
 
 DEST = FIELDS[Opcode.LINEAR]["dest"][0]
 BODY = (Opcode.LOAD, Opcode.ROPE, Opcode.EMBED, Opcode.LINEAR, None)  # None: a layer's attention
@@ -179,7 +180,7 @@ async def attention(dut):
         for _ in range(3):
             tokens = rng.randint(1, config.seats)
             position = max(0, 32 * pages - tokens - rng.randrange(8))
-            state = {"tokens": tokens, "position": position, "last": 1, "ids": [0] * tokens}
+            state = of_run([0] * tokens, position, last=1)
             assert await system.run(system.program([None, None], state), state) is Status.OK
     assert system.waited > 10
 
@@ -189,7 +190,7 @@ async def refused(dut):
     """An instruction that the checker refuses, and a row behind the end of the address space, stop the front end."""
     system = System(dut, 4, 0.0)
     config, rng = system.config, system.rng
-    state = {"tokens": config.seats, "position": 1000, "last": 1, "ids": [60000] * config.seats}
+    state = of_run([60000] * config.seats, 1000, last=1)
     top = (1 << config.addr_bits) - (1 << 20)
     for opcode, fields, status in (
             (Opcode.ROPE, {"address": top, "stride": 1 << 12}, Status.ILLEGAL_INSTRUCTION),
@@ -226,7 +227,7 @@ async def far_rows(dut):
         for low in (0, 1 << bit, rng.getrandbits(bit)):
             position = min((1 << bit) + low, most - config.seats)
             ids = [min((1 << bit) + rng.choice([low, rng.getrandbits(bit)]), most - 1) for _ in range(config.seats)]
-            state = {"tokens": config.seats, "position": position, "last": 0, "ids": ids}
+            state = of_run(ids, position)
             program = LegalProgram(config, rng, state)
             program.add(Opcode.ROPE, limit=most, only_last=0, **rows(position + config.seats))
             program.add(Opcode.LOAD, load_dest=LoadDest.NORM, count=64, only_last=0)
@@ -237,7 +238,7 @@ async def far_rows(dut):
     for bit in range(config.addr_bits, 2 * POSITION_BITS - 1):
         for opcode in (Opcode.ROPE, Opcode.EMBED):
             row = 1 << rng.randrange(bit - 23, POSITION_BITS)
-            state = {"tokens": 1, "position": row, "last": 0, "ids": [row]}
+            state = of_run([row], row)
             await system.start()
             program = LegalProgram(config, rng, state)
             program.add(Opcode.LOAD, load_dest=LoadDest.NORM, count=64, only_last=0)
@@ -251,7 +252,7 @@ async def many_appends(dut):
     """As many appends as may be on their way, and none of them forgotten; many heads, of both kinds."""
     system = System(dut, 7, 0.0)
     await system.start()
-    state = {"tokens": system.config.seats, "position": 20, "last": 0, "ids": [1] * system.config.seats}
+    state = of_run([1] * system.config.seats, 20)
     most = min(40, system.config.operand_blocks // 4)
     system.takes = 0.002
     program = LegalProgram(system.config, system.rng, state)
@@ -278,7 +279,7 @@ async def far_pages(dut):
     for bit in range(8, POSITION_BITS):
         for position in ((1 << bit) + 70, rng.randrange(1 << bit, 1 << bit + 1) - config.seats):
             await system.start()
-            state = {"tokens": config.seats, "position": position, "last": 0, "ids": [1] * config.seats}
+            state = of_run([1] * config.seats, position)
             program = LegalProgram(config, rng, state)
             program.begin(stride=bus, address=0)
             table = rng.getrandbits(config.addr_bits - 1) & -bus

@@ -8,12 +8,12 @@ from programs import encoded, random_instruction
 from scoville.array.array import array_task
 from scoville.array.operand import credit_bits
 from scoville.config import VALUES_BEHIND, get_config
-from scoville.control.state import PassState
 from scoville.epilogue.router import QuantDest
 from scoville.epilogue.router import model as route
 from scoville.isa import POSITION_BITS, Opcode
 from scoville.issue.attend import COMMANDS, AttendIssuer
 from scoville.issue.commands import layouts
+from scoville.schedule.seats import PassState, of_run
 
 GROUPS = (1, 3, 4)
 
@@ -113,7 +113,7 @@ async def sweep(dut, seed, stalls):
         for tokens in range(1, config.seats + 1):
             pages = rng.randint(1, 4)
             position = rng.choice([max(0, 32 * pages - tokens), 32 * (pages - 1), rng.randrange(100)])
-            state = {"tokens": tokens, "position": position, "last": 1, "ids": []}
+            state = of_run([0] * tokens, position)
             await system.run(state, group=group, kv_heads=rng.randint(1, 2))
     return system
 
@@ -136,7 +136,7 @@ async def many_heads(dut):
     await system.start()
     most = min(255, system.config.operand_blocks - 4)
     for kv_heads, group, position in ((most, 1, 31), (2, most // 2, 40), (most // 7, 7, 5)):
-        state = {"tokens": system.config.seats, "position": position, "last": 1, "ids": []}
+        state = of_run([0] * system.config.seats, position)
         await system.run(state, group=group, kv_heads=kv_heads, src=3, dst=1, head_blocks=1)
 
 
@@ -152,25 +152,25 @@ async def far_positions(dut):
     cases += [(position, 1, group) for position in (0, 200) for group in (8, 16, 32, 33, 64, 128, 255)]
     for position, kv_heads, group in cases:
         await system.tb.reset()
-        state = {"tokens": config.seats, "position": min(position, (1 << POSITION_BITS) - config.seats), "last": 1,
-                 "ids": []}
+        position = min(position, (1 << POSITION_BITS) - config.seats)
+        state = of_run([0] * config.seats, position)
         fields = random_instruction(config, rng, Opcode.ATTEND, kv_heads=kv_heads, group=group, head_blocks=1, src=0)
         dut.state.value = harness.pack(PassState(config), state)
         dut.guard.value = 0
         await system.begin(fields)
         await system.tb.wait(100)  # no softmax unit answers, so that the walk stops in front of the first values
         # The same begins with these, whatever is to come.
-        near = state | {"position": min(state["position"], 640 + state["position"] % 32)}
+        near = of_run([0] * config.seats, min(position, 640 + position % 32))
         expected = AttendIssuer.model(config, fields, near, iter(lambda: [0] * config.seats, None))
         if near != state:
-            expected["softmax"][0] |= {"pages": (state["position"] + config.seats - 1) // 32 + 1, "positions": [
-                min(state["position"] + token, (1 << POSITION_BITS) - 1) for token in range(config.seats)]}
+            expected["softmax"][0] |= {"pages": (position + config.seats - 1) // 32 + 1, "positions": [
+                position + token for token in range(config.seats)]}
         for name, sink in system.sinks.items():
             got = [harness.unpack(system.layouts[name], packed) for packed in sink.received]
             assert len(got) <= len(expected[name]), name
             for item, wanted in zip(got, expected[name], strict=False):
                 assert subset(item, wanted, wanted.get("mask", (1 << config.seats) - 1)), (name, item, wanted)
-        units = kv_heads * -(-config.seats * group // config.seats) * ((state["position"] + config.seats - 1) // 32 + 1)
+        units = kv_heads * -(-config.seats * group // config.seats) * ((position + config.seats - 1) // 32 + 1)
         assert len(system.sinks["task"].received) == min(units, VALUES_BEHIND + 1)
 
 
@@ -179,7 +179,7 @@ async def many_pages(dut):
     """A long context: pages alternate between the two probability buffers."""
     system = System(dut, 3, 0.1)
     await system.start()
-    state = {"tokens": 1, "position": 32 * 25 + 7, "last": 1, "ids": []}
+    state = of_run([0], 32 * 25 + 7)
     await system.run(state, group=1, kv_heads=1, src=5, dst=9, head_blocks=1)
 
 
@@ -197,7 +197,7 @@ def test_operand_map(config, group):
     for tokens in range(1, config.seats + 1):
         fields = {"head_blocks": blocks, "group": group, "kv_heads": kv_heads, "src": src, "dst": dst,
                   "softmax_scale": 0}
-        state = {"tokens": tokens, "position": 0}
+        state = of_run([0] * tokens, 0)
         commands = AttendIssuer.model(config, fields, state, iter(lambda: [0] * config.seats, None))
         query = {"dest": QuantDest.QUERY, "dst": src, "head_blocks": blocks, "group": group}
         written = {}  # (bank, address) -> (token, head, block)

@@ -7,11 +7,11 @@ from cocotb.triggers import RisingEdge
 from programs import encoded, random_instruction, random_state
 from scoville.array.array import array_task
 from scoville.config import get_config
-from scoville.control.state import PassState
 from scoville.isa import FIELDS, POSITION_BITS, Dest, Mode, Opcode
 from scoville.issue.commands import layouts
 from scoville.issue.issue import Issue
 from scoville.issue.promises import Promises
+from scoville.schedule.seats import PassState, of_run
 from test_attend import subset
 
 DEST = FIELDS[Opcode.LINEAR]["dest"][0]
@@ -144,7 +144,7 @@ async def guards(dut):
     config, rng = system.config, system.rng
     await system.start()
     dut.quiet.value = 0
-    state = {"tokens": 1, "position": 40, "last": 0, "ids": [0]}
+    state = of_run([0], 40)
     dut.state.value = harness.pack(PassState(config), state)
 
     def word(opcode, **given):
@@ -195,8 +195,8 @@ async def wide_fields(dut):
             given = {"dest": dest, "tiles": anything(most) if most else rng.randrange(1, config.operand_blocks + 1)}
         else:
             given = {"bytes": config.bus_bytes * anything(24) & (1 << 24) - config.bus_bytes or config.bus_bytes}
-        state = {"tokens": rng.randint(1, config.seats), "last": rng.getrandbits(1), "ids": [],
-                 "position": min(anything(POSITION_BITS), (1 << POSITION_BITS) - config.seats)}
+        state = of_run([0] * rng.randint(1, config.seats),
+                       min(anything(POSITION_BITS), (1 << POSITION_BITS) - config.seats), last=rng.getrandbits(1))
         settings = {"dump_base": rng.choice([0, anything(config.addr_bits)]), "seed": rng.getrandbits(64),
                     "invt": rng.getrandbits(32)}
         for name, value in settings.items():
@@ -215,7 +215,7 @@ async def one_bit_off(dut):
     system = System(dut, 6, 0.0)
     config, rng = system.config, system.rng
     await system.start()
-    state = {"tokens": 1, "position": 40, "last": 0, "ids": [0]}
+    state = of_run([0], 40)
     outcomes = set()
     for _ in range(150):
         await system.tb.reset()

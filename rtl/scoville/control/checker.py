@@ -11,10 +11,10 @@ from scoville.checks import check, check_stream
 from scoville.control.instruction_fetch import instruction_layout
 from scoville.control.legality import CONTEXT, Tag, after, reads, writes
 from scoville.control.rules import PRODUCTS, RULES, TERMS
-from scoville.control.state import PAGE_SHIFT, PassState
-from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_BITS, Opcode, field
+from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_BITS, POSITION_BITS, Opcode, field
 from scoville.naming import unnamed
 from scoville.registers import Status
+from scoville.schedule.seats import PAGE_SHIFT, PassState
 
 __all__ = ["Checker", "checked_layout"]
 
@@ -70,8 +70,10 @@ class Checker(wiring.Component):
         pages, last = (Signal(width, name=name, reset_less=True) for name, width in (
             ("pages", PAGE_BITS), ("last", 1)))
         ids_inside, sources_written = Signal(), Signal()
+        last_seat, highest = Signal(range(config.seats)), Signal(POSITION_BITS)  # position of the pass
+        m.d.comb += [last_seat.eq(state.tokens - 1), highest.eq(state.seats[last_seat].position)]
         m.d.sync += [
-            pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1),
+            pages.eq((highest >> PAGE_SHIFT) + 1),
             last.eq(state.last),
         ]
         names = {kind: {name: Signal(width, name=name, reset_less=True) for name, (width, _) in terms.items()}
@@ -84,7 +86,7 @@ class Checker(wiring.Component):
         for kind, fields in FIELDS.items():
             facts[kind] = f = SimpleNamespace(
                 **{name: field(word, kind, name) for name in fields}, page_bytes=self.page_bytes,
-                position=state.position, tokens=state.tokens, last=last, pages=pages, ids_inside=ids_inside,
+                highest=highest, last=last, pages=pages, ids_inside=ids_inside,
                 sources_written=sources_written, **names.get(kind, {}), **products)
             m.d.sync += [names[kind][name].eq(term(config, f)) for name, (_, term) in TERMS.get(kind, {}).items()]
 
@@ -173,7 +175,8 @@ class Checker(wiring.Component):
                     with m.Case(Opcode.EMBED):
                         m.next = "ids"
             with m.State("ids"):
-                m.d.sync += [token.eq(state.ids[seat[:max(1, (config.seats - 1).bit_length())]]), seat.eq(seat + 1)]
+                whose = state.seats[seat[:max(1, (config.seats - 1).bit_length())]]
+                m.d.sync += [token.eq(whose.token), seat.eq(seat + 1)]
                 with m.If((seat != 0) & (token >= facts[Opcode.EMBED].limit)):
                     m.d.sync += ids_inside.eq(0)
                 with m.If(seat == state.tokens):

@@ -10,11 +10,11 @@ from scoville.config import BLOCK, PAGE_TOKENS, VALUES_BEHIND
 from scoville.control.checker import Checker
 from scoville.control.instruction_fetch import instruction_layout
 from scoville.control.legality import Legality
-from scoville.control.state import PAGE_SHIFT, PassState
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_BITS, Dest, Opcode, decode, field
 from scoville.registers import Status
+from scoville.schedule.seats import PAGE_SHIFT, PassState
 
-__all__ = ["PAGE_SHIFT", "FrontEnd", "PassState", "page_beats"]
+__all__ = ["FrontEnd", "page_beats"]
 
 APPENDS = 32  # LINEARs to the KV cache between the front end and the KV store: more than the queues between them hold
 
@@ -112,7 +112,7 @@ class FrontEnd(wiring.Component):
                 descriptors.append((f["address"], f["beats"]))
             elif opcode in (Opcode.ROPE, Opcode.EMBED):
                 for lane in range(state["tokens"]):
-                    row = state["position"] + lane if opcode is Opcode.ROPE else state["ids"][lane]
+                    row = state["seats"][lane]["position" if opcode is Opcode.ROPE else "token"]
                     address = f["address"] + row * f["stride"]
                     if address >> config.addr_bits:
                         return forwarded, descriptors, lookups, (Status.ILLEGAL_INSTRUCTION, origin)
@@ -120,7 +120,7 @@ class FrontEnd(wiring.Component):
             else:
                 key_beats, value_beats = page_beats(config, f["head_blocks"])
                 values = []  # V's codes of the pages whose keys have been asked for
-                pages = (state["position"] + state["tokens"] - 1) // PAGE_TOKENS + 1
+                pages = state["seats"][state["tokens"] - 1]["position"] // PAGE_TOKENS + 1
                 for head in range(f["kv_heads"]):
                     row = f["table"] + head * f["table_stride"]
                     for _ in range(-(-state["tokens"] * f["group"] // config.seats)):
@@ -170,8 +170,8 @@ class FrontEnd(wiring.Component):
         low, high = (Signal(half + len(stride), name=name, reset_less=True) for name in ("low", "high"))
         place = Signal(config.addr_bits + half + len(stride), reset_less=True)  # of the row; it must not wrap
         row_bytes = field(word, Opcode.ROPE, "bytes")
-        m.d.sync += row.eq(Mux(opcode == Opcode.ROPE, state.position + seat,
-                             state.ids[seat[:max(1, (config.seats - 1).bit_length())]]))
+        whose = state.seats[seat[:max(1, (config.seats - 1).bit_length())]]
+        m.d.sync += row.eq(Mux(opcode == Opcode.ROPE, whose.position, whose.token))
 
         # Attention loops: KV heads, passes of S (token, query head) pairs, pages.
         group = field(word, Opcode.ATTEND, "group")
@@ -186,7 +186,9 @@ class FrontEnd(wiring.Component):
         # The pages whose values are still to be read.
         m.submodules.values = values = SyncFIFO(width=config.addr_bits, depth=VALUES_BEHIND + 1)
         all_keys = Signal()
-        m.d.sync += pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1)
+        last = Signal(range(config.seats))  # seat of the pass
+        m.d.comb += last.eq(state.tokens - 1)
+        m.d.sync += pages.eq((state.seats[last].position >> PAGE_SHIFT) + 1)
         m.d.comb += [
             *(signal.eq(beats) for signal, beats in zip(
                 (key_beats, value_beats), page_beats(config, field(word, Opcode.ATTEND, "head_blocks")), strict=True)),

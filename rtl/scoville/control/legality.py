@@ -137,15 +137,15 @@ class Legality:
     def facts(self, fields, state, page_bytes):
         """The fields, and what follows from them and from the pass."""
         opcode, config = fields["opcode"], self.config
-        f = SimpleNamespace(**fields, page_bytes=page_bytes, position=state["position"], tokens=state["tokens"],
-                            last=state["last"],
-                            pages=(state["position"] + state["tokens"] - 1) // PAGE_TOKENS + 1)
+        seats = state["seats"][:state["tokens"]]
+        f = SimpleNamespace(**fields, page_bytes=page_bytes, highest=seats[-1]["position"], last=state["last"],
+                            pages=seats[-1]["position"] // PAGE_TOKENS + 1)
         for name, (_, term) in TERMS.get(opcode, {}).items():
             setattr(f, name, int(term(config, f)))
         for name, one, other, _ in PRODUCTS.get(opcode, ()):
             setattr(f, name, getattr(f, one) * getattr(f, other))
         if opcode is Opcode.EMBED:
-            f.ids_inside = all(token < f.limit for token in state["ids"][:state["tokens"]])
+            f.ids_inside = all(seat["token"] < f.limit for seat in seats)
         if (source := reads(opcode, f)) is not None:
             first, count, tag = source
             f.sources_written = all(found == tag for found in self.tags[first:first + count])

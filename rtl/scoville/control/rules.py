@@ -244,7 +244,7 @@ def _contextual():
             & implies(f.load_dest == LoadDest.TABLE, x.codes_used == 0))),
         rule(rope, "`wait`, or no rotation before, since the last wait", lambda c, f, x: f.wait | (x.rope_used == 0)),
         rule(rope, "the pass's positions are below `limit`",
-             lambda c, f, x: f.position + f.tokens <= f.limit, Status.CONTEXT),
+             lambda c, f, x: f.highest < f.limit, Status.CONTEXT),
         rule(embed, "norm weights for all `rows` are loaded", lambda c, f, x: f.rows >> 5 <= x.norm_blocks),
         rule(embed, "the pass's token ids are below `limit`", lambda c, f, x: f.ids_inside, Status.TOKEN),
         rule(linear, "`norm`: norm weights for all rows are loaded",

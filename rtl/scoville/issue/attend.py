@@ -8,11 +8,11 @@ from amaranth.lib.wiring import In, Out
 from scoville.array.operand import credit_bits, operand_depth
 from scoville.checks import check, check_fifo, check_stream
 from scoville.config import PAGE_TOKENS, TILE_ROWS, VALUES_BEHIND
-from scoville.control.state import PAGE_SHIFT, PassState
 from scoville.epilogue.chain import LaneScale
 from scoville.epilogue.router import QuantDest
 from scoville.isa import OPERATION, PAGE_BITS, POSITION_BITS, Opcode, ScaleFormat, width
 from scoville.issue.commands import ports
+from scoville.schedule.seats import PAGE_SHIFT, PassState
 from scoville.weights.walk import WeightKind
 
 __all__ = ["AttendIssuer"]
@@ -77,7 +77,7 @@ class AttendIssuer(wiring.Component):
         The fields of a seat outside the mask are not meaningful.
         """
         blocks, group, tokens = fields["head_blocks"], fields["group"], state["tokens"]
-        pages = (state["position"] + tokens - 1) // PAGE_TOKENS + 1
+        pages = state["seats"][tokens - 1]["position"] // PAGE_TOKENS + 1
         passes = -(-tokens * group // config.seats)
         out = {name: [] for name in (*COMMANDS, "task")}
         behind = []  # pages whose values are due
@@ -117,7 +117,7 @@ class AttendIssuer(wiring.Component):
                 out["softmax"].append({
                     "scale": fields["softmax_scale"], "pages": pages, "head_blocks": blocks, "mask": mask,
                     "last_phase": phases["last_phase"],
-                    "positions": [state["position"] + t for t in token]})
+                    "positions": [state["seats"][min(t, tokens - 1)]["position"] for t in token]})
             out["decoder"].append({
                 "kind": WeightKind.KEY.value, "tiles": 1, "kblocks": blocks, "code_bits8": 1,
                 "scale_format": ScaleFormat.E8M0.value, "minimum": 0})
@@ -169,9 +169,11 @@ class AttendIssuer(wiring.Component):
         slot, value_slot = Signal(range(VALUES_BEHIND + 1)), Signal(range(VALUES_BEHIND + 1))
         ready_pages = Signal(range(VALUES_BEHIND + 2))  # pages whose probability blocks are in the operand buffer
         used_page = Signal()
+        last = Signal(range(seats))  # seat of the pass
+        m.d.comb += last.eq(state.tokens - 1)
         kv_blocks = Signal(credit_bits(config), reset_less=True)  # query blocks of a KV head
         m.d.sync += [
-            pages.eq(((state.position + state.tokens - 1) >> PAGE_SHIFT) + 1),
+            pages.eq((state.seats[last].position >> PAGE_SHIFT) + 1),
             kv_blocks.eq(group * blocks),
             self.blocks.eq(kv_heads * kv_blocks),
             last_key.eq(key_page + 1 == pages),  # some cycles before a score is asked for
@@ -239,7 +241,7 @@ class AttendIssuer(wiring.Component):
                 m.d.sync += [
                     seat_token[seat].eq(token),
                     seat_head[seat].eq(first_head + in_group),
-                    positions[seat].eq(state.position + token),
+                    positions[seat].eq(state.seats[token[:len(last)]].position),
                     mask.bit_select(seat, 1).eq(token < state.tokens),
                     seat.eq(seat + 1),
                 ]

@@ -5,13 +5,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.checks import check, check_stream
-from scoville.control.state import PassState
 from scoville.isa import INSTRUCTION_BYTES, OPERATION, Dest, Opcode, decode
 from scoville.issue.attend import AttendIssuer
 from scoville.issue.commands import ports
 from scoville.issue.linear import LinearIssuer
 from scoville.issue.promises import Promises
 from scoville.issue.rows import RowIssuer
+from scoville.schedule.seats import PassState
 
 __all__ = ["Issue"]
 

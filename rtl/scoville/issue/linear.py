@@ -7,11 +7,11 @@ from amaranth.lib.wiring import In, Out
 from scoville.array.operand import credit_bits
 from scoville.checks import check
 from scoville.config import TILE_ROWS
-from scoville.control.state import PassState
 from scoville.epilogue.chain import LaneScale
 from scoville.epilogue.router import QuantDest
 from scoville.isa import OPERATION, Dest, Mode
 from scoville.issue.commands import Outbox, ports
+from scoville.schedule.seats import PassState
 from scoville.weights.walk import WeightKind
 
 __all__ = ["LinearIssuer"]
@@ -82,7 +82,7 @@ class LinearIssuer(wiring.Component):
         } | phases | ({name: f[name] for name in ("inv_n", "epsilon")} if f["norm"] else {}))
         if logits:
             out["sampler"].append({"lane": (tokens - 1) % config.lanes, "invt": invt, "seed": seed,
-                                   "rows": f["limit"], "position": state["position"] + tokens - 1})
+                                   "rows": f["limit"], "position": state["seats"][tokens - 1]["position"]})
             out["dump"] += [{"address": dump_base, "words": f["limit"]}] if dump_base else []
         else:
             out["quantiser"].append({
@@ -93,7 +93,8 @@ class LinearIssuer(wiring.Component):
         if kv8:
             out["kv"].append({
                 "value": int(dest == Dest.VALUE), "table": f["table"], "table_stride": f["table_stride"],
-                "position": state["position"], "head_blocks": f["head_blocks"], "blocks": f["tiles"] * tokens})
+                "position": state["seats"][0]["position"], "head_blocks": f["head_blocks"],
+                "blocks": f["tiles"] * tokens})
         out["task"] += [{"address": f["src"], "kblocks": f["kblocks"], "tile": 0, "clear": 1, "rescale": 0,
                          "drain": 1, "tag": 0, "guard": int(guard is not None)} | phases
                         | ({} if guard is None else {"need": guard})] * f["tiles"]
@@ -155,14 +156,14 @@ class LinearIssuer(wiring.Component):
             *(getattr(self.quantiser.p.info, name).eq(getattr(op, name)) for name in ("dst", "group", "head_blocks")),
 
             self.kv.p.value.eq(op.dest == Dest.VALUE),
-            self.kv.p.position.eq(state.position),
+            self.kv.p.position.eq(state.seats[0].position),
             self.kv.p.blocks.eq(op.tiles * state.tokens),
             *(getattr(self.kv.p, name).eq(getattr(op, name)) for name in ("table", "table_stride", "head_blocks")),
 
             self.sampler.p.lane.eq(token[:config.lane_bits]),
             self.sampler.p.invt.eq(self.invt),
             self.sampler.p.seed.eq(self.seed),
-            self.sampler.p.position.eq(state.position + state.tokens - 1),
+            self.sampler.p.position.eq(state.seats[token].position),
             self.sampler.p.rows.eq(op.limit),
 
             self.dump.p.address.eq(self.dump_base),

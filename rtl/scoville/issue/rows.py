@@ -6,12 +6,12 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.config import TILE_ROWS
-from scoville.control.state import PassState
 from scoville.epilogue.chain import ChainSource, LaneScale
 from scoville.epilogue.router import QuantDest
 from scoville.epilogue.vectors import VectorDest
 from scoville.isa import OPERATION, Mode, Opcode
 from scoville.issue.commands import Outbox, ports
+from scoville.schedule.seats import PassState
 from scoville.weights.walk import WeightKind
 
 __all__ = ["RowIssuer"]

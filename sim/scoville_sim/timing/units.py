@@ -22,7 +22,6 @@ from scoville.control.monitor import FaultLatch, PerformanceCounters
 from scoville.control.queue import Queue
 from scoville.control.register_file import RegisterFile
 from scoville.control.rest import Rest
-from scoville.control.sequence import SequenceController
 from scoville.epilogue.chain import Chain
 from scoville.epilogue.norm import RmsUnit
 from scoville.epilogue.pair import PairStage
@@ -44,6 +43,7 @@ from scoville.numerics.sigmoid import Sigmoid
 from scoville.numerics.table import Exp2, Log2, Recip, Rsqrt
 from scoville.sampler.noise import GumbelNoise
 from scoville.sampler.sampler import Sampler
+from scoville.schedule.sequence import SequenceController
 from scoville.slices import Skid
 from scoville.weights.decoder import WeightDecoder
 

@@ -5,10 +5,10 @@ import harness
 import pytest
 from cocotb.triggers import RisingEdge
 from scoville.config import get_config
-from scoville.control.front_end import PassState
-from scoville.control.sequence import STOPS, SequenceController
 from scoville.isa import POSITION_BITS
 from scoville.memory.fetch_port import fetch_layout, response_layout
+from scoville.schedule.seats import PassState, of_run
+from scoville.schedule.sequence import STOPS, SequenceController
 
 MEMORY = 1 << 12
 VOCABULARY = 1 << 32
@@ -67,7 +67,7 @@ class System:
                 continue
             packed = harness.peek(self.dut.state)
             state = harness.unpack(PassState(self.config), packed)
-            self.passes.append(state | {"ids": state["ids"][:state["tokens"]]})
+            self.passes.append(state | {"seats": state["seats"][:state["tokens"]]})
             if self.stuck:
                 continue
             for _ in range(self.rng.randrange(1, 20) if self.stalls else 1):
@@ -238,7 +238,7 @@ async def long_prompts(dut):
             dut.halt.value = 1
             await system.tb.wait(20)
             dut.halt.value = 0
-            assert system.passes[:3] == [{"tokens": seats, "position": at, "last": 0, "ids": prompt[at:at + seats]}
+            assert system.passes[:3] == [of_run(prompt[at:at + seats], at)
                                          for at in range(0, 3 * seats, seats)]
             await system.tb.reset()
             await system.tb.wait(2)
@@ -261,7 +261,7 @@ async def read_error(dut):
             # That of the first token in the bus word that cannot be read.
             word = (system.prompt_at + 4 * broken) // system.config.bus_bytes * system.config.bus_bytes
             assert system.error_addresses == [max(system.prompt_at, word)] and not system.events["finished"]
-            assert all(p["position"] + p["tokens"] <= broken for p in system.passes)
+            assert all(p["seats"][-1]["position"] < broken for p in system.passes)
             dut.halt.value = 0
             await system.tb.reset()
             await system.tb.wait(20)

@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.checks import check
-from scoville.control.front_end import PassState
 from scoville.isa import POSITION_BITS
+from scoville.schedule.seats import PassState, of_run
 
 __all__ = ["SequenceController"]
 
@@ -90,7 +90,7 @@ class SequenceController(wiring.Component):
                 if position + len(chunk) > context:
                     return passes, tokens, True
                 last = index == len(chunks) - 1
-                passes.append({"tokens": len(chunk), "position": position, "last": int(last), "ids": chunk})
+                passes.append(of_run(chunk, position, last=last))
                 position += len(chunk)
                 if not last:
                     break
@@ -110,9 +110,11 @@ class SequenceController(wiring.Component):
         address = Signal(config.addr_bits)
         token = Signal(32)
         chunk = Signal(range(config.seats + 1))
+        position = Signal(POSITION_BITS)  # of seat 0; the others follow
+        filled = state.seats[seat[:max(1, (config.seats - 1).bit_length())]]
         over = Signal()  # the pass does not fit; a cycle after the state
         stop = Signal()  # the token is the last one; a cycle after it
-        m.d.sync += over.eq(state.position + state.tokens > self.context)
+        m.d.sync += over.eq(position + state.tokens > self.context)
         m.d.comb += [
             chunk.eq(Mux(left > config.seats, config.seats, left)),
             self.request.p.address.eq((address >> bus_shift) << bus_shift),
@@ -136,13 +138,13 @@ class SequenceController(wiring.Component):
             with m.State("idle"), m.If(self.start & ~self.halt):
                 m.d.sync += [
                     left.eq(self.prompt_length), address.eq(self.prompt), self.generated.eq(0),
-                    state.position.eq(self.first), state.tokens.eq(0),
+                    position.eq(self.first), state.tokens.eq(0),
                 ]
                 m.next = "plan"
             with at_work("plan"):
                 m.d.sync += [
                     seat.eq(0),
-                    state.position.eq(state.position + state.tokens),
+                    position.eq(position + state.tokens),
                     state.tokens.eq(Mux(left == 0, 1, chunk)),
                     state.last.eq(left == chunk),
                     left.eq(left - chunk),
@@ -151,7 +153,6 @@ class SequenceController(wiring.Component):
                     m.d.sync += self.overrun.eq(1)
                     m.next = "idle"
                 with m.Elif(left == 0):
-                    m.d.sync += state.ids[0].eq(token)
                     m.next = "settle"
                 with m.Else():
                     m.next = "request"
@@ -162,8 +163,8 @@ class SequenceController(wiring.Component):
             with at_work("response"):
                 m.d.comb += self.response.ready.eq(1)
                 word = address[2:bus_shift]
-                m.d.sync += state.ids[seat[:max(1, (config.seats - 1).bit_length())]].eq(
-                    self.response.p.data.word_select(word, 32))
+                m.d.sync += [filled.token.eq(self.response.p.data.word_select(word, 32)),
+                             filled.position.eq(position + seat)]
                 with m.If(self.response.valid):
                     m.d.comb += self.read_error.eq(self.response.p.error)
                     m.d.sync += [seat.eq(seat + 1), address.eq(address + 4)]
@@ -174,6 +175,7 @@ class SequenceController(wiring.Component):
                     with m.Else():
                         m.next = "request"
             with at_work("settle"):
+                m.d.sync += [state.seats[0].token.eq(token), state.seats[0].position.eq(position)]
                 m.next = "admit"
             with at_work("admit"):
                 with m.If(over):
@@ -203,11 +205,11 @@ class SequenceController(wiring.Component):
                         m.next = "idle"
                     with m.Else():
                         m.next = "plan"
-        self._checks(m, fsm)
+        self._checks(m, fsm, position)
         m.d.comb += self.running.eq(~fsm.ongoing("idle"))
         return m
 
-    def _checks(self, m, fsm):
+    def _checks(self, m, fsm, position):
         state = self.state
         halted = Signal()
         m.d.sync += halted.eq(self.halt)
@@ -216,5 +218,5 @@ class SequenceController(wiring.Component):
         check(m, ~self.finished | self.token.valid & (self.generated != 0), "sequence: it ends with a token")
         with m.If(self.begin):
             check(m, (state.tokens != 0) & (state.tokens <= self.config.seats), "sequence: a pass has tokens")
-            check(m, state.position + state.tokens <= self.context, "sequence: a pass fits the context")
+            check(m, position + state.tokens <= self.context, "sequence: a pass fits the context")
             check(m, ~self.overrun & ~self.halt, "sequence: no pass begins after an error")

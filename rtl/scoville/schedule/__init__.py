@@ -1,0 +1,1 @@
+"""What a pass works on, and who decides it."""
