@@ -9,6 +9,7 @@ from scoville.config import VALUES_BEHIND
 from scoville.control.checker import Checker
 from scoville.control.front_end import FrontEnd
 from scoville.isa import Opcode, field
+from scoville.program.plan_attend import AttendPlan, step_layout
 from scoville.registers import Status
 from scoville.schedule.seats import PAGE_SHIFT
 
@@ -65,7 +66,9 @@ class EndsInstructions(Around):
                  | unit.lookup.valid & ~unit.lookup.ready | at["found"] & ~unit.found.valid
                  | at["appended"] & ((seen["appends"] != 0) | unit.kv_busy))
         attend = {name: field(word, Opcode.ATTEND, name) for name in ("kv_heads", "group")}
-        head, served, page, pages, pairs = (seen[name] for name in ("head", "served", "page", "pages", "pairs"))
+        step, keys_left, unserved, further, further_left, behind = step_layout()(seen["plan.step__payload"]), *(
+            seen[f"plan.{name}"] for name in ("keys_left", "unserved", "further", "further_left", "behind"))
+        pairs, last_seat = state.tokens * attend["group"], seen["plan.last_seat"]
         level, seat = seen["values.level"], seen["seat"]
         lanes, looks, values = (reduce(or_, (at[name] for name in names)) for names in (LANES, LOOKS, VALUES))
         loops = looks | values
@@ -82,32 +85,35 @@ class EndsInstructions(Around):
         def left(most, done, *, of=loops):
             return Mux(of, (most - done).as_unsigned(), 0)
 
-        goes_down(m, (phase, left(attend["kv_heads"], head), left(pairs, served), left(pages, page), left(level, 0),
-                      left(state.tokens, seat, of=lanes), stage),
+        goes_down(m, (phase, left(attend["kv_heads"], step.head), left(unserved, 0), left(further_left, 0),
+                      left(level, 0), left(state.tokens, seat, of=lanes), stage),
                   waits, at["idle"] | at["take"])
 
-        more = (head < attend["kv_heads"]) & (served < pairs) & (page < pages)
+        more = (step.head < attend["kv_heads"]) & (unserved != 0) & (unserved <= pairs) & (
+            step.last == (further_left == 0))
         known = attend["kv_heads"].any() & attend["group"].any()
         m.d.comb += [
-            Assert(at["idle"] | (pages == (state.seats[seen["last"]].position >> PAGE_SHIFT) + 1)),
+            Assert(at["idle"] | (further == (state.seats[last_seat].position >> PAGE_SHIFT))),
             Assert(~at["forward"] | (seat == 0)),
             Assert(~at["lane"] | (seat < state.tokens)), Assert(~lanes | (seat <= state.tokens)),
             Assert(~at["forward"] | sound(word, Status.OK)),
             Assert(~(at["appended"] | loops) | known),
-            Assert(~(at["appended"] | loops) | (pairs == state.tokens * attend["group"])),
-            Assert(~at["appended"] | (head == 0) & (level == 0)),
-            Assert(~looks | ~seen["all_keys"] & more & (level <= VALUES_BEHIND)),
-            Assert(~values | Mux(seen["all_keys"], head == attend["kv_heads"], more)),
-            Assert(~at["values"] | (level != 0)), Assert(level <= VALUES_BEHIND + 1),
+            Assert(behind == level), Assert(at["appended"] | loops | at["halted"] | ~keys_left),
+            Assert(~at["appended"] | keys_left & more & (step.head == 0) & (level == 0)),
+            Assert(~looks | keys_left & more & (level <= VALUES_BEHIND)),
+            Assert(~values | Mux(keys_left, more, step.head == attend["kv_heads"])),
+            Assert(~at["values"] | (level != 0) & step.value), Assert(level <= VALUES_BEHIND + 1),
             Assert(loops | at["halted"] | (level == 0)),
-            Cover(at["take"] & seen["all_keys"] & (head == 2)),
+            Cover(at["take"] & ~keys_left & (step.head == 2)),
             Cover(at["lane_row"] & unit.descriptor.ready & (seat == PASS.seats)),
         ]
         return m
 
 
 ALONE = ("from scoville.control.checker import Checker", "from formal.control.front_end import Believed as Checker")
-LAST_HEAD = 'with m.If(head + 1 == field(word, Opcode.ATTEND, "kv_heads")):'
+ENDLESS = tuple(f"from {name} AttendPlan"
+                for name in ("scoville.program.plan_attend import", "formal.control.front_end import Endless as"))
+Endless = planted(AttendPlan, "keys_left.eq(step.head + 1 != op.kv_heads)", "keys_left.eq(step.head != op.kv_heads)")
 
 
 def ends(*fault):
@@ -118,5 +124,5 @@ PROOFS = [
     Proof(name="control.front_end", quick=True, depth=2, reach=24, fails=12, alone=True,
           says="an instruction that is taken ends, if reader, page walker, KV store and back end go on",
           claim=ends, fault="the last KV head is never reached",
-          broken=lambda: ends(LAST_HEAD, LAST_HEAD.replace(" + 1", ""))),
+          broken=lambda: ends(*ENDLESS)),
 ]

@@ -15,6 +15,7 @@ from .isa import INSTRUCTION_BYTES, Dest, Opcode, decode
 from .registers import Status, fits
 from .sampler import sampler
 from .sampler.temperature import inverse_temperature
+from .schedule.seats import of_run
 
 __all__ = ["ContextOverrun", "GoldenChip", "GoldenResult", "PageFault", "Refused"]
 
@@ -148,7 +149,7 @@ class GoldenChip:
         if position + len(ids) > self.context:
             raise ContextOverrun(f"{position + len(ids)} positions; the page table has room for {self.context}")
         state = Pass(self.config, self.memory, ids, position)
-        legality, seen = Legality(self.config), {"ids": ids, "tokens": len(ids), "position": position, "last": last}
+        legality, seen = Legality(self.config), of_run(ids, position, last=last)
         for instruction in self.program:
             status = legality.check(instruction, seen, self.page_bytes)
             if status is not Status.OK:

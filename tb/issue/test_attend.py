@@ -76,6 +76,7 @@ class System:
                 self.dut.probability_done.value = 1
 
     async def begin(self, fields):
+        await RisingEdge(self.dut.clk)  # the pass stands before its instructions come
         self.dut.op.value = encoded(Opcode.ATTEND, fields)
         self.dut.start.value = 1
         await RisingEdge(self.dut.clk)

@@ -6,13 +6,14 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from scoville.checks import check, check_fifo, check_stream
-from scoville.config import BLOCK, PAGE_TOKENS, VALUES_BEHIND
+from scoville.config import BLOCK, VALUES_BEHIND
 from scoville.control.checker import Checker
 from scoville.control.instruction_fetch import instruction_layout
 from scoville.control.legality import Legality
-from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_BITS, Dest, Opcode, decode, field
+from scoville.isa import INSTRUCTION_BYTES, PAGE_BITS, Dest, Opcode, decode, field
+from scoville.program.plan_attend import AttendPlan
 from scoville.registers import Status
-from scoville.schedule.seats import PAGE_SHIFT, PassState
+from scoville.schedule.seats import PassState
 
 __all__ = ["FrontEnd", "page_beats"]
 
@@ -120,21 +121,18 @@ class FrontEnd(wiring.Component):
             else:
                 key_beats, value_beats = page_beats(config, f["head_blocks"])
                 values = []  # V's codes of the pages whose keys have been asked for
-                pages = state["seats"][state["tokens"] - 1]["position"] // PAGE_TOKENS + 1
-                for head in range(f["kv_heads"]):
+                for step in AttendPlan.model(config, f, state)[0]:
+                    if step is None:
+                        descriptors.append(values.pop(0))
+                        continue
+                    head, _, page = step
                     row = f["table"] + head * f["table_stride"]
-                    for _ in range(-(-state["tokens"] * f["group"] // config.seats)):
-                        for page in range(pages):
-                            lookups.append((row, page))
-                            address, fault = found(row, page)
-                            if fault:
-                                return forwarded, descriptors, lookups, (Status.PAGE_FAULT, row)
-                            descriptors.append((address, key_beats))
-                            values.append(((address + key_beats * config.bus_bytes) % (1 << config.addr_bits),
-                                           value_beats))
-                            if len(values) > VALUES_BEHIND:
-                                descriptors.append(values.pop(0))
-                descriptors += values
+                    lookups.append((row, page))
+                    address, fault = found(row, page)
+                    if fault:
+                        return forwarded, descriptors, lookups, (Status.PAGE_FAULT, row)
+                    descriptors.append((address, key_beats))
+                    values.append(((address + key_beats * config.bus_bytes) % (1 << config.addr_bits), value_beats))
         return forwarded, descriptors, lookups, (Status.OK, None)
 
     def elaborate(self, platform):
@@ -173,28 +171,22 @@ class FrontEnd(wiring.Component):
         whose = state.seats[seat[:max(1, (config.seats - 1).bit_length())]]
         m.d.sync += row.eq(Mux(opcode == Opcode.ROPE, whose.position, whose.token))
 
-        # Attention loops: KV heads, passes of S (token, query head) pairs, pages.
-        group = field(word, Opcode.ATTEND, "group")
-        pairs = Signal(16)
-        served = Signal(16)
-        head = Signal(FIELDS[Opcode.ATTEND]["kv_heads"][1])
-        page = Signal(PAGE_BITS)
-        table_row = Signal(config.addr_bits, reset_less=True)
+        # Attention: the pages of the plan.
+        m.submodules.plan = plan = AttendPlan(config)
+        step = plan.step
+        table_row = Signal(config.addr_bits, reset_less=True)  # of the step's head
         found = Signal(config.addr_bits, reset_less=True)
-        pages = Signal(PAGE_BITS, reset_less=True)  # the pass state stands still, long before it is wanted here
         key_beats, value_beats = Signal(16), Signal(16)
         # The pages whose values are still to be read.
         m.submodules.values = values = SyncFIFO(width=config.addr_bits, depth=VALUES_BEHIND + 1)
-        all_keys = Signal()
-        last = Signal(range(config.seats))  # seat of the pass
-        m.d.comb += last.eq(state.tokens - 1)
-        m.d.sync += pages.eq((state.seats[last].position >> PAGE_SHIFT) + 1)
         m.d.comb += [
             *(signal.eq(beats) for signal, beats in zip(
                 (key_beats, value_beats), page_beats(config, field(word, Opcode.ATTEND, "head_blocks")), strict=True)),
             values.w_data.eq(found + (key_beats << bus_shift)),
             self.lookup.p.row.eq(table_row),
-            self.lookup.p.page.eq(page),
+            self.lookup.p.page.eq(step.p.page),
+            plan.op.eq(word),
+            plan.state.eq(state),
             self.o.payload.eq(word),
         ]
 
@@ -211,8 +203,7 @@ class FrontEnd(wiring.Component):
                         m.next = "halted"
             with m.State("forward"):
                 m.d.comb += self.o.valid.eq(1)
-                m.d.sync += [head.eq(0), table_row.eq(field(word, Opcode.ATTEND, "table")),
-                             pairs.eq(state.tokens * group)]
+                m.d.sync += table_row.eq(field(word, Opcode.ATTEND, "table"))
                 with m.If(self.o.ready), m.Switch(opcode):
                     with m.Case(Opcode.END):
                         m.d.comb += self.end.eq(1)
@@ -226,6 +217,7 @@ class FrontEnd(wiring.Component):
                         m.d.comb += append.eq((dest == Dest.KEY) | (dest == Dest.VALUE))
                         m.next = "matrix"
                     with m.Case(Opcode.ATTEND):
+                        m.d.comb += plan.start.eq(1)
                         m.next = "appended"
             with m.State("vector"):
                 m.d.comb += [
@@ -266,7 +258,6 @@ class FrontEnd(wiring.Component):
                         m.next = "lane"
             with m.State("appended"):
                 m.d.comb += self.waiting_kv.eq(1)
-                m.d.sync += [page.eq(0), served.eq(0), all_keys.eq(0)]
                 with m.If((appends == 0) & ~self.kv_busy):
                     m.next = "look_up"
             with m.State("look_up"):
@@ -289,22 +280,14 @@ class FrontEnd(wiring.Component):
                     self.descriptor.p.beats.eq(key_beats),
                 ]
                 with m.If(self.descriptor.ready):
-                    m.d.comb += values.w_en.eq(1)
-                    m.d.sync += page.eq(page + 1)
-                    with m.If(page + 1 == pages):
-                        m.d.sync += [page.eq(0), served.eq(served + config.seats)]
-                        with m.If(served + config.seats >= pairs):
-                            m.d.sync += [
-                                served.eq(0), head.eq(head + 1),
-                                table_row.eq(table_row + field(word, Opcode.ATTEND, "table_stride")),
-                            ]
-                            with m.If(head + 1 == field(word, Opcode.ATTEND, "kv_heads")):
-                                m.d.sync += all_keys.eq(1)
+                    m.d.comb += [values.w_en.eq(1), step.ready.eq(1)]
+                    with m.If(step.p.last & step.p.last_pass):
+                        m.d.sync += table_row.eq(table_row + field(word, Opcode.ATTEND, "table_stride"))
                     m.next = "behind"
             with m.State("behind"):
-                with m.If(all_keys & ~values.r_rdy):
+                with m.If(plan.over):
                     m.next = "take"
-                with m.Elif(all_keys | (values.level > VALUES_BEHIND)):
+                with m.Elif(step.p.value):
                     m.next = "values"
                 with m.Else():
                     m.next = "look_up"
@@ -314,6 +297,7 @@ class FrontEnd(wiring.Component):
                     self.descriptor.p.address.eq(values.r_data),
                     self.descriptor.p.beats.eq(value_beats),
                     values.r_en.eq(self.descriptor.ready),
+                    step.ready.eq(self.descriptor.ready),
                 ]
                 with m.If(self.descriptor.ready):
                     m.next = "behind"

@@ -1,5 +1,7 @@
 """ATTEND: attention as a run of key, value and softmax work."""
 
+from itertools import cycle
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
@@ -7,11 +9,12 @@ from amaranth.lib.wiring import In, Out
 
 from scoville.array.operand import credit_bits, operand_depth
 from scoville.checks import check, check_fifo, check_stream
-from scoville.config import PAGE_TOKENS, TILE_ROWS, VALUES_BEHIND
+from scoville.config import TILE_ROWS, VALUES_BEHIND
 from scoville.epilogue.chain import LaneScale
 from scoville.epilogue.router import QuantDest
 from scoville.isa import OPERATION, PAGE_BITS, POSITION_BITS, Opcode, ScaleFormat, width
 from scoville.issue.commands import ports
+from scoville.program.plan_attend import AttendPlan
 from scoville.schedule.seats import PAGE_SHIFT, PassState
 from scoville.weights.walk import WeightKind
 
@@ -21,11 +24,10 @@ COMMANDS = ("softmax", "decoder", "quantiser", "chain")
 
 
 class AttendIssuer(wiring.Component):
-    """Walks KV heads, then passes of S (token, query head) pairs, one a seat, then pages.
+    """Does what an `AttendPlan` says: the scores of a page's keys, or the weighing of a page's values.
 
-    The values follow the keys `VALUES_BEHIND` pages later, whatever head the pages are of, so that the softmax unit
-    works on a page while the array is busy with others: K0, K1, K2, K3 V0, K4 V1, …. The front end reads in the same
-    order. Scores may be guarded: those of a KV head then wait for its group's queries.
+    The seats of a pass are filled with (token, query head) pairs, one a cycle. Scores may be guarded: those of a KV
+    head then wait for its group's queries.
 
     Throughput: S + 1 cycles a pass, 7 a page and one a block of the head, all in the shadow of the array's work.
 
@@ -36,7 +38,7 @@ class AttendIssuer(wiring.Component):
     Members
     -------
     op : In(OPERATION), stable from the cycle of `start` to that of `over`
-    state : In(PassState)
+    state : In(PassState), from the cycle before on
     start : In(1); over : Out(1), the last task is taken
     decoder, chain, quantiser, softmax : Out(stream), commands
     task : Out(stream), to the array
@@ -77,8 +79,7 @@ class AttendIssuer(wiring.Component):
         The fields of a seat outside the mask are not meaningful.
         """
         blocks, group, tokens = fields["head_blocks"], fields["group"], state["tokens"]
-        pages = state["seats"][tokens - 1]["position"] // PAGE_TOKENS + 1
-        passes = -(-tokens * group // config.seats)
+        steps, pages, passes = AttendPlan.model(config, fields, state)
         out = {name: [] for name in (*COMMANDS, "task")}
         behind = []  # pages whose values are due
 
@@ -100,9 +101,12 @@ class AttendIssuer(wiring.Component):
                 "rescale": int(page > 0), "drain": int(last), "tag": 0, "guard": 0, "shift": shift}
                 for part in range(blocks)]
 
-        units = [(kv_head, number, page) for kv_head in range(fields["kv_heads"]) for number in range(passes)
-                 for page in range(pages)]
-        for unit, (kv_head, number, page) in enumerate(units):
+        slots = cycle(range(VALUES_BEHIND + 1))
+        for step in steps:
+            if step is None:
+                values()
+                continue
+            kv_head, number, page = step
             served = min(config.seats, tokens * group - number * config.seats)
             phases = {"first_phase": 0, "last_phase": (served - 1) // config.lanes}
             pairs = range(number * config.seats, (number + 1) * config.seats)
@@ -112,7 +116,7 @@ class AttendIssuer(wiring.Component):
                     "seat_head": [(kv_head * group + n % group) % 256 for n in pairs],
                     "credit": group * blocks if number == passes - 1 else 0}
             seats = {"mask": mask} | phases
-            slot = config.operand_blocks + unit % (VALUES_BEHIND + 1) * config.max_head_blocks
+            slot = config.operand_blocks + next(slots) * config.max_head_blocks
             if page == 0:
                 out["softmax"].append({
                     "scale": fields["softmax_scale"], "pages": pages, "head_blocks": blocks, "mask": mask,
@@ -131,10 +135,6 @@ class AttendIssuer(wiring.Component):
                 "guard": int(guard is not None), "tile": config.max_head_blocks, "clear": 1, "rescale": 0, "drain": 1,
                 "tag": 1})
             behind.append((page, slot, phases, seats, info))
-            if len(behind) > VALUES_BEHIND:
-                values()
-        while behind:
-            values()
         return out
 
     def elaborate(self, platform):
@@ -148,7 +148,6 @@ class AttendIssuer(wiring.Component):
         token = Signal(range(config.seats + 1))
         last_phase = Signal(range(config.phases))
         in_group = Signal(len(group))
-        kv_head = Signal(len(kv_heads))
         first_head = Signal(8)  # the absolute number of the KV head's first query head
         seat_token = Signal(data.ArrayLayout(range(max(2, seats)), seats))
         seat_head = Signal(data.ArrayLayout(8, seats))
@@ -158,14 +157,14 @@ class AttendIssuer(wiring.Component):
             with m.If(mask[number * config.lanes]):
                 m.d.comb += last_phase.eq(number)
 
+        m.submodules.plan = plan = AttendPlan(config)
+        step = plan.step
         pages = Signal(PAGE_BITS, reset_less=True)  # the pass state stands still, long before it is wanted here
-        key_page = Signal(PAGE_BITS)
         part = Signal(len(blocks))
         query = Signal(len(src))  # operand address of this pass's query blocks
         head_query = Signal(len(src), reset_less=True)  # and of the KV head's first ones
         need = Signal(credit_bits(config))  # what the scores of this KV head wait for
         new_head = Signal()  # but for the blocks of the head itself
-        all_keys, last_key, last_pass = Signal(), Signal(), Signal()
         slot, value_slot = Signal(range(VALUES_BEHIND + 1)), Signal(range(VALUES_BEHIND + 1))
         ready_pages = Signal(range(VALUES_BEHIND + 2))  # pages whose probability blocks are in the operand buffer
         used_page = Signal()
@@ -176,11 +175,8 @@ class AttendIssuer(wiring.Component):
             pages.eq((state.seats[last].position >> PAGE_SHIFT) + 1),
             kv_blocks.eq(group * blocks),
             self.blocks.eq(kv_heads * kv_blocks),
-            last_key.eq(key_page + 1 == pages),  # some cycles before a score is asked for
         ]
-        m.d.comb += [
-            last_pass.eq(token == state.tokens),
-        ]
+        m.d.comb += [plan.op.eq(self.op), plan.state.eq(state), plan.start.eq(self.start)]
         with m.If(self.probability_done & ~used_page):
             m.d.sync += ready_pages.eq(ready_pages + 1)
         with m.If(~self.probability_done & used_page):
@@ -193,7 +189,7 @@ class AttendIssuer(wiring.Component):
         m.submodules.behind = behind = SyncFIFO(width=unit_layout.size, depth=VALUES_BEHIND + 1)
         ours, due = Signal(unit_layout), data.View(unit_layout, behind.r_data)
         m.d.comb += [
-            ours.first.eq(key_page == 0), ours.last.eq(last_key), ours.last_pass.eq(last_pass),
+            ours.first.eq(step.p.first), ours.last.eq(step.p.last), ours.last_pass.eq(step.p.last_pass),
             ours.last_phase.eq(last_phase),
             ours.mask.eq(mask), ours.seat_token.eq(seat_token), ours.seat_head.eq(seat_head),
             behind.w_data.eq(ours),
@@ -228,8 +224,8 @@ class AttendIssuer(wiring.Component):
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [
-                    kv_head.eq(0), first_head.eq(0), token.eq(0), in_group.eq(0), seat.eq(0), query.eq(src),
-                    head_query.eq(src), key_page.eq(0), part.eq(0), all_keys.eq(0), slot.eq(0), value_slot.eq(0),
+                    first_head.eq(0), token.eq(0), in_group.eq(0), seat.eq(0), query.eq(src),
+                    head_query.eq(src), part.eq(0), slot.eq(0), value_slot.eq(0),
                     new_head.eq(1),
                 ]
                 with m.If(self.start):
@@ -297,25 +293,25 @@ class AttendIssuer(wiring.Component):
                     self.task.p.need.eq(need),
                 ]
                 with m.If(self.task.ready):
-                    m.d.comb += behind.w_en.eq(1)
-                    m.d.sync += [key_page.eq(key_page + 1), slot.eq(slot + 1)]
-                    with m.If(last_key):
-                        m.d.sync += [key_page.eq(0), query.eq(query + blocks)]
-                        with m.If(last_pass):
+                    m.d.comb += [behind.w_en.eq(1), step.ready.eq(1)]
+                    m.d.sync += slot.eq(slot + 1)
+                    with m.If(step.p.last):
+                        m.d.sync += query.eq(query + blocks)
+                        with m.If(step.p.last_pass):
                             # The next KV head's queries begin where a full set of `group` passes would end.
                             m.d.sync += [
-                                kv_head.eq(kv_head + 1), first_head.eq(first_head + group), token.eq(0), in_group.eq(0),
+                                first_head.eq(first_head + group), token.eq(0), in_group.eq(0),
                                 query.eq(head_query + kv_blocks), head_query.eq(head_query + kv_blocks),
-                                new_head.eq(1), all_keys.eq(kv_head + 1 == kv_heads),
+                                new_head.eq(1),
                             ]
                     m.next = "behind"
             with m.State("behind"):
-                with m.If(all_keys & ~behind.r_rdy):
+                with m.If(plan.over):
                     m.d.comb += self.over.eq(1)
                     m.next = "idle"
-                with m.Elif(all_keys | (behind.level > VALUES_BEHIND)):
+                with m.Elif(step.p.value):
                     m.next = "values"
-                with m.Elif(key_page == 0):
+                with m.Elif(step.p.first):
                     m.next = "seat"
                 with m.Else():
                     m.next = "keys"
@@ -362,7 +358,7 @@ class AttendIssuer(wiring.Component):
                 with m.If(self.task.valid & self.task.ready):
                     m.d.sync += part.eq(part + 1)
                     with m.If(part + 1 == blocks):
-                        m.d.comb += [self.shift.ready.eq(1), used_page.eq(1), behind.r_en.eq(1)]
+                        m.d.comb += [self.shift.ready.eq(1), used_page.eq(1), behind.r_en.eq(1), step.ready.eq(1)]
                         m.d.sync += [part.eq(0), value_slot.eq(value_slot + 1)]
                         m.next = "behind"
 

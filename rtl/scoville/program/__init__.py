@@ -1,0 +1,1 @@
+"""The program: what its instructions read, and in which order."""
