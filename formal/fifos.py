@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In
 from scoville.board.block_ram import BlockRam
 from scoville.board.sdram_bursts import SdramBursts
 from scoville.board.sdram_timing import part
+from scoville.chip import Chip
 from scoville.config import CONFIGS, get_config
-from scoville.top import Top
 
 from formal.opened import Opened
 from formal.planted import planted
@@ -81,7 +81,7 @@ QUICK = [(SyncFIFO, 4), (SyncFIFOBuffered, 4)]
 
 def used():
     """(class, depth) of every FIFO in any named configuration, and in the boards' memories."""
-    designs = [Top(config) for config in CONFIGS.values()]
+    designs = [Chip(config) for config in CONFIGS.values()]
     for config in (get_config("ulx3s"), get_config("nano")):
         designs += [BlockRam(config, 1 << 16), SdramBursts(config, part("as4c16m16sa_7", 75_000_000))]
     return {(type(piece), piece.depth) for design in designs for piece in Opened(design).parts

@@ -61,9 +61,9 @@ NAMES = ("plain first $signal two $signal $signal three $signal $signal $signal 
 EMIT = """
 import sys
 from scoville.config import get_config
-from scoville.top import Top
+from scoville.chip import Chip
 from scoville.verilog import emit_rtlil
-sys.stdout.write(emit_rtlil(Top(get_config("slim")), "scoville"))
+sys.stdout.write(emit_rtlil(Chip(get_config("slim")), "scoville"))
 """
 
 

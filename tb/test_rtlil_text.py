@@ -9,12 +9,12 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from scoville.checks import check, check_stream
+from scoville.chip import Chip
 from scoville.config import get_config
 from scoville.numerics import fp32
 from scoville.numerics.pipe import PipeUnit
 from scoville.rtlil_text import with_enables
 from scoville.slices import Skid
-from scoville.top import Top
 from scoville.verilog import emit, emit_rtlil
 from scoville_sim.timing.synth import lint, synthesise
 
@@ -107,4 +107,4 @@ def test_enables_are_equivalent(name, component):
 
 def test_whole_chip():
     """Yosys reads what is left of a chip: nothing that stays has lost a wire."""
-    assert "module top" in emit(Top(get_config("slim")), assertions=False)
+    assert "module top" in emit(Chip(get_config("slim")), assertions=False)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 from llamas import compiled, golden
+from scoville.chip import Chip
 from scoville.config import get_config
 from scoville.registers import Status, address_of
-from scoville.top import Top
 from scoville_host.runtime.driver import DONE, ERROR, INTERRUPTS, NO_TOKEN
 from subordinate import ORDERS, Subordinate
 
@@ -149,4 +149,4 @@ async def in_order(dut, order):
 @pytest.mark.heavy
 def test_chip_on_its_buses(sim):
     """Icarus takes the run with stalls alone, as it is slow."""
-    harness.run(lambda: Top(CONFIG), __name__, sim=sim, testcase="under_stalls" if sim == "icarus" else None)
+    harness.run(lambda: Chip(CONFIG), __name__, sim=sim, testcase="under_stalls" if sim == "icarus" else None)

@@ -1,8 +1,8 @@
 """What synthesis counts, against a part; and Verilator's lint on every chip."""
 
 import pytest
+from scoville.chip import Chip
 from scoville.config import CONFIGS, get_config
-from scoville.top import Top
 from scoville.verilog import emit
 from scoville_sim.timing.synth import XCK26, lint, occupied
 
@@ -23,5 +23,5 @@ def test_lint_complains(tmp_path):
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", CONFIGS)
 def test_lint(name, tmp_path):
-    (source := tmp_path / "scoville.sv").write_text(emit(Top(get_config(name)), name="scoville", assertions=False))
+    (source := tmp_path / "scoville.sv").write_text(emit(Chip(get_config(name)), name="scoville", assertions=False))
     assert not lint(source)

@@ -2,8 +2,8 @@
 
 from scoville.config import PAGE_TOKENS, TILE_ROWS
 from scoville.control.instruction_fetch import CHUNK
+from scoville.core import INSTRUCTION_QUEUE
 from scoville.isa import INSTRUCTION_BYTES, Dest, Element, Mode, Opcode
-from scoville.top import INSTRUCTION_QUEUE
 
 from .cycle_attend import AttendTimer
 from .cycle_steady import Steady

@@ -32,13 +32,13 @@ def write_artefacts(config, folder):
     """
     import amaranth
     from scoville import __version__, registers, verilog
+    from scoville.chip import Chip
     from scoville.naming import NamingError
-    from scoville.top import Top
 
     folder = Path(folder)
     names = ("scoville.sv", "scoville.v", "registers.md", "scoville_regs.h", "scoville.json")
     check_outputs({f"output {name}": folder / name for name in names})
-    top = Top(config)
+    top = Chip(config)
     try:
         rtlil = verilog.emit_rtlil(top, "scoville", assertions=False)
     except NamingError as error:

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from scoville.board.arbiter import MemoryArbiter
 from scoville.board.link import Link
 from scoville.board.uart import UartReceiver, UartTransmitter
-from scoville.top import Top
+from scoville.chip import Chip
 
 __all__ = ["BAUD", "Board"]
 
@@ -30,7 +30,7 @@ class Board(wiring.Component):
     baud : of the serial line; the bit is a whole number of clocks
     name : what the link calls itself
     timeout : clocks of silence that end a frame; a quarter of a second by default
-    chip : component with the chip's ports; `scoville.top.Top` by default
+    chip : component with the chip's ports; `scoville.chip.Chip` by default
 
     Members
     -------
@@ -45,7 +45,7 @@ class Board(wiring.Component):
         if abs(clock_hz / self.divisor - baud) > 0.02 * baud:
             raise ValueError(f"{baud} baud is {clock_hz / baud:.2f} clocks of {clock_hz} Hz; the whole number next to "
                              "it is off by more than 2 %")
-        self.chip = chip or Top(config)
+        self.chip = chip or Chip(config)
         self.link = Link(config, memory_bytes=memory.size_bytes, clock_hz=clock_hz, board=name, timeout=timeout)
         members = {"rx": In(1, init=1), "tx": Out(1, init=1), "leds": Out(3)}
         if "pins" in memory.signature.members:

@@ -228,7 +228,7 @@ def build_chip(config, component=None, *, waves=False):
     Parameters
     ----------
     config : ChipConfig
-    component : function ``config -> wiring.Component`` with the chip's ports; `scoville.top.Top` by default.
+    component : function ``config -> wiring.Component`` with the chip's ports; `scoville.chip.Chip` by default.
     """
     if component is not None:
         return build_library(simulated(component(config)), config.bus_bytes, waves=waves, name=config.name)
@@ -237,9 +237,9 @@ def build_chip(config, component=None, *, waves=False):
     path = cache_folder() / "verilog" / f"{key}.sv"
     with _cached(path, lock=path.with_suffix(".lock")) as missing:
         if missing:
-            from scoville.top import Top
+            from scoville.chip import Chip
 
             partial = path.with_suffix(".partial")
-            partial.write_text(simulated(Top(config)), encoding="utf-8")
+            partial.write_text(simulated(Chip(config)), encoding="utf-8")
             partial.rename(path)
     return build_library(path.read_text(encoding="utf-8"), config.bus_bytes, waves=waves, name=config.name)

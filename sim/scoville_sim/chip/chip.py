@@ -61,7 +61,7 @@ class VerilatedChip:
     memory_bytes : size of the memory; reads and writes past it are answered by DECERR.
     timing : MemoryTiming
     seed : of the memory's random stalls.
-    component : function ``config -> component`` for a chip other than `scoville.top.Top`.
+    component : function ``config -> component`` for a chip other than `scoville.chip.Chip`.
     waves : path of a VCD file to write; None for none.
 
     Members

