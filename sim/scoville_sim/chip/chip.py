@@ -173,7 +173,7 @@ class VerilatedChip:
         self._call("set_timing", ctypes.byref(abi_timing(timing)))
 
     def record(self, capacity):
-        """Record what `Top.activity` shows from now on, and keep the last `capacity` changes; 0 stops it."""
+        """Record what `Chip.activity` shows from now on, and keep the last `capacity` changes; 0 stops it."""
         self._capacity = capacity
         self._call("record", capacity)
 
@@ -195,7 +195,7 @@ class VerilatedChip:
 
     @property
     def activity(self):
-        """The word that `Top.activity` shows now."""
+        """The word that `Chip.activity` shows now."""
         return self._call("activity")
 
     @property
