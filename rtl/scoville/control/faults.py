@@ -45,6 +45,27 @@ class FaultUnit(wiring.Component):
             "fault": Out(1), "code": Out(8), "address": Out(config.addr_bits),
         })
 
+    @staticmethod
+    def model(now, before):
+        """(`Status`, address) of the fault of a cycle, or None: that of the lowest code, and its first cause's address.
+
+        Parameters
+        ----------
+        now, before : dict of the inputs, by name, in the cycle and in the one before
+        """
+        fetch = before["program"] if before["program"]["error"] else before["prompt"]
+        front = now["front"]
+        causes = {
+            Status.READ_ERROR: [t["address"] for t in (now["stream"], fetch) if t["error"] and not t["refused"]],
+            Status.WRITE_ERROR: [t["address"] for t in (now["write"],) if t["error"] and not t["refused"]],
+            Status.WINDOW: [t["address"] for t in (now["stream"], now["write"], fetch) if t["error"] and t["refused"]],
+            Status.SETTING: [before["setting_address"]] if before["setting"] else [],
+        } | {status: [front["address"]] if front["status"] == status else [] for status in (
+            Status.ILLEGAL_INSTRUCTION, Status.TOKEN, Status.PAGE_FAULT, Status.CONTEXT)}
+        causes[Status.PAGE_FAULT] += [now["page_row"]] if now["page"] else []
+        causes[Status.CONTEXT] += [0] if now["overrun"] else []
+        return min(((status, addresses[0]) for status, addresses in causes.items() if addresses), default=None)
+
     def elaborate(self, platform):
         m = Module()
         m.submodules.latch = latch = FaultLatch(self.config)

@@ -31,6 +31,8 @@ from scoville.epilogue.vectors import VectorUnit
 from scoville.isa import INSTRUCTION_BYTES
 from scoville.issue.attend import AttendIssuer
 from scoville.issue.issue import Issue
+from scoville.issue.linear import LinearIssuer
+from scoville.issue.rows import RowIssuer
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import StreamReader
@@ -41,6 +43,7 @@ from scoville.numerics.block import ScaleMul
 from scoville.numerics.fp32 import Fp32Add, Fp32FromInt, Fp32Mul
 from scoville.numerics.sigmoid import Sigmoid
 from scoville.numerics.table import Exp2, Log2, Recip, Rsqrt
+from scoville.program.plan_attend import AttendPlan
 from scoville.sampler.noise import GumbelNoise
 from scoville.sampler.sampler import Sampler
 from scoville.schedule.sequence import SequenceController
@@ -88,6 +91,9 @@ UNITS = {
     "instruction_fetch": InstructionFetch,
     "checker": Checker,
     "front_end": FrontEnd,
+    "plan_attend": AttendPlan,
+    "linear": LinearIssuer,
+    "rows": RowIssuer,
     "attend": AttendIssuer,
     "issue": Issue,
     "queue": lambda config: Queue(8 * INSTRUCTION_BYTES, 8),

@@ -1,82 +1,34 @@
-"""Reader, fetch port and writer behind the guard: order, errors and speed with bursts that it refuses among others."""
+"""The memory port: order, errors and speed with bursts that the window refuses among others; what stops it."""
 
 import cocotb
 import harness
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
 from scoville.config import get_config
-from scoville.memory import axi
-from scoville.memory.axi import BOUNDARY, MAX_BURST, ErrorKind
-from scoville.memory.fetch_port import FetchPort, ReadMux, fetch_layout, response_layout
+from scoville.memory.axi import BOUNDARY, MAX_BURST
+from scoville.memory.fetch_port import fetch_layout, response_layout
+from scoville.memory.port import MemoryPort, trouble_layout
 from scoville.memory.reader import StreamReader, request_layout
 from scoville.memory.window import Window
-from scoville.memory.writer import StreamWriter, write_command_layout, write_data_layout
+from scoville.memory.writer import write_command_layout, write_data_layout
 from subordinate import Subordinate
 
 BASE, SIZE = 0x3000, 1 << 15  # the window, and all the memory that there is
-
-
-class Guarded(wiring.Component):
-    """All managers of the chip, and the guard."""
-
-    def __init__(self, config):
-        self.config = config
-        super().__init__({
-            "i": In(stream.Signature(request_layout(config))), "o": Out(stream.Signature(config.bus_bits)),
-            "fetch": In(stream.Signature(fetch_layout(config))),
-            "response": Out(stream.Signature(response_layout(config))),
-            "command": In(stream.Signature(write_command_layout(config))),
-            "data": In(stream.Signature(write_data_layout(config))),
-            "bus": Out(axi.signature(config)),
-            "base": In(config.addr_bits), "limit": In(config.addr_bits),
-            "idle": Out(1), "clear": In(1),
-            "read_error": Out(axi.ErrorKind), "read_address": Out(config.addr_bits),
-            "write_error": Out(axi.ErrorKind), "write_address": Out(config.addr_bits),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.reader = reader = StreamReader(self.config)
-        m.submodules.port = port = FetchPort(self.config, clients=1)
-        m.submodules.mux = mux = ReadMux(self.config)
-        m.submodules.writer = writer = StreamWriter(self.config)
-        m.submodules.window = window = Window(self.config)
-        connect(m, flipped(self.i), reader.i)
-        connect(m, reader.o, flipped(self.o))
-        connect(m, flipped(self.fetch), port.i[0])
-        connect(m, port.o[0], flipped(self.response))
-        connect(m, flipped(self.command), writer.command)
-        connect(m, flipped(self.data), writer.data)
-        connect(m, reader.bus, mux.reader)
-        connect(m, port.bus, mux.fetch)
-        for manager in (mux, writer):
-            for name, member in manager.bus.signature.members.items():
-                ours, theirs = getattr(window.i, name), getattr(manager.bus, name)
-                m.d.comb += ours.eq(theirs) if member.flow is Out else theirs.eq(ours)
-        connect(m, window.bus, flipped(self.bus))
-        m.d.comb += [
-            window.base.eq(self.base), window.limit.eq(self.limit),
-            self.idle.eq(reader.idle & port.idle & writer.idle),
-            reader.clear_error.eq(self.clear), writer.clear.eq(self.clear),
-            self.read_error.eq(reader.error_kind), self.read_address.eq(reader.error_address),
-            self.write_error.eq(writer.error_kind), self.write_address.eq(writer.error_address),
-        ]
-        return m
+CLIENTS, WRITERS = 3, 2
 
 
 class System:
-    """The managers, their memory, and what should come out."""
+    """The port, its memory, and what should come out; short reads and writes by one of its clients each."""
 
-    def __init__(self, dut, seed, stalls, order="any"):
+    def __init__(self, dut, seed, stalls, order="any", slow=True):
         self.config = config = get_config(harness.parameters())
         self.word, self.dut = config.bus_bytes, dut
         self.guard, self.reader = Window(config), StreamReader(config)
         self.tb = tb = harness.Bench(dut, seed)
-        self.source, self.sink = tb.source("i", stalls), tb.sink("o", stalls)
-        self.fetch, self.response = tb.source("fetch", stalls), tb.sink("response", stalls)
-        self.command, self.data = tb.source("command", stalls), tb.source("data", stalls)
+        self.source, self.sink = tb.source("descriptor", stalls), tb.sink("beats", slow * stalls)
+        client, writer = seed % CLIENTS, seed % WRITERS
+        self.fetch = tb.source(f"request__{client}", stalls)
+        self.response = tb.sink(f"response__{client}", slow * stalls)
+        self.command, self.data = tb.source(f"command__{writer}", stalls), tb.source(f"data__{writer}", stalls)
         self.memory = bytearray(tb.rng.randbytes(SIZE))
         self.wanted = bytearray(self.memory)
         self.bus = Subordinate(tb, "bus_", self.memory, bus_bytes=self.word, base=BASE, stalls=stalls, order=order)
@@ -125,8 +77,11 @@ class System:
                 self.data.send([harness.pack(write_data_layout(self.config), {
                     "data": int.from_bytes(content, "little"), "strobe": (1 << self.word) - 1})])
 
+    def idle(self):
+        return all(harness.peek(getattr(self.dut, f"{what}_idle")) for what in ("reads", "fetches", "writes"))
+
     async def settle(self):
-        while not harness.peek(self.dut.idle):
+        while not self.idle():
             await self.tb.wait(1)
 
 
@@ -157,8 +112,8 @@ async def mixed(dut, stalls, order):
     await system.settle()
     assert system.bus.idle and system.memory == system.wanted
     for kind in ("read", "write"):
-        assert harness.peek(getattr(dut, f"{kind}_error")) == ErrorKind.WINDOW.value
-        assert harness.peek(getattr(dut, f"{kind}_address")) == system.first[kind]
+        trouble = harness.unpack(trouble_layout(system.config), harness.peek(getattr(dut, f"{kind}_trouble")))
+        assert trouble == {"error": 1, "refused": 1, "address": system.first[kind]}
 
 
 @cocotb.test()
@@ -194,6 +149,41 @@ async def full_speed(dut):
         assert cycles[-1] - cycles[0] == beats - 1
 
 
+@cocotb.test()
+async def stopped(dut):
+    """With `stop` what was asked for ends and is dropped, and nothing more is asked for; then all goes on."""
+    system = System(dut, 6, 0.2, slow=False)  # what is offered may be dropped
+    config, rng = system.config, system.tb.rng
+
+    def ask():
+        system.source.send([harness.pack(request_layout(config), {"address": BASE, "beats": 64})])
+        system.fetch.send([harness.pack(fetch_layout(config), {"address": BASE, "beats": 3})])
+        system.write(BASE, 4)
+
+    await system.start()
+    for _ in range(6):
+        for _ in range(6):
+            ask()
+        await system.tb.wait(rng.randrange(20, 150))
+        dut.stop.value = dut.resetting.value = 1
+        await system.tb.wait(2)
+        marks = len(system.sink.received)
+        ask()
+        while not system.idle():
+            await system.tb.wait(1)
+        assert len(system.sink.received) == marks
+        for _ in range(100):
+            await system.tb.wait(1)
+            assert system.idle() and system.bus.idle
+            assert not harness.peek(dut.bus__arvalid) and not harness.peek(dut.bus__awvalid)
+        assert not system.source.idle and not system.fetch.idle
+        dut.stop.value = dut.resetting.value = 0
+        for source in (system.source, system.fetch, system.command, system.data):
+            await source.drain()
+        await system.settle()
+        assert system.bus.idle and system.memory == system.wanted
+
+
 @pytest.mark.parametrize("config", ["nano", "slim", "kria"])
-def test_guarded(sim, config):
-    harness.run(Guarded(get_config(config)), __name__, sim=sim, parameters=config)
+def test_port(sim, config):
+    harness.run(MemoryPort(get_config(config)), __name__, sim=sim, parameters=config)
