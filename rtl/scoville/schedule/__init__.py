@@ -1,0 +1,1 @@
+"""The schedule: which tokens of which sequences a pass computes."""
