@@ -74,7 +74,7 @@ class World:
     ----------
     config : ChipConfig
     pages : of the pool
-    running, spans : as in `Setup`
+    running, spans, window : as in `Setup`
 
     Members
     -------
@@ -82,10 +82,10 @@ class World:
     passes, preemptions, seats : so far; `shared` : runs of a sequence whose first page has several owners
     """
 
-    def __init__(self, config, pages, *, running=None, spans=None):
+    def __init__(self, config, pages, *, running=None, spans=None, window=(0, 1 << 40)):
         self.config = config
         self.setup = Setup(kv_pages=pages, context=config.slot_pages * PAGE_TOKENS, vocab=VOCAB,
-                           running=running or config.seats, spans=spans or (0,) * config.cache_groups)
+                           running=running or config.seats, window=window, spans=spans or (0,) * config.cache_groups)
         self.buffers, self.kv = Buffers(), KvModel(config, pages)
         self.scheduler = Scheduler(config, self.kv, self.buffers, self.setup)
         self.written = [[None] * PAGE_TOKENS for _ in range(pages)]  # who wrote: the hash of all tokens to there
@@ -175,6 +175,7 @@ class World:
         was_waiting = {slot.index: slot.rank for slot in self.scheduler.waiting}
         plan = self.scheduler.plan()
         heard = self.listen()
+        assert not any(self.kv.slots[slot.index].open for slot in self.scheduler.waiting), "who waits has pages"
         if plan is None:
             assert not any(slot.state in (State.WAITING, State.RUNNING) for slot in self.scheduler.slots), "idle"
             return None
@@ -202,10 +203,14 @@ class World:
         assert total == min(self.config.seats, sum(slot.left for slot in turns)), "a seat is empty"
         assert len({run.slot for run in plan.runs}) == len(plan.runs)
         self.seats += total
-        seated = {run.slot for run in plan.runs}
         first = min((slot for slot in ran if slot in turns and slot.left > 1), key=lambda slot: slot.rank, default=None)
+        seats = {run.slot: len(run.tokens) for run in plan.runs}
+        prompts = sorted((slot for slot in turns if slot.left > 1 or slot not in ran),
+                         key=lambda slot: (slot not in ran, slot.rank))
+        short = [slot.left - seats.get(slot.index, 0) for slot in prompts]
+        assert all(slot.index not in seats for n, slot in enumerate(prompts) if any(short[:n])), "a prompt is overtaken"
         served = {slot.index for slot in ran if slot in turns and (slot.left == 1 or slot is first)}
-        self.waited = {index: 0 if index in seated else self.waited.get(index, 0) + 1 for index in served}
+        self.waited = {index: 0 if index in seats else self.waited.get(index, 0) + 1 for index in served}
         assert all(count < -(-self.setup.running // self.config.seats) for count in self.waited.values()), "no turn"
 
     def _compute(self, run):

@@ -62,6 +62,7 @@ class Scheduler:
         self.turns, self.parked, self.completions = [], [], deque()
         self._numbers = self._posted = self._passes = 0
         self._gave_way = False  # a sequence was preempted since the last pass
+        self._pass = None  # the pass that is being computed: until it is complete nothing changes
 
     @property
     def waiting(self):
@@ -72,6 +73,7 @@ class Scheduler:
 
     def submit(self, fields):
         """Take an entry of the submission ring, as `records.decode` gives it."""
+        assert self._pass is None, "a pass is being computed"
         request = SimpleNamespace(**fields)
         if request.kind == Kind.CANCEL:
             self._cancel(request.id)
@@ -104,13 +106,15 @@ class Scheduler:
 
     def plan(self):
         """The next `Pass`, or None if nothing is to be computed."""
+        assert self._pass is None, "a pass is being computed"
         self._gave_way = False
         while (seats := self._deal()) is None:
             pass
         for slot in seats:
             self.turns.remove(slot)
         self.turns += seats
-        return Pass(tuple(seats.values())) if seats else None
+        self._pass = Pass(tuple(seats.values())) if seats else None
+        return self._pass
 
     def _deal(self):
         """Runs by slot, in the order of their seats; None where the state has changed, and the plan is to be made anew.
@@ -200,6 +204,8 @@ class Scheduler:
         done : Pass
         sampled : a token for each run that samples, in order
         """
+        assert done is self._pass, "another pass is being computed"
+        self._pass = None
         self._passes += 1
         sampled = iter(sampled)
         for run in done.runs:

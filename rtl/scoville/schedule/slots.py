@@ -95,7 +95,7 @@ def judge(request, slots, setup, config):
                     r.logits, rows * r.logits_stride + 4 * setup.vocab, config.bus_bytes))))
 
     wrong = {
-        Error.KIND: lambda: r.kind != Kind.REQUEST or r.flags & ~Flag.PARK or r.rest,
+        Error.KIND: lambda: r.kind != Kind.REQUEST or r.flags & ~int(Flag.PARK) or r.rest,
         Error.ID: lambda: r.id == NONE or any(s.state is not State.FREE and s.request.id == r.id for s in slots),
         Error.LENGTH: lambda: not r.prompt or not r.limit or r.room <= r.prompt,
         Error.CONTEXT: lambda: not 0 < r.context <= setup.context or r.prompt > r.context,
