@@ -1,6 +1,7 @@
 """Rings and records: bytes counted by hand, every count of a doorbell, wrapping, empty and full."""
 
 import random
+import subprocess
 
 import numpy as np
 import pytest
@@ -104,6 +105,15 @@ def test_completion_ring(start, run_seed):
         taken = head if taken <= head <= put else taken
         assert len(ring) == put - taken
     assert full > 10
+
+
+def test_c_structs(tmp_path):
+    """The compiler puts each field where the table has it."""
+    checks = [f"_Static_assert(offsetof(struct scoville_{name}, {field}) == {offset}, \"{field}\");\n"
+              for name, table in (("request", REQUEST), ("completion", COMPLETION)) for field, offset, *_ in table]
+    source = tmp_path / "records.c"
+    source.write_text(f"#include <stddef.h>\n{records.c_header()}\n{''.join(checks)}", encoding="utf-8")
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only", source], check=True)
 
 
 def test_every_number_is_told():

@@ -39,7 +39,7 @@ def random_request(rng, world, name, stems):
     limit = rng.choice([1, 12, NONE, NONE])
     world.request(name, prompt, tenant=tenant, limit=limit, seed=rng.getrandbits(32),
                   priority=rng.choice([0, 0, 1, 7]), flags=rng.randrange(2), context=rng.randint(len(prompt), 128),
-                  room=len(prompt) + rng.randrange(1, 50), stops=rng.sample(range(VOCAB), rng.choice([0, 0, 1])),
+                  room=len(prompt) + rng.randrange(1, 40), stops=rng.sample(range(VOCAB), rng.choice([0, 0, 1])),
                   **fields)
 
 
@@ -49,7 +49,7 @@ def play(seed):
     world = random_world(rng)
     stems = [[rng.randrange(VOCAB) for _ in range(80)] for _ in range(2)]
     coming, cancels = rng.choice([0.2, 0.7, 1.0]), rng.choice([0, 0.02, 0.1])
-    left = rng.choice([3, 7, 7])
+    left = rng.choice([2, 4, 7])
     while left or world.open:
         while left and len(world.open) < world.config.slots and rng.random() < coming:
             random_request(rng, world, left, stems)

@@ -6,7 +6,7 @@ Little-endian; a field lies at a multiple of its size. What no field covers is 0
 import enum
 
 __all__ = ["COMPLETION", "COMPLETION_BYTES", "MAX_STOPS", "NONE", "NO_SLOT", "REQUEST", "REQUEST_BYTES", "Error",
-           "Event", "Flag", "Kind", "Reason", "decode", "encode", "markdown"]
+           "Event", "Flag", "Kind", "Reason", "c_header", "decode", "encode", "markdown"]
 
 REQUEST_BYTES, COMPLETION_BYTES = 128, 32
 MAX_STOPS = 256
@@ -134,6 +134,25 @@ def decode(table, record):
         fields[name] = int.from_bytes(record[offset:offset + size], "little")
         rest[offset:offset + size] = bytes(size)
     return fields | {"rest": any(rest)}
+
+
+def c_header():
+    """The records as C structs, and the numbers in them."""
+    lines = ["#include <stdint.h>", ""]
+    for name, table in (("request", REQUEST), ("completion", COMPLETION)):
+        lines.append(f"struct scoville_{name} {{")
+        end = 0
+        for field, offset, size, meaning in (*table, ("", _SIZE[table], 0, "")):
+            if offset > end:
+                lines.append(f"    uint8_t reserved_{end}[{offset - end}]; /* 0 */")
+            if size:
+                lines.append(f"    uint{8 * size}_t {field}; /* {meaning} */")
+            end = offset + size
+        lines += ["};", f"_Static_assert(sizeof(struct scoville_{name}) == {_SIZE[table]}, \"layout\");", ""]
+    for kind in (Kind, Event, Reason, Error):
+        lines += [f"#define SCOVILLE_{kind.__name__.upper()}_{member.name:<20} {member.value}u" for member in kind]
+        lines.append("")
+    return "\n".join([*lines, f"#define SCOVILLE_{'NONE':<24} 0x{NONE:08x}u"])
 
 
 def markdown():
