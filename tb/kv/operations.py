@@ -40,5 +40,5 @@ def random_operation(rng, model):
         return name, (slot, rng.choice([end, end, end + 1, max(end - 1, 0), rng.randint(0, end)]))
     if name == "leave":
         edge = rng.randint(0, it.length + 1) * PAGE_TOKENS
-        return name, (slot, rng.randrange(config.cache_groups), max(edge - rng.choice([0, 0, 1]), 0))
+        return name, (slot, rng.randrange(config.cache_groups), min(max(edge - rng.choice([0, 0, 1]), 0), 2 * most - 1))
     return name, (slot,)

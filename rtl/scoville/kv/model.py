@@ -4,12 +4,28 @@ from collections import Counter, deque
 
 from scoville.config import PAGE_TOKENS
 
-__all__ = ["KvModel", "pages_of"]
+__all__ = ["KvModel", "operation_cycles", "pages_of"]
 
 
 def pages_of(tokens):
     """Pages that hold `tokens` tokens of a group."""
     return -(-tokens // PAGE_TOKENS)
+
+
+def operation_cycles(config, name, *, done, moved):
+    """Cycles from a command to its answer, where nobody uses the slot's pages.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    name : of the operation
+    done : whether it was
+    moved : entries that changed hands, or became full (`KvModel.moved`)
+    """
+    if not done or name in ("open", "missing") or moved == 0 and name != "release":
+        return 4
+    more = {"commit": 5, "fork": 6, "reserve": 6, "leave": 8, "release": config.cache_groups + 7}[name]
+    return more + (moved if name != "commit" else 0)
 
 
 class _Slot:
@@ -41,6 +57,10 @@ class KvModel:
     config : ChipConfig; `slots`, `cache_groups`, `pool_pages` and `slot_pages` count
     pages : pages in memory, the register KV_PAGES
 
+    Members
+    -------
+    moved : entries that changed hands, or became full, by the last operation that was done
+
     Raises
     ------
     ValueError
@@ -55,6 +75,7 @@ class KvModel:
         self.config, self.pages = config, pages
         self.slots = [_Slot(config.cache_groups) for _ in range(config.slots)]
         self.owners = [0] * pages  # reference counts
+        self.moved = 0
         self._fresh, self._returned = 0, deque()
 
     @property
@@ -84,7 +105,7 @@ class KvModel:
             for table, parents in zip(it.tables, other.tables, strict=True):
                 table.append(parents[index])
                 self.owners[parents[index]] += 1
-        it.full = count
+        it.full, self.moved = count, count * self.config.cache_groups
         return True
 
     def missing(self, slot, tokens):
@@ -99,6 +120,7 @@ class KvModel:
         it = self._slot(slot)
         if not it.open or pages_of(tokens) > self.config.slot_pages or self.missing(slot, tokens) > self.free:
             return False
+        self.moved = self.missing(slot, tokens)
         for _ in range(it.length, pages_of(tokens)):
             for table in it.tables:
                 table.append(self._take())
@@ -112,7 +134,8 @@ class KvModel:
         it = self._slot(slot)
         if not it.open or pages_of(tokens) > it.length:
             return False
-        it.full = max(it.full, tokens // PAGE_TOKENS)
+        self.moved = max(tokens // PAGE_TOKENS - it.full, 0)
+        it.full += self.moved
         return True
 
     def leave(self, slot, group, first):
@@ -122,10 +145,11 @@ class KvModel:
         if not it.open:
             return False
         end = min(first // PAGE_TOKENS, it.full)
+        self.moved = max(end - it.gone[group], 0)
         for index in range(it.gone[group], end):
             self._give(table[index])
             table[index] = None
-        it.gone[group] = max(it.gone[group], end)
+        it.gone[group] += self.moved
         return True
 
     def release(self, slot):
@@ -133,10 +157,10 @@ class KvModel:
         it = self._slot(slot)
         if not it.open:
             return False
-        for table in it.tables:
-            for page in table:
-                if page is not None:
-                    self._give(page)
+        pages = [page for table in it.tables for page in table if page is not None]
+        self.moved = len(pages)
+        for page in pages:
+            self._give(page)
         self.slots[slot] = _Slot(self.config.cache_groups)
         return True
 

@@ -32,6 +32,7 @@ from scoville.epilogue.quantiser import Quantiser
 from scoville.epilogue.router import Router
 from scoville.epilogue.vectors import VectorUnit
 from scoville.isa import INSTRUCTION_BYTES
+from scoville.kv.controller import KvController
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import StreamReader
@@ -75,6 +76,7 @@ UNITS = {
     "dot_array": DotArray,
     "page_walker": PageWalker,
     "kv_store": KvStore,
+    "kv_controller": KvController,
     "denominator": Denominator,
     "softmax": Softmax,
     "rms_unit": RmsUnit,
