@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scoville.schedule.records import COMPLETION, COMPLETION_BYTES, NONE, REQUES
 from scoville.schedule.rings import CompletionRing, SubmissionRing
 
 BASE = 0x1000
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "schedule.md"
 
 
 def memory_of(size):
@@ -108,12 +110,14 @@ def test_completion_ring(start, run_seed):
 
 
 def test_c_structs(tmp_path):
-    """The compiler puts each field where the table has it."""
+    """The compiler puts each field where the table has it, and takes the example of docs/schedule.md."""
     checks = [f"_Static_assert(offsetof(struct scoville_{name}, {field}) == {offset}, \"{field}\");\n"
               for name, table in (("request", REQUEST), ("completion", COMPLETION)) for field, offset, *_ in table]
     source = tmp_path / "records.c"
-    source.write_text(f"#include <stddef.h>\n{records.c_header()}\n{''.join(checks)}", encoding="utf-8")
-    subprocess.run(["cc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only", source], check=True)
+    (tmp_path / "scoville_records.h").write_text(records.c_header(), encoding="utf-8")
+    example = DOCS.read_text(encoding="utf-8").split("```c\n")[1].split("```")[0]
+    source.write_text("\n".join(["#include <stddef.h>", example, *checks]), encoding="utf-8")
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", source], check=True)
 
 
 def test_every_number_is_told():
