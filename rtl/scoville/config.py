@@ -33,6 +33,10 @@ class ChipConfig:
     max_head_blocks : largest head dimension in blocks of 32.
     stream_beats : depth of the stream FIFO, beats: how far the reader runs ahead.
     addr_bits : width of a memory address.
+    slots : sequences that live in the chip at a time; a power of two.
+    cache_groups : groups of layers that keep the same tokens, each with a page table a slot; a power of two.
+    pool_pages : pages of the KV cache that the chip can keep account of; a power of two.
+    slot_pages : entries of a slot's page table a group, so a slot holds up to 32 * slot_pages tokens; a power of two.
     """
 
     name: str
@@ -49,9 +53,14 @@ class ChipConfig:
     max_head_blocks: int = 4
     stream_beats: int = 256
     addr_bits: int = 40
+    slots: int = 1
+    cache_groups: int = 1
+    pool_pages: int = 128
+    slot_pages: int = 128
 
     def __post_init__(self):
-        for field in ("bus_bytes", "rows", "lanes", "phases", "dot_width", "max_head_blocks", "stream_beats"):
+        for field in ("bus_bytes", "rows", "lanes", "phases", "dot_width", "max_head_blocks", "stream_beats", "slots",
+                      "cache_groups", "pool_pages", "slot_pages"):
             value = getattr(self, field)
             if value < 1 or value & (value - 1):
                 raise ValueError(f"{field} is {value}; it must be a power of two")

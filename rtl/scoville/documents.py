@@ -11,11 +11,13 @@ from pathlib import Path
 from scoville import isa, registers, testplan
 from scoville.config import CONFIGS
 from scoville.control import rules
+from scoville.schedule import records
 
 __all__ = ["main", "pages"]
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MUTATION = DOCS.parent / "benchmarks" / "mutation.json"
+RECORD_MARKERS = ("<!-- Made from rtl/scoville/schedule/records.py; do not edit. -->", "<!-- End of the records. -->")
 MUTATION_MARKERS = ("<!-- Made from benchmarks/mutation.json; do not edit. -->", "<!-- End of the mutation scores. -->")
 
 
@@ -38,7 +40,8 @@ def instructions():
 def configurations():
     """The named configurations as a Markdown page."""
     names = ("bus_bytes", "rows", "lanes", "phases", "dot_width", "act_bits", "multipliers", "max_hidden",
-             "operand_blocks", "max_head_blocks", "stream_beats")
+             "operand_blocks", "max_head_blocks", "stream_beats", "slots", "cache_groups", "pool_pages",
+             "slot_pages")
     lines = ["# Configurations", "", "Made from `rtl/scoville/config.py`; do not edit.", "",
              "| name | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines += [f"| {config.name} | " + " | ".join(str(getattr(config, name)) for name in names) + " |"
@@ -69,10 +72,17 @@ def verification():
     return _between(text, *MUTATION_MARKERS, mutation())
 
 
+def schedule():
+    """The chapter with its tables of the records."""
+    text = (DOCS / "schedule.md").read_text(encoding="utf-8")
+    return _between(text, *RECORD_MARKERS, "\n" + records.markdown() + "\n")
+
+
 def pages():
     """File name to text, for every generated page."""
     return {"registers.md": registers.markdown(), "instructions.md": instructions(),
-            "configurations.md": configurations(), "verification.md": verification()}
+            "configurations.md": configurations(), "verification.md": verification(),
+            "schedule.md": schedule()}
 
 
 def main():

@@ -4,20 +4,21 @@ It executes the same program from the same memory as the RTL, and is a compositi
 does not depend on the number of lanes, so the model takes as many tokens a pass as is fast.
 """
 
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
 from .control.legality import Legality, Refused
-from .golden_memory import GoldenMemory, OutsideMemory, PageFault
-from .golden_pass import Pass
+from .golden_memory import GoldenMemory, OutsideMemory
+from .golden_pages import PageFault
+from .golden_pass import Part, Pass
 from .isa import INSTRUCTION_BYTES, Dest, Opcode, decode
 from .registers import Status, fits
 from .sampler import sampler
 from .sampler.temperature import inverse_temperature
-from .schedule.seats import of_run
 
-__all__ = ["ContextOverrun", "GoldenChip", "GoldenResult", "PageFault", "Refused"]
+__all__ = ["ContextOverrun", "GoldenChip", "GoldenResult", "PageFault", "Refused", "failure"]
 
 LANES = 16  # tokens a pass, unless told otherwise
 
@@ -27,6 +28,21 @@ class GoldenResult(NamedTuple):
 
     tokens: list
     logits: np.ndarray
+
+
+@contextmanager
+def failure(chip):
+    """What ends a model's run becomes its `status`."""
+    try:
+        yield
+    except PageFault:
+        chip.status = Status.PAGE_FAULT
+    except ContextOverrun:
+        chip.status = Status.CONTEXT
+    except OutsideMemory:
+        chip.status = Status.WINDOW
+    except Refused as refused:
+        chip.status = refused.status
 
 
 class GoldenChip:
@@ -96,7 +112,7 @@ class GoldenChip:
         if self.refused:
             self.status = Status.SETTING
             return GoldenResult([], np.zeros((0, 0), np.float32))
-        try:
+        with failure(self):
             while not tokens or (len(tokens) < max_new_tokens and tokens[-1] not in stop_ids):
                 chunk = ids[done:done + lanes]
                 last = done + len(chunk) == len(ids)
@@ -109,14 +125,6 @@ class GoldenChip:
                     ids.append(tokens[-1])
                     if on_token:
                         on_token(tokens[-1])
-        except PageFault:
-            self.status = Status.PAGE_FAULT
-        except ContextOverrun:
-            self.status = Status.CONTEXT
-        except OutsideMemory:
-            self.status = Status.WINDOW
-        except Refused as refused:
-            self.status = refused.status
         return GoldenResult(tokens, np.array(logits, np.float32).reshape(len(tokens), self.vocab))
 
     def logits(self, ids, *, lanes=2 * LANES, progress=None):
@@ -148,8 +156,25 @@ class GoldenChip:
         """
         if position + len(ids) > self.context:
             raise ContextOverrun(f"{position + len(ids)} positions; the page table has room for {self.context}")
-        state = Pass(self.config, self.memory, ids, position)
-        legality, seen = Legality(self.config), of_run(ids, position, last=last)
+        return self.execute(ids, [Part(len(ids), position, self.memory.cache)], last=last)
+
+    def execute(self, ids, parts, *, last):
+        """One pass over tokens of any sequences. Returns logits ``[len(ids), vocab]``, or None if not `last`.
+
+        Parameters
+        ----------
+        ids : token ids
+        parts : list of `Part`, of as many tokens
+        last : whether one of them is to choose a token
+
+        Raises
+        ------
+        Refused, PageFault, OutsideMemory
+        """
+        state = Pass(self.config, self.memory, ids, parts)
+        legality = Legality(self.config)
+        seen = {"tokens": len(ids), "last": int(last), "seats": [
+            {"position": int(position), "token": token} for position, token in zip(state.positions, ids, strict=True)]}
         for instruction in self.program:
             status = legality.check(instruction, seen, self.page_bytes)
             if status is not Status.OK:

@@ -1,19 +1,14 @@
-"""The golden model's side of the memory: weight streams, KV pages and page tables, read as the chip reads them."""
-
-from dataclasses import dataclass
+"""The golden model's side of the memory: weight streams and page tables, read as the chip reads them."""
 
 import numpy as np
 
-from .config import BLOCK, PAGE_TOKENS, TILE_ROWS
+from .config import BLOCK, TILE_ROWS
 from .golden_linear import Weights
+from .golden_pages import PagedCache, PageFault, align
 from .isa import ScaleFormat
 from .numerics import block
 
-__all__ = ["GoldenMemory", "KvPages", "OutsideMemory", "PageFault", "unpack_weights"]
-
-
-def _align(value, step):
-    return -(-value // step) * step
+__all__ = ["GoldenMemory", "OutsideMemory", "unpack_weights"]
 
 
 def unpack_weights(data, instruction, table, config):
@@ -38,7 +33,7 @@ def unpack_weights(data, instruction, table, config):
     def take(size):
         nonlocal position
         part = np.ascontiguousarray(data[:, position:position + size])
-        position += _align(size, config.bus_bytes)
+        position += align(size, config.bus_bytes)
         return part
 
     def by_kblock(part):
@@ -66,19 +61,6 @@ def unpack_weights(data, instruction, table, config):
     if instruction["scale_format"] == ScaleFormat.E8M0 and scales.any():
         step = min(step, int(np.frexp(scales[scales > 0].min())[1]) - 1)
     return Weights(codes, scales, minimums, step)
-
-
-@dataclass(frozen=True, eq=False)
-class KvPages:
-    """Pages of each KV head: exponents uint8 ``[pages, heads, B, 32]``, codes int8 ``[pages, heads, B, 32, 32]``.
-
-    Axes of the codes: K (..., block, token, dimension), V (..., block, dimension, token).
-    """
-
-    k_e8: np.ndarray
-    k: np.ndarray
-    v_e8: np.ndarray
-    v: np.ndarray
 
 
 class GoldenMemory:
@@ -131,77 +113,23 @@ class GoldenMemory:
             self._weights[key] = unpack_weights(data, instruction, table, self.config)
         return self._weights[key]
 
-    def page_numbers(self, instruction, heads, page):
-        """Physical pages of entry `page` for each KV head of a layer: int64 ``[heads]``.
+    @property
+    def cache(self):
+        """The pages of the page tables in memory, as the instructions name them."""
+        return PagedCache(self, self._table_addresses)
 
-        Raises
-        ------
-        PageFault
-            If one is not mapped, or the table cannot be read.
-        """
+    def _table_addresses(self, instruction, page, write):
         first = instruction["table"] + 4 * page
         try:
-            entries = [self.view(first + head * instruction["table_stride"], 4) for head in range(heads)]
+            entries = [self.view(first + head * instruction["table_stride"], 4)
+                       for head in range(instruction["kv_heads"])]
         except OutsideMemory as error:
             raise PageFault(str(error)) from error
         numbers = np.stack(entries).view(np.uint32).reshape(-1).astype(np.int64)
         if (numbers >= self.kv_pages).any():
             raise PageFault(f"page {page} of the table at {instruction['table']:#x} is not mapped")
-        return numbers
-
-    def _parts(self, blocks):
-        """Slices of a page: K exponents, K codes, V exponents, V codes."""
-        header, codes = _align(PAGE_TOKENS * blocks, self.config.bus_bytes), PAGE_TOKENS * BLOCK * blocks
-        half = header + codes
-        return (slice(0, PAGE_TOKENS * blocks), slice(header, half),
-                slice(half, half + PAGE_TOKENS * blocks), slice(half + header, 2 * half))
-
-    def _part(self, number, part):
-        """Bytes of a part of a page."""
-        return self.view(self.kv_base + int(number) * self.kv_page_bytes + part.start, part.stop - part.start)
-
-    def _gather(self, numbers, part):
-        """That part of many pages, uint8 ``[*numbers.shape, bytes]``."""
-        return np.stack([self._part(number, part) for number in numbers.flat]).reshape(*numbers.shape, -1)
-
-    def pages(self, instruction, count):
-        """The first `count` pages of every KV head, for an ATTEND instruction, as `KvPages`."""
-        heads, blocks = instruction["kv_heads"], instruction["head_blocks"]
-        numbers = np.stack([self.page_numbers(instruction, heads, page) for page in range(count)])
-        k_e8, k, v_e8, v = (self._gather(numbers, part) for part in self._parts(blocks))
-        shape = (count, heads, blocks)
-        return KvPages(k_e8.reshape(*shape, PAGE_TOKENS), k.view(np.int8).reshape(*shape, PAGE_TOKENS, BLOCK),
-                       v_e8.reshape(*shape, PAGE_TOKENS), v.view(np.int8).reshape(*shape, BLOCK, PAGE_TOKENS))
-
-    def store(self, instruction, pages):
-        """Write `KvPages` over the first pages of every KV head: the inverse of `pages`."""
-        count, heads, blocks = pages.k_e8.shape[:3]
-        numbers = np.stack([self.page_numbers(instruction, heads, page) for page in range(count)])
-        for part, values in zip(self._parts(blocks), (pages.k_e8, pages.k, pages.v_e8, pages.v), strict=True):
-            for number, content in zip(numbers.flat, values.view(np.uint8).reshape(count * heads, -1), strict=True):
-                self._part(number, part)[...] = content
-
-    def append(self, instruction, position, codes, e8, *, value):
-        """Write one token's K (or, with `value`, V) of every KV head.
-
-        Parameters
-        ----------
-        codes : int8 ``[heads, B, 32]``
-        e8 : exponent bytes, uint8 ``[heads, B]``
-        """
-        page, token = divmod(position, PAGE_TOKENS)
-        heads, blocks = e8.shape
-        parts = self._parts(blocks)[2:] if value else self._parts(blocks)[:2]
-        for head, number in enumerate(self.page_numbers(instruction, heads, page)):
-            exponents, values = (self._part(number, part) for part in parts)
-            exponents.reshape(blocks, PAGE_TOKENS)[:, token] = e8[head]
-            values = values.reshape(blocks, PAGE_TOKENS, BLOCK)
-            (values[:, :, token] if value else values[:, token])[...] = codes[head].view(np.uint8)
+        return self.kv_base + numbers * self.kv_page_bytes
 
 
 class OutsideMemory(ValueError):
     """An access that is not wholly in the window."""
-
-
-class PageFault(Exception):
-    """A KV page that the page table does not map."""

@@ -1,5 +1,7 @@
 """The golden model of one pass: instructions, executed on the chip's buffers by the units' models."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .attention import softmax
@@ -8,11 +10,21 @@ from .control.legality import Refused
 from .epilogue import chain
 from .epilogue import norm as norms
 from .golden_linear import linear
+from .golden_pages import PagedCache
 from .isa import Dest, Element, LoadDest
 from .numerics import block, fp32
 from .registers import Status
 
-__all__ = ["Pass"]
+__all__ = ["Part", "Pass"]
+
+
+class Part(NamedTuple):
+    """Consecutive tokens of a pass that belong to one sequence: the `position` of the first, and the sequence's pages.
+    """
+
+    tokens: int
+    position: int
+    cache: PagedCache
 
 
 class Pass:
@@ -23,18 +35,20 @@ class Pass:
     config : ChipConfig
     memory : GoldenMemory
     ids : token ids, one a lane
-    position : of the first
+    parts : list of `Part`, of as many tokens
 
     Members
     -------
     logits : float32 ``[lanes, vocab]`` once a LINEAR to the sampler has run, until then None
     """
 
-    def __init__(self, config, memory, ids, position):
+    def __init__(self, config, memory, ids, parts):
         self.config, self.memory = config, memory
         self.ids = np.asarray(ids, np.int64)
         self.lanes = len(self.ids)
-        self.positions = position + np.arange(self.lanes)
+        self.positions = np.concatenate([part.position + np.arange(part.tokens) for part in parts])
+        ends = np.cumsum([part.tokens for part in parts])
+        self.parts = [(slice(end - part.tokens, end), part.cache) for part, end in zip(parts, ends, strict=True)]
         depth = (self.lanes, config.operand_blocks)
         self.q = np.zeros((*depth, BLOCK), np.int16)
         self.e8 = np.zeros(depth, np.uint8)
@@ -119,36 +133,47 @@ class Pass:
         blocks = self._quantise(v, self.config.act_bits)
         self._store(np.arange(self.lanes)[:, None], dst + np.arange(blocks[1].shape[1]), blocks)
 
-    def _query_map(self, i, kv_heads):
-        """Where query n of KV head h lies: (bank ``[h, n, 1]``, block offset ``[h, n, B]``)."""
-        n = np.arange(self.lanes * i["group"])[None, :, None]
+    @staticmethod
+    def _query_map(i, kv_heads, lanes):
+        """Where query n of KV head h of a part lies: (bank ``[h, n, 1]``, block offset ``[h, n, B]``)."""
+        count = lanes.stop - lanes.start
+        n = np.arange(count * i["group"])[None, :, None]
         head = np.arange(kv_heads)[:, None, None] * i["group"]
-        return n % self.lanes + 0 * head, (head + n // self.lanes) * i["head_blocks"] + np.arange(i["head_blocks"])
+        return lanes.start + n % count + 0 * head, (head + n // count) * i["head_blocks"] + np.arange(i["head_blocks"])
 
-    def _by_kv_head(self, blocks, i):
+    @staticmethod
+    def _by_kv_head(blocks, i):
         """Arrays ``[lanes, heads * B, ...]`` as ``[kv heads, lanes * group, B, ...]``."""
         group, size = i["group"], i["head_blocks"]
-        return [a.reshape(self.lanes, -1, group, size, *a.shape[2:]).swapaxes(0, 1)
-                .reshape(-1, self.lanes * group, size, *a.shape[2:]) for a in blocks]
+        return [a.reshape(len(a), -1, group, size, *a.shape[2:]).swapaxes(0, 1)
+                .reshape(-1, len(a) * group, size, *a.shape[2:]) for a in blocks]
 
     def _to_queries(self, v, i):
-        blocks = self._by_kv_head(self._quantise(v, self.config.act_bits), i)
-        bank, address = self._query_map(i, len(blocks[1]))
-        self._store(bank, i["dst"] + address, blocks)
+        quantised = self._quantise(v, self.config.act_bits)
+        for lanes, _ in self.parts:
+            blocks = self._by_kv_head([a[lanes] for a in quantised], i)
+            bank, address = self._query_map(i, len(blocks[1]), lanes)
+            self._store(bank, i["dst"] + address, blocks)
 
     def _to_cache(self, v, i, *, value):
         q, e8, _ = self._quantise(v, 8)
-        for lane, position in enumerate(self.positions):
-            codes, exponents = (a[lane].reshape(-1, i["head_blocks"], *a.shape[2:]) for a in (q, e8))
-            self.memory.append(i, int(position), codes.astype(np.int8), exponents, value=value)
+        for lanes, cache in self.parts:
+            for lane in range(lanes.start, lanes.stop):
+                codes, exponents = (a[lane].reshape(-1, i["head_blocks"], *a.shape[2:]) for a in (q, e8))
+                cache.append(i, int(self.positions[lane]), codes.astype(np.int8), exponents, value=value)
 
     def _attend(self, i):
-        bank, address = self._query_map(i, i["kv_heads"])
+        self._to_operands(np.concatenate([self._attend_part(i, *part) for part in self.parts]).T, i["dst"])
+
+    def _attend_part(self, i, lanes, cache):
+        """What a part's tokens gather from their sequence, float32 ``[lanes, rows]``."""
+        bank, address = self._query_map(i, i["kv_heads"], lanes)
+        positions = self.positions[lanes]
         q, e8 = self.q[bank, i["src"] + address], self.e8[bank, i["src"] + address]
-        kv = self.memory.pages(i, int(self.positions[-1]) // PAGE_TOKENS + 1)
+        kv = cache.pages(i, int(positions[-1]) // PAGE_TOKENS + 1)
         c = np.array(i["softmax_scale"], np.uint32).view(np.float32)
         p, shifts, factor = softmax.model(
-            self._scores(q, e8, kv), np.repeat(self.positions, i["group"]), np.moveaxis(kv.v_e8, 1, 3)[..., None], c)
+            self._scores(q, e8, kv), np.repeat(positions, i["group"]), np.moveaxis(kv.v_e8, 1, 3)[..., None], c)
         p_q, p_e8, _ = block.model.quantise(np.moveaxis(p, 2, 4), self.config.act_bits)
         # [pages, B, heads, queries, 32]; products of a block are below 2^24, so exact in float32
         dots = p_q.astype(np.float32) @ kv.v.astype(np.float32).transpose(0, 2, 1, 4, 3)
@@ -157,8 +182,8 @@ class Pass:
         for shift, term in zip(shifts, terms, strict=True):
             acc = fp32.model.add(fp32.model.scale2(acc, -shift[..., None]), term)
         v = fp32.model.mul(acc, factor[..., None])
-        v = v.reshape(*v.shape[:2], self.lanes, i["group"], BLOCK).transpose(2, 1, 3, 0, 4)
-        self._to_operands(v.reshape(self.lanes, -1).T, i["dst"])
+        v = v.reshape(*v.shape[:2], len(positions), i["group"], BLOCK).transpose(2, 1, 3, 0, 4)
+        return v.reshape(len(positions), -1)
 
     @staticmethod
     def _scores(q, e8, kv):

@@ -40,7 +40,7 @@ def test_content(model):
     fill_history(image, memory, 45)
     chip = chip_of(image, memory)
     for instruction in attends(chip):
-        kv = chip.memory.pages(instruction, 2)
+        kv = chip.memory.cache.pages(instruction, 2)
         for codes, e8 in ((kv.k, kv.k_e8), (kv.v.swapaxes(-1, -2), kv.v_e8)):
             assert (e8[0] > 100).all() and (e8[1, ..., :45 - PAGE_TOKENS] > 100).all()
             assert (abs(codes[0].astype(int)).max(-1) > 40).all()
@@ -58,7 +58,7 @@ def test_every_configuration_gets_the_same(model):
         memory = image.allocate()
         fill_history(image, memory, 33)
         chip = chip_of(image, memory)
-        contents.append([chip.memory.pages(i, 2) for i in attends(chip)])
+        contents.append([chip.memory.cache.pages(i, 2) for i in attends(chip)])
     for one, other in zip(*contents, strict=True):
         assert all((vars(one)[name] == vars(other)[name]).all() for name in vars(one))
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 from scoville.config import BLOCK, PAGE_TOKENS
-from scoville.golden_memory import GoldenMemory, KvPages
+from scoville.golden_memory import GoldenMemory
+from scoville.golden_pages import KvPages
 from scoville.isa import INSTRUCTION_BYTES, Opcode, decode
 
 __all__ = ["fill_history"]
@@ -28,7 +29,7 @@ def fill_history(image, memory, positions, seed=1):
                         kv_pages=registers["KV_PAGES"], kv_page_bytes=registers["KV_PAGE_BYTES"])
     rng = np.random.default_rng(seed)
     for instruction in _attends(chip, registers["PROGRAM"]):
-        chip.store(instruction, _pages(rng, instruction["kv_heads"], instruction["head_blocks"], positions))
+        chip.cache.store(instruction, _pages(rng, instruction["kv_heads"], instruction["head_blocks"], positions))
 
 
 def _attends(chip, address):

@@ -138,8 +138,9 @@ class Legality:
         """The fields, and what follows from them and from the pass."""
         opcode, config = fields["opcode"], self.config
         seats = state["seats"][:state["tokens"]]
-        f = SimpleNamespace(**fields, page_bytes=page_bytes, highest=seats[-1]["position"], last=state["last"],
-                            pages=seats[-1]["position"] // PAGE_TOKENS + 1)
+        highest = max(seat["position"] for seat in seats)
+        f = SimpleNamespace(**fields, page_bytes=page_bytes, highest=highest, last=state["last"],
+                            pages=highest // PAGE_TOKENS + 1)
         for name, (_, term) in TERMS.get(opcode, {}).items():
             setattr(f, name, int(term(config, f)))
         for name, one, other, _ in PRODUCTS.get(opcode, ()):

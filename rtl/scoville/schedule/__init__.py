@@ -1,1 +1,1 @@
-"""What a pass works on, and who decides it."""
+"""The schedule: which tokens of which sequences a pass computes."""

@@ -33,6 +33,7 @@ from scoville.issue.attend import AttendIssuer
 from scoville.issue.issue import Issue
 from scoville.issue.linear import LinearIssuer
 from scoville.issue.rows import RowIssuer
+from scoville.kv.controller import KvController
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import StreamReader
@@ -78,6 +79,7 @@ UNITS = {
     "dot_array": DotArray,
     "page_walker": PageWalker,
     "kv_store": KvStore,
+    "kv_controller": KvController,
     "denominator": Denominator,
     "softmax": Softmax,
     "rms_unit": RmsUnit,

@@ -1,0 +1,1 @@
+"""The KV-cache controller: which page holds which tokens of which sequence."""
