@@ -24,7 +24,8 @@ def event(rng, density):
 
     signals = {name: {"error": often(), "refused": rng.getrandbits(1), "address": address()} for name in TROUBLES}
     return signals | {
-        "front": {"status": rng.choice(REPORTS) if often() else Status.OK, "address": address()},
+        "front": {"status": rng.choice([*REPORTS, 1 << rng.randrange(8), rng.choice(REPORTS) ^ 1 << rng.randrange(8)])
+                  if often() else Status.OK, "address": address()},
         "page": often(), "page_row": address(), "overrun": often(), "setting": often(), "setting_address": address()}
 
 

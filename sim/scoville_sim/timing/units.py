@@ -47,7 +47,9 @@ from scoville.numerics.table import Exp2, Log2, Recip, Rsqrt
 from scoville.program.plan_attend import AttendPlan
 from scoville.sampler.noise import GumbelNoise
 from scoville.sampler.sampler import Sampler
+from scoville.schedule.completion import CompletionRing
 from scoville.schedule.sequence import SequenceController
+from scoville.schedule.submission import SubmissionRing
 from scoville.slices import Skid
 from scoville.weights.decoder import WeightDecoder
 
@@ -98,6 +100,8 @@ UNITS = {
     "rows": RowIssuer,
     "attend": AttendIssuer,
     "issue": Issue,
+    "submission_ring": SubmissionRing,
+    "completion_ring": CompletionRing,
     "queue": lambda config: Queue(8 * INSTRUCTION_BYTES, 8),
     "performance_counters": lambda config: PerformanceCounters(),
     "fault_latch": FaultLatch,

@@ -1,0 +1,47 @@
+"""A count that the host writes to a live register: heard if it is possible, remembered as an overrun if not."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from scoville.checks import check, check_stream
+
+__all__ = ["COUNT_BITS", "Doorbell"]
+
+COUNT_BITS = 32
+
+
+class Doorbell(wiring.Component):
+    """Judges the counts that are written to it, one a cycle.
+
+    Members
+    -------
+    strobe, count : In, what the host writes
+    origin, low, high : In, ``origin + low`` to ``origin + high`` are possible, modulo 2^32; ``low <= high``
+    rung : Out(1), in the cycle of `strobe`: the count is possible
+    overrun : Out(stream(32)), the first impossible count since the last one was taken from here
+    """
+
+    strobe: In(1)
+    count: In(COUNT_BITS)
+    origin: In(COUNT_BITS)
+    low: In(COUNT_BITS)
+    high: In(COUNT_BITS)
+    rung: Out(1)
+    overrun: Out(stream.Signature(COUNT_BITS))
+
+    def elaborate(self, platform):
+        m = Module()
+        ahead, possible = Signal(COUNT_BITS), Signal()
+        m.d.comb += [
+            ahead.eq(self.count - self.origin),
+            possible.eq((ahead >= self.low) & (ahead <= self.high)),
+            self.rung.eq(self.strobe & possible),
+        ]
+        with m.If(self.overrun.ready):
+            m.d.sync += self.overrun.valid.eq(0)
+        with m.If(self.strobe & ~possible & ~self.overrun.valid):
+            m.d.sync += [self.overrun.valid.eq(1), self.overrun.payload.eq(self.count)]
+        check(m, self.low <= self.high, "doorbell: some count is possible")
+        check_stream(m, self.overrun, "doorbell: overrun")
+        return m
