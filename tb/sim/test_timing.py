@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from scoville import top
+from amaranth.lib import wiring
+from scoville import chip, core
 from scoville.config import get_config
+from scoville.memory import port
 from scoville.verilog import emit_rtlil
 from scoville_sim.timing import flows as timing_flows
 from scoville_sim.timing import timing
@@ -16,12 +18,13 @@ from scoville_sim.timing.units import UNITS, Registered
 
 
 def test_every_unit_of_the_chip_is_measured():
-    made = {type(make(get_config("nano"))).__name__ for make in UNITS.values()}
-    tree = ast.parse(Path(top.__file__).read_text())
-    used = {name.name for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names}
-    components = {name for name in used if isinstance(getattr(top, name, None), type)
-                  and issubclass(getattr(top, name), top.wiring.Component)}
-    assert components <= made
+    made = {type(make(get_config("nano"))).__name__ for make in UNITS.values()} | {"Core", "MemoryPort"}  # their parts
+    for module in (chip, core, port):
+        tree = ast.parse(Path(module.__file__).read_text())
+        used = {name.name for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names}
+        components = {name for name in used if isinstance(getattr(module, name, None), type)
+                      and issubclass(getattr(module, name), wiring.Component)}
+        assert components and components <= made
 
 
 @pytest.mark.parametrize("unit", ["queue", "fp32_add", "register_file"])

@@ -14,6 +14,7 @@ from scoville.attention.softmax import Softmax
 from scoville.board.sdram import SdramController
 from scoville.board.sdram_timing import part
 from scoville.control.checker import Checker
+from scoville.control.faults import FaultUnit
 from scoville.control.front_end import FrontEnd
 from scoville.control.host_port import HostPort
 from scoville.control.instruction_fetch import InstructionFetch
@@ -105,6 +106,7 @@ UNITS = {
     "queue": lambda config: Queue(8 * INSTRUCTION_BYTES, 8),
     "performance_counters": lambda config: PerformanceCounters(),
     "fault_latch": FaultLatch,
+    "fault_unit": FaultUnit,
     "host_port": lambda config: HostPort(),
     "logits_place": LogitsPlace,
     "rest": lambda config: Rest(),
