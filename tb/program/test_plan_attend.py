@@ -65,6 +65,22 @@ async def full_speed(dut):
 
 
 @cocotb.test()
+async def a_long_context(dut):
+    """As many pages as are walked in a second: none is left out, and the last one is."""
+    tb = harness.Bench(dut, 4)
+    await tb.reset()
+    pages, page, dut.step__ready.value = 9000, 0, 1
+    await begin(dut, tb.rng, of_run([0], 32 * pages - 1), group=1, kv_heads=1)
+    while not harness.peek(dut.over):
+        step = harness.unpack(step_layout(), harness.peek(dut.step__payload))
+        if not step["value"]:
+            assert (step["page"], step["last"]) == (page, page == pages - 1)
+            page += 1
+        await RisingEdge(dut.clk)
+    assert page == pages
+
+
+@cocotb.test()
 async def far_positions(dut):
     """Of contexts too long to be walked here, the first pages: none is the last."""
     tb = harness.Bench(dut, 3)

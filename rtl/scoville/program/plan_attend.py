@@ -6,10 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 from scoville.checks import check
 from scoville.config import PAGE_TOKENS, VALUES_BEHIND
-from scoville.isa import OPERATION, PAGE_BITS, Opcode, width
+from scoville.isa import OPERATION, POSITION_BITS, Opcode, width
 from scoville.schedule.seats import PAGE_SHIFT, PassState
 
 __all__ = ["AttendPlan", "step_layout"]
+
+PAGE_BITS = POSITION_BITS - PAGE_SHIFT  # of a page's number in its sequence
 
 
 def step_layout():
