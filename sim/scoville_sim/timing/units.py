@@ -49,6 +49,7 @@ from scoville.program.plan_attend import AttendPlan
 from scoville.sampler.noise import GumbelNoise
 from scoville.sampler.sampler import Sampler
 from scoville.schedule.completion import CompletionRing
+from scoville.schedule.judge import Judge
 from scoville.schedule.sequence import SequenceController
 from scoville.schedule.submission import SubmissionRing
 from scoville.slices import Skid
@@ -101,6 +102,7 @@ UNITS = {
     "rows": RowIssuer,
     "attend": AttendIssuer,
     "issue": Issue,
+    "judge": Judge,
     "submission_ring": SubmissionRing,
     "completion_ring": CompletionRing,
     "queue": lambda config: Queue(8 * INSTRUCTION_BYTES, 8),
