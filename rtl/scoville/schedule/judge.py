@@ -30,8 +30,9 @@ def judge_settings(config):
 
 
 def judged_layout():
-    """What the schedule has to know of a request at once. `error` is the first `Error` that applies whatever slots hold.
+    """What the schedule has to know of a request at once.
 
+    `error` : the first `Error` that applies, whatever slots hold
     `most` : positions that it may come to, right where there is no error.
     """
     return data.StructLayout({
