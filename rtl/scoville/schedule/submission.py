@@ -1,12 +1,13 @@
 """The submission ring: takes the records that the host has put into memory, word by word."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.checks import check, check_stream
 from scoville.memory.fetch_port import fetch_layout, response_layout
+from scoville.memory.words import WordReader
 from scoville.schedule.doorbell import COUNT_BITS, Doorbell
 from scoville.schedule.records import REQUEST_BYTES
 
@@ -62,59 +63,46 @@ class SubmissionRing(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        word_bits = exact_log2(self.config.bus_bytes // 4)  # of a word's number in a beat
-        beats = max(1, REQUEST_BYTES // self.config.bus_bytes)
         m.submodules.doorbell = doorbell = Doorbell()
+        m.submodules.reader = reader = WordReader(self.config)
         wiring.connect(m, doorbell.overrun, wiring.flipped(self.overrun))
-        head, tail, index = self.head, self.tail, self.o.p.index
-        place = Signal(self.config.addr_bits)
+        wiring.connect(m, reader.request, wiring.flipped(self.request))
+        wiring.connect(m, wiring.flipped(self.response), reader.response)
+        head, tail, index, word = self.head, self.tail, self.o.p.index, reader.o.p
         m.d.comb += [
             doorbell.strobe.eq(self.strobe), doorbell.count.eq(self.count), doorbell.origin.eq(head),
             doorbell.low.eq(tail - head), doorbell.high.eq(self.entries),
-            place.eq(self.base + Cat(Const(0, exact_log2(REQUEST_BYTES)), (head & (self.entries - 1))[:ENTRIES_BITS])),
-            # A bus wider than an entry is read at the beat that has it.
-            self.request.p.address[exact_log2(self.config.bus_bytes):].eq(place[exact_log2(self.config.bus_bytes):]),
-            self.request.p.beats.eq(beats),
-            self.error_address.eq(place),
-            self.refused.eq(self.response.p.refused),
+            self.error_address.eq(
+                self.base + Cat(Const(0, exact_log2(REQUEST_BYTES)), (head & (self.entries - 1))[:ENTRIES_BITS])),
+            self.refused.eq(word.refused),
+            reader.i.p.address.eq(self.error_address),
+            reader.i.p.count.eq(WORDS),
+            self.o.p.word.eq(word.word),
         ]
         with m.If(doorbell.rung):
             m.d.sync += tail.eq(self.count)
 
-        # The word's number in its beat; on a bus wider than an entry some of it are bits of the address.
-        word = Cat(index, place[exact_log2(REQUEST_BYTES):])[:word_bits]
-        last = Signal()  # of its beat, or of the record
-        m.d.comb += [
-            self.o.p.word.eq(self.response.p.data.word_select(word, 32)),
-            last.eq(index[:min(word_bits, len(index))].all()),
-        ]
         with m.FSM() as fsm:
-            with m.State("idle"), m.If(tail != head):
-                m.next = "ask"
-            with m.State("ask"):
-                m.d.comb += self.request.valid.eq(1)
+            with m.State("idle"):
+                m.d.comb += reader.i.valid.eq(tail != head)
                 m.d.sync += index.eq(0)
-                with m.If(self.request.ready):
+                with m.If(reader.i.valid & reader.i.ready):
                     m.next = "words"
             with m.State("words"):
-                m.d.comb += [
-                    self.o.valid.eq(self.response.valid & ~self.response.p.error),
-                    self.response.ready.eq(self.o.ready & last),
-                ]
+                m.d.comb += [self.o.valid.eq(reader.o.valid & ~word.error), reader.o.ready.eq(self.o.ready)]
                 with m.If(self.o.valid & self.o.ready):
                     m.d.sync += index.eq(index + 1)
-                    with m.If(index == WORDS - 1):
+                    with m.If(word.last):
                         m.d.sync += head.eq(head + 1)
                         m.next = "idle"
-                with m.If(self.response.valid & self.response.p.error):
+                with m.If(reader.o.valid & word.error):
                     m.d.comb += self.error.eq(1)
                     m.next = "failed"
             with m.State("failed"):  # until the reset that a fault asks for
-                m.d.comb += self.response.ready.eq(1)
+                m.d.comb += reader.o.ready.eq(1)
         with m.If(self.start):
             m.d.sync += [head.eq(0), tail.eq(0)]
         check(m, ~self.start | fsm.ongoing("idle") & (tail == head), "submission ring: it starts between entries")
         check(m, (tail - head)[:COUNT_BITS] <= self.entries, "submission ring: no more entries than there are")
-        check_stream(m, self.request, "submission ring: request")
         check_stream(m, self.o, "submission ring: words")
         return m

@@ -39,6 +39,7 @@ from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import StreamReader
 from scoville.memory.window import Window
+from scoville.memory.words import WordReader
 from scoville.memory.write_arbiter import WriteArbiter
 from scoville.memory.writer import StreamWriter
 from scoville.numerics.block import ScaleMul
@@ -51,7 +52,9 @@ from scoville.sampler.sampler import Sampler
 from scoville.schedule.completion import CompletionRing
 from scoville.schedule.judge import Judge
 from scoville.schedule.sequence import SequenceController
+from scoville.schedule.stops import StopCheck
 from scoville.schedule.submission import SubmissionRing
+from scoville.schedule.tokens import TokenReader
 from scoville.slices import Skid
 from scoville.weights.decoder import WeightDecoder
 
@@ -102,6 +105,9 @@ UNITS = {
     "rows": RowIssuer,
     "attend": AttendIssuer,
     "issue": Issue,
+    "word_reader": WordReader,
+    "token_reader": TokenReader,
+    "stop_check": StopCheck,
     "judge": Judge,
     "submission_ring": SubmissionRing,
     "completion_ring": CompletionRing,
