@@ -103,6 +103,8 @@ async def judged(dut, seed, stalls, count):
                 assert got[name] == fields[name]
             if wanted is None and fields["kind"] == Kind.REQUEST:
                 assert got["most"] == most_positions(SimpleNamespace(**fields))
+                fewer = min(fields["prompt"] + fields["limit"], fields["room"])
+                assert got["lengthy"] == (fewer == got["most"] + 1)
                 good += 1
             seen[wanted] = seen.get(wanted, 0) + 1
     assert count < 1000 or set(seen) == {None, *Error} - {Error.ID, Error.FULL, Error.TOKEN, Error.READ, Error.OVERRUN}

@@ -9,7 +9,7 @@ from scoville.config import PAGE_TOKENS
 __all__ = ["TENANT_BITS", "Op", "answer_layout", "command_layout", "lengths_layout", "page_count", "page_layout",
            "page_shape", "place_layout", "token_shape"]
 
-TENANT_BITS = 8
+TENANT_BITS = 32  # as in a request
 
 
 class Op(enum.Enum, shape=3):

@@ -33,11 +33,12 @@ def judged_layout():
     """What the schedule has to know of a request at once.
 
     `error` : the first `Error` that applies, whatever slots hold
-    `most` : positions that it may come to, right where there is no error.
+    `most` : positions that it may come to; `lengthy` : at one token more the reason is LENGTH, else CONTEXT; both right
+        where there is no error
     """
     return data.StructLayout({
         "error": 8, "kind": 8, "flags": 8, "priority": 8, "id": 32, "tenant": 32, "prompt": 32, "room": 32, "limit": 32,
-        "parent": 32, "shared": 32, "most": POSITION_BITS})
+        "parent": 32, "shared": 32, "most": POSITION_BITS, "lengthy": 1})
 
 
 class Judge(wiring.Component):
@@ -132,7 +133,8 @@ class Judge(wiring.Component):
                         m.d.sync += context.eq(word)
                         faulty(Error.CONTEXT, (word == 0) | (word > settings.context) | (found.prompt > word))
                     with m.Case(WORD["temperature"]):
-                        m.d.sync += found.most.eq(Mux(fewer > context, context, fewer - 1))
+                        m.d.sync += [found.most.eq(Mux(fewer > context, context, fewer - 1)),
+                                     found.lengthy.eq(fewer <= context + 1)]
                         faulty(Error.VALUE, word[31])
                     with m.Case(WORD["tokens"], WORD["stops"], WORD["logits"]):
                         m.d.sync += [start[:32].eq(word), rows.eq(found.most - found.prompt)]

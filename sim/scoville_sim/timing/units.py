@@ -1,5 +1,7 @@
 """The units that `timing.py` measures, and the registers that it puts round each."""
 
+from dataclasses import replace
+
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -51,6 +53,7 @@ from scoville.sampler.noise import GumbelNoise
 from scoville.sampler.sampler import Sampler
 from scoville.schedule.completion import CompletionRing
 from scoville.schedule.judge import Judge
+from scoville.schedule.planner import Planner
 from scoville.schedule.sequence import SequenceController
 from scoville.schedule.stops import StopCheck
 from scoville.schedule.submission import SubmissionRing
@@ -109,6 +112,7 @@ UNITS = {
     "token_reader": TokenReader,
     "stop_check": StopCheck,
     "judge": Judge,
+    "planner": lambda config: Planner(replace(config, slots=max(2, config.slots))),
     "submission_ring": SubmissionRing,
     "completion_ring": CompletionRing,
     "queue": lambda config: Queue(8 * INSTRUCTION_BYTES, 8),
