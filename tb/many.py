@@ -14,6 +14,7 @@ from scoville.schedule.records import (
     REQUEST_BYTES,
     Event,
     Kind,
+    Reason,
     decode,
     encode,
 )
@@ -73,8 +74,8 @@ class Host:
         self._put(id=name, kind=Kind.REQUEST, prompt=len(prompt), room=len(prompt) + limit, limit=limit,
                   tokens=tokens, stops=stop_list, stop_count=len(stops), logits=logits, logits_stride=stride,
                   temperature=int(np.float32(inverse_temperature(temperature)).view(np.uint32)), **fields)
-        told = SimpleNamespace(prompt=prompt, tokens=[], final=None, evicted=False, at=tokens, logits=logits,
-                               stride=stride)
+        told = SimpleNamespace(prompt=prompt, tokens=[], final=None, gone=False, park=fields.get("flags", 0),
+                               at=tokens, logits=logits, stride=stride)
         self.told[name] = told
         return told
 
@@ -100,12 +101,13 @@ class Host:
             told = self.told[done.id]
             assert told.final is None or done.event == Event.EVICTED
             self.preempted += done.event == Event.PREEMPTED
-            told.evicted |= done.event == Event.EVICTED
+            told.gone |= done.event == Event.EVICTED
             if done.token != NONE and done.event != Event.ERROR:
                 told.tokens.append(done.token)
                 assert self.words(told.at, done.position).tolist() == [*told.prompt, *told.tokens]
             if done.event in (Event.FINISHED, Event.ERROR):
                 told.final = done
+                told.gone = done.event == Event.ERROR or done.code == Reason.CANCELLED or not told.park
 
     def logits(self, told):
         """The rows of logits that a sequence's tokens were chosen from."""
