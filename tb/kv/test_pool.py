@@ -125,8 +125,13 @@ async def pages_stand_still(dut):
         dut.pages.value = pages
         await tb.wait(3)
         assert harness.peek(dut.free) == there and harness.peek(dut.taken__valid) == (there > 0)
+    dut.hold.value = 1
+    dut.pages.value = 5
+    await tb.wait(3)
+    assert harness.peek(dut.free) == 3
     dut.taken__ready.value = 1
-    dut.pages.value = 3
+    await tb.wait(1)
+    dut.hold.value = 0
     for _ in range(5):
         await tb.wait(1)
         dut.pages.value = tb.rng.randrange(2 * most)

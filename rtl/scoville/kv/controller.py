@@ -38,7 +38,7 @@ class KvController(wiring.Component):
 
     Members
     -------
-    pages : In, as that of `Pool`
+    pages : In, pages in memory, at most `pool_pages`; looked at, behind a reset, while no slot has ever been open
     command, answer : as those of `Operations`
     read, read_page, append, append_page, rest : as those of `Translation`
     free : Out, pages that nobody has, right whenever an answer is there
@@ -73,6 +73,7 @@ class KvController(wiring.Component):
         connect(m, translation.look, tables.look)
         m.d.comb += [
             pool.pages.eq(self.pages),
+            pool.hold.eq(tables.some_open),
             operations.free.eq(pool.free),
             operations.used.eq(translation.used),
             translation.rest.eq(self.rest),

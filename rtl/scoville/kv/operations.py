@@ -46,7 +46,8 @@ class Operations(wiring.Component):
 
     Members
     -------
-    command : In(stream(`command_layout`)); answer : Out(stream(`answer_layout`)), one a command
+    command : In(stream(`command_layout`)); what is no operation is refused
+    answer : Out(stream(`answer_layout`)), one a command
     used : In, a bit a slot, from `Translation`
     edit : Out(`edit_signature`), to `Tables`
     free, taken, change : In, In(stream), Out(stream), of `Pool`
@@ -172,6 +173,8 @@ class Operations(wiring.Component):
                              self._end.eq(Mux(whole < lengths.full, whole, lengths.full))]
             with m.Case(Op.RELEASE):
                 m.d.sync += [self._index.eq(lengths.gone[0]), self._end.eq(lengths.length)]
+            with m.Default():
+                m.d.sync += self._ok.eq(0)
 
     def _judge(self, m):
         """By the parent's lengths, and what the slot's own become: they are kept only if entries change hands."""

@@ -7,7 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from scoville.checks import check, check_fifo, check_stream
+from scoville.checks import check, check_fifo
 from scoville.kv.layouts import page_count, page_shape
 
 __all__ = ["Pool", "change_layout"]
@@ -39,10 +39,11 @@ class Pool(wiring.Component):
 
     Members
     -------
-    pages : In, pages in memory, at most `pool_pages`; looked at until the first page is taken, and behind a reset again
+    pages : In, pages in memory, at most `pool_pages`; looked at until the first page is taken or `hold` is high
+    hold : In(1), somebody counts on `free`
     taken : Out(stream(page)), the next free page
-    change : In(stream(`change_layout`)), of a page that is taken; not of one that changes or is taken in this cycle or
-        that changed in the cycle before
+    change : In(stream(`change_layout`)), of a page that is taken, but not in this cycle; not twice of one, unless a
+        cycle lies between in which no page is taken
     free : Out, pages that nobody has
     """
 
@@ -50,6 +51,7 @@ class Pool(wiring.Component):
         self.config = config
         super().__init__({
             "pages": In(page_count(config)),
+            "hold": In(1),
             "taken": Out(stream.Signature(page_shape(config))),
             "change": In(stream.Signature(change_layout(config))),
             "free": Out(page_count(config)),
@@ -71,7 +73,7 @@ class Pool(wiring.Component):
             self.free.eq(limit - fresh + returned.level + returned.w_en),
         ]
         m.d.sync += fresh.eq(fresh + (take & any_fresh))
-        with m.If((fresh == 0) & ~take):
+        with m.If((fresh == 0) & ~take & ~self.hold):
             m.d.sync += limit.eq(Mux(self.pages[-1], self.config.pool_pages, self.pages))
         if self.config.slots == 1:
             m.d.comb += self.change.ready.eq(1)
@@ -82,8 +84,6 @@ class Pool(wiring.Component):
         check(m, fresh <= limit, "pool: no page that is not there")
         check(m, ~returned.w_en | returned.w_rdy, "pool: there is room for every page")
         check_fifo(m, returned, "pool: returned")
-        with m.If(fresh != 0):
-            check_stream(m, self.taken, "pool: taken")
         return m
 
     def _give_back(self, m, returned, last, page):

@@ -49,11 +49,13 @@ class Tables(wiring.Component):
     Members
     -------
     look : In(`look_signature`); edit : In(`edit_signature`)
+    some_open : Out(1), a slot is open
     """
 
     def __init__(self, config):
         self.config = config
-        super().__init__({"look": In(look_signature(config)), "edit": In(edit_signature(config))})
+        super().__init__({"look": In(look_signature(config)), "edit": In(edit_signature(config)),
+                          "some_open": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -63,6 +65,7 @@ class Tables(wiring.Component):
         enter = entries.write_port()
         m.d.comb += [enter.addr.eq(edit.enter_place), enter.data.eq(edit.enter_page), enter.en.eq(edit.enter)]
         is_open = Signal(config.slots)
+        m.d.comb += self.some_open.eq(is_open.any())
         with m.If(edit.begin | edit.end):
             m.d.sync += is_open.bit_select(edit.slot, 1).eq(edit.begin)
         for user in (look, edit):

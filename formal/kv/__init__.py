@@ -1,0 +1,1 @@
+"""Proofs of `rtl/scoville/kv/`."""
