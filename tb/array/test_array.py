@@ -200,27 +200,44 @@ async def full_throughput(dut):
 
 @cocotb.test()
 async def guarded(dut):
-    """Each k-block of a guarded task waits for its operand block; unguarded ones behind it, for nothing more."""
+    """Each k-block of a guarded task waits for its operand block; unguarded ones behind it, for nothing more. Blocks
+    that others read are written in between, as many as two instructions', so that the counters wrap."""
     run = Run(dut, 5, 0.0)
     await run.start()
     config, rng = run.config, run.tb.rng
-    promised = written = 0
-    for kblocks in (3, 1, 4, 2) * 8:  # often enough that the counters wrap
+    written, others = 0, 2 * config.operand_blocks
+
+    async def write(more):
+        nonlocal written
+        dut.credit.value = more
+        await run.tb.wait(1)
+        dut.credit.value = 0
+        written += more
+
+    for turn, kblocks in enumerate((3, 1, 4, 2) * 8):
         mark = len(run.weights.cycles)
-        run.add(kblocks=kblocks, tile=0, clear=1, need=promised)
+        need = written + (0, rng.randint(1, others), -rng.randint(1, others))[turn % 3]
+        run.add(kblocks=kblocks, tile=0, clear=1, need=need)
         run.add(kblocks=1, tile=0, clear=1)
-        promised += kblocks
-        while written < promised:
+        while written < need + kblocks:
             await run.tb.wait(rng.choice([1, 2, 40]))
             taken = len(run.weights.cycles) - mark
-            assert taken <= (kblocks - promised + written) * config.interleave
-            more = rng.randint(1, min(3, promised - written))
-            dut.credit.value = more
-            await run.tb.wait(1)
-            dut.credit.value = 0
-            written += more
+            assert taken <= max(0, written - need) * config.interleave
+            away = max(0, need - written)
+            await write(rng.choice([away, rng.randint(1, away)]) if away else
+                        rng.randint(1, min(3, need + kblocks - written)))
         await run.weights.drain()
-    assert run.counts["no_operands"]
+    assert run.counts["no_operands"] and written >> credit_bits(config)
+    await run.check()
+
+
+@cocotb.test()
+async def long_task(dut):
+    """A task of as many k-blocks as there are operands."""
+    run = Run(dut, 6, 0.0)
+    await run.start()
+    run.add(kblocks=operand_depth(run.config), tile=0, clear=1, phases=(0, 0))
+    run.add(kblocks=1, tile=0, clear=0, rescale=1)
     await run.check()
 
 
