@@ -15,6 +15,7 @@ __all__ = ["equivalent"]
 ABC = "berkeley-abc"
 PROVED = re.compile(r"Property proved|trivially UNSAT|miter is proved unreachable")
 REGISTERS, LATCHES, ANDS, STEPS = 2, 64, 2000, 100_000  # of what is tried state by state
+SWEEP = "scleanup; scorr"  # registers that stay as they are, then those that are equal, which takes far longer
 MEMORY = 1 << 17  # bits of memory in a netlist, which become latches, with which a miter is made
 NONE = "mutnone"  # what selects a mutant in the design's copy: nothing, but both copies must have one structure
 
@@ -276,12 +277,12 @@ def equivalent(folder, mutants, limit=20):
         near = [set(first), pair.loop(first, touched), *pair.registers(first)[:REGISTERS]]
         steps = [(pair.step(number, own), f"reach -T {limit} -F {STEPS}") for own in near]
         steps = [(data, script) for data, script in steps if _is_small(data)]
-        steps += sorted(((pair.step(number, own, free=False), f"scorr; pdr -T {-(-limit // 4)}") for own in near),
+        steps += sorted(((pair.step(number, own, free=False), f"{SWEEP}; pdr -T {-(-limit // 4)}") for own in near),
                         key=lambda step: len(step[0]))  # a large one takes all its time, mostly in vain
         if any(PROVED.search(_abc(folder, number, data, script, 2 * limit)) for data, script in steps):
             verdicts[number] = "equivalent"
             continue
-        said = _abc(folder, number, pair.whole(number, touched), f"scorr; pdr -T {limit}", 5 * limit)
+        said = _abc(folder, number, pair.whole(number, touched), f"{SWEEP}; pdr -T {limit}", 5 * limit)
         if PROVED.search(said):
             verdicts[number] = "equivalent"
         elif re.search(r"was asserted in frame|trivially SAT", said):
