@@ -201,7 +201,8 @@ async def full_throughput(dut):
 @cocotb.test()
 async def guarded(dut):
     """Each k-block of a guarded task waits for its operand block; unguarded ones behind it, for nothing more. Blocks
-    that others read are written in between, as many as two instructions', so that the counters wrap."""
+    that others read are written in between, as many as two instructions', so that the counters wrap. Operands that have
+    been there for long are so many ahead that every bit of that counts by itself."""
     run = Run(dut, 5, 0.0)
     await run.start()
     config, rng = run.config, run.tb.rng
@@ -214,9 +215,11 @@ async def guarded(dut):
         dut.credit.value = 0
         written += more
 
-    for turn, kblocks in enumerate((3, 1, 4, 2) * 8):
+    tasks = [(kblocks, rng.choice([0, rng.randint(1, others)])) for kblocks in (3, 1, 4, 2) * 6]
+    tasks += [(3, -(1 << bit) - more) for bit in range(others.bit_length()) for more in (0, 1)]
+    for kblocks, ahead in rng.sample(tasks, len(tasks)):
         mark = len(run.weights.cycles)
-        need = written + (0, rng.randint(1, others), -rng.randint(1, others))[turn % 3]
+        need = written + ahead
         run.add(kblocks=kblocks, tile=0, clear=1, need=need)
         run.add(kblocks=1, tile=0, clear=1)
         while written < need + kblocks:
@@ -233,11 +236,12 @@ async def guarded(dut):
 
 @cocotb.test()
 async def long_task(dut):
-    """A task of as many k-blocks as there are operands."""
+    """Tasks of as many k-blocks as there are operands, and of three quarters of them."""
     run = Run(dut, 6, 0.0)
     await run.start()
-    run.add(kblocks=operand_depth(run.config), tile=0, clear=1, phases=(0, 0))
-    run.add(kblocks=1, tile=0, clear=0, rescale=1)
+    depth = operand_depth(run.config)
+    run.add(kblocks=depth, tile=0, clear=1, phases=(0, 0))
+    run.add(kblocks=depth * 3 // 4 + 3, tile=0, clear=0, rescale=1, phases=(0, 0))
     await run.check()
 
 
