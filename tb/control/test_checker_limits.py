@@ -11,7 +11,7 @@ from scoville.config import BLOCK, get_config
 from scoville.control.checker import Checker
 from scoville.isa import FIELDS, PAGE_BITS, Dest, LoadDest, Mode, Opcode, ScaleFormat
 from scoville.registers import Status
-from test_checker import ILLEGAL, ONE, PLAIN, PROMPT, Broken, System
+from test_checker import ILLEGAL, ONE, PLAIN, PROMPT, Broken, System, own_blocks
 
 
 @cocotb.test()
@@ -34,6 +34,31 @@ async def used(dut):
         program.end()
         outcomes.append(await system.run(program.words, ONE))
     assert min(outcomes.count(Status.OK), outcomes.count(ILLEGAL)) > 5, outcomes
+
+
+@cocotb.test()
+async def each_bit_of_what_is_fresh(dut):
+    """Blocks that end at a power of two, or are as many, are remembered as fresh behind one more instruction, which
+    settles nothing: because it does not wait, or because it takes all but one of them."""
+    system = System(dut, 13, 0.0)
+    config, rng = system.config, system.rng
+    half = config.operand_blocks // 2
+    linear = PLAIN | {"mode": Mode.PLAIN, "code_bits8": 1, "src": 0, "kblocks": 1, "wait": 0}
+    key = {"dest": Dest.KEY, "kv_heads": 1, "head_blocks": 1, "tiles": 1, "wait": 0, "bias": 0, "mode": Mode.PLAIN,
+           "code_bits8": 1}
+    bits = range(2, config.operand_blocks.bit_length() - 1)
+    # The first's blocks, and what is not as above of the second and of the third, which reads one that is fresh.
+    cases = [((1 << bit) - 2, 2, {}, {"src": (1 << bit) - 1}) for bit in bits]
+    cases += [(half, 1 << bit, {"wait": 1, "src": half, "kblocks": (1 << bit) - 1}, {"src": half})
+              for bit in range(1, half.bit_length())]
+    for first in (*(1 << bit for bit in bits), 9, 11):  # right before and right behind the first's blocks
+        cases += [(first, 2, {"dst": block}, {"src": block}) for block in (first - 1, first + 2)]
+    for first, tiles, second, third in cases:
+        program = own_blocks(config, rng, 1).of(Opcode.LOAD, load_dest=LoadDest.BIAS, count=BLOCK)
+        program.of(Opcode.LINEAR, **linear | {"tiles": tiles, "dst": first})
+        program.of(Opcode.LINEAR, **linear | {"tiles": 1, "dst": 1} | second)
+        program.bad(Opcode.LINEAR, **key | {"kblocks": 1} | third)
+        assert await system.run(program.words, ONE) is ILLEGAL, (first, tiles, second)
 
 
 MATRIX = PLAIN | {"mode": Mode.PLAIN, "src": 0, "kblocks": 1, "tiles": 1, "dst": 2, "address": 0, "code_bits8": 1,
