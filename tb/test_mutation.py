@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from scoville.slices import Skid
 from scoville.verilog import emit_rtlil
 from scoville_sim.mutation import mutate, netlist
-from scoville_sim.mutation.equivalence import equivalent
+from scoville_sim.mutation.equivalence import Pair, equivalent
 
 SAMPLE = ("slices", "control/queue", "array/drain")
 
@@ -174,6 +174,9 @@ def test_another_order_is_equivalent():
     verdicts = equivalent(folder, chosen, 5)
     found = {(mutant.kind, mutant.bit): verdicts[mutant.number] for mutant in chosen}
     assert found == wanted
+    # Each latch has its like in the other copy, also one that is a port, as `o` is.
+    pair = Pair((folder / "miter.aag").read_text(encoding="utf-8"))
+    assert 2 * len(pair.pairs) == len(pair.latches)
 
 
 def test_constant_held_at_its_value(tmp_path, monkeypatch):

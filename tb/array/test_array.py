@@ -200,27 +200,48 @@ async def full_throughput(dut):
 
 @cocotb.test()
 async def guarded(dut):
-    """Each k-block of a guarded task waits for its operand block; unguarded ones behind it, for nothing more."""
+    """Each k-block of a guarded task waits for its operand block; unguarded ones behind it, for nothing more. Blocks
+    that others read are written in between, as many as two instructions', so that the counters wrap. Operands that have
+    been there for long are so many ahead that every bit of that counts by itself."""
     run = Run(dut, 5, 0.0)
     await run.start()
     config, rng = run.config, run.tb.rng
-    promised = written = 0
-    for kblocks in (3, 1, 4, 2) * 8:  # often enough that the counters wrap
+    written, others = 0, 2 * config.operand_blocks
+
+    async def write(more):
+        nonlocal written
+        dut.credit.value = more
+        await run.tb.wait(1)
+        dut.credit.value = 0
+        written += more
+
+    tasks = [(kblocks, rng.choice([0, rng.randint(1, others)])) for kblocks in (3, 1, 4, 2) * 6]
+    tasks += [(3, -(1 << bit) - more) for bit in range(others.bit_length()) for more in (0, 1)]
+    for kblocks, ahead in rng.sample(tasks, len(tasks)):
         mark = len(run.weights.cycles)
-        run.add(kblocks=kblocks, tile=0, clear=1, need=promised)
+        need = written + ahead
+        run.add(kblocks=kblocks, tile=0, clear=1, need=need)
         run.add(kblocks=1, tile=0, clear=1)
-        promised += kblocks
-        while written < promised:
+        while written < need + kblocks:
             await run.tb.wait(rng.choice([1, 2, 40]))
             taken = len(run.weights.cycles) - mark
-            assert taken <= (kblocks - promised + written) * config.interleave
-            more = rng.randint(1, min(3, promised - written))
-            dut.credit.value = more
-            await run.tb.wait(1)
-            dut.credit.value = 0
-            written += more
+            assert taken <= max(0, written - need) * config.interleave
+            away = max(0, need - written)
+            await write(rng.choice([away, rng.randint(1, away)]) if away else
+                        rng.randint(1, min(3, need + kblocks - written)))
         await run.weights.drain()
-    assert run.counts["no_operands"]
+    assert run.counts["no_operands"] and written >> credit_bits(config)
+    await run.check()
+
+
+@cocotb.test()
+async def long_task(dut):
+    """Tasks of as many k-blocks as there are operands, and of three quarters of them."""
+    run = Run(dut, 6, 0.0)
+    await run.start()
+    depth = operand_depth(run.config)
+    run.add(kblocks=depth, tile=0, clear=1, phases=(0, 0))
+    run.add(kblocks=depth * 3 // 4 + 3, tile=0, clear=0, rescale=1, phases=(0, 0))
     await run.check()
 
 

@@ -423,6 +423,11 @@ async def long_contexts(dut):
                 program = own_blocks(config, rng, 1, state).bad(
                     Opcode.LINEAR, dest=Dest.KEY, kv_heads=1, head_blocks=1, tiles=1, mode=Mode.PLAIN, bias=0,
                     code_bits8=1, src=0, kblocks=1, table=0, table_stride=bus * words)
+                heads = {"kv_heads": 1, "head_blocks": 1, "group": 1, "table": 0, "table_stride": bus * words}
+                one = {"mode": Mode.PLAIN, "bias": 0, "code_bits8": 1, "src": 0, "kblocks": 1, "tiles": 1}
+                program.bad(Opcode.LINEAR, dest=Dest.VALUE, **one | heads)
+                program.bad(Opcode.LINEAR, dest=Dest.QUERY, dst=2, **one, kv_heads=1, head_blocks=1, group=1)
+                program.bad(Opcode.ATTEND, src=2, dst=3, **heads)
                 program.end()
                 assert await system.run(program.words, state) is wanted
             if end < 1 << POSITION_BITS:
@@ -442,13 +447,25 @@ async def settling(dut):
     for _ in range(80):
         program = own_blocks(config, rng, own)
         linear = PLAIN | {"mode": Mode.PLAIN, "kblocks": 1, "code_bits8": 1, "src": 0}
+        x = program.legality.context
         # The first takes some of what EMBED wrote, and so settles nothing.
-        for wait in (1, *rng.choice([(), (1,), (1,), (1, 0), (1, 0, 0)])):
+        for wait in (1, *rng.choice([(), (1,), (1,), (1, 0), (1, 0, 0), (0, 0)])):
             tiles = rng.randrange(1, 4)
             dst = rng.randrange(1, own - tiles if rng.random() < 0.8 else config.operand_blocks - tiles)
-            program.of(Opcode.LINEAR, **linear | {"tiles": tiles, "dst": dst, "wait": wait})
+            if rng.random() < 0.2:  # they end at a power of two
+                dst = (1 << rng.randrange(3, config.operand_blocks.bit_length())) - tiles
+            # Of the last results, all but one, all, or one more: where it waits, that is whether it settles the others.
+            src, kblocks = 0, 1
+            more = x.result_blocks + rng.randrange(-1, 2)
+            if rng.random() < 0.5 and more > 0 and program.legality.tags[x.result:x.result + more] == [Tag.OWN] * more:
+                src, kblocks = x.result, more
+            fields = linear | {"tiles": tiles, "dst": dst, "wait": wait, "src": src, "kblocks": kblocks}
+            if (drawn := program._draw(Opcode.LINEAR, fields | {"only_last": 0})) is not None:
+                program.try_add(Opcode.LINEAR, drawn)
+            if rng.random() < 0.3:  # settles them and writes none
+                program.of(Opcode.LOAD, load_dest=LoadDest.BIAS, count=BLOCK)
         # A KEY writes none of these blocks. Those that read beside them go on, the one that reads one of them does not.
-        x, kblocks = program.legality.context, rng.randrange(1, 4)
+        kblocks = rng.randrange(1, 4)
         reads = [(x.fresh - kblocks, kblocks), (x.fresh_end, kblocks)]
         if rng.random() < 0.8:
             reads += [rng.choice([(x.fresh, 1), (x.fresh_end - 1, 1), (x.fresh + 1 - kblocks, kblocks),
@@ -488,7 +505,7 @@ async def wide_products(dut):
                 program.bad(Opcode.LINEAR, dest=rng.choice([Dest.KEY, Dest.VALUE]), **fields | cache,
                             beats=matrix_beats(config, fields))
             else:
-                kblocks = rng.randint(1, min(config.operand_blocks, config.max_hidden // BLOCK))
+                kblocks = rng.randint(1, config.operand_blocks)
                 fields = matrix | {"dest": Dest.LOGITS, "kblocks": kblocks, "limit": 1,
                                    "code_bits8": rng.getrandbits(1), "scale_format": rng.choice(list(ScaleFormat))}
                 one = matrix_beats(config, fields | {"tiles": 1})

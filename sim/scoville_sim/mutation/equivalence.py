@@ -15,6 +15,7 @@ __all__ = ["equivalent"]
 ABC = "berkeley-abc"
 PROVED = re.compile(r"Property proved|trivially UNSAT|miter is proved unreachable")
 REGISTERS, LATCHES, ANDS, STEPS = 2, 64, 2000, 100_000  # of what is tried state by state
+SWEEP = "scleanup; scorr"  # registers that stay as they are, then those that are equal, which takes far longer
 MEMORY = 1 << 17  # bits of memory in a netlist, which become latches, with which a miter is made
 NONE = "mutnone"  # what selects a mutant in the design's copy: nothing, but both copies must have one structure
 
@@ -79,7 +80,7 @@ def _is_small(data):
     return latches <= LATCHES and ands <= ANDS
 
 
-class _Pair:
+class Pair:
     """The miter's and-inverter graph. Latches of the copies that belong together are found by name: if they do not,
     nothing is proved that is not so, for every use of it is checked.
 
@@ -101,7 +102,7 @@ class _Pair:
         for line in lines[ends[4]:]:
             if found := re.match(rf"i(\d+) ({SELECT}|{NONE})\[(\d+)\]$", line):
                 self.select[self.inputs[int(found[1])]] = int(found[3]) if found[2] == SELECT else None
-            elif found := re.match(r"l(\d+) (gold|gate)\.(\S+)", line):
+            elif found := re.match(r"l(\d+) (gold|gate)[._](\S+)", line):  # "_": a register that is a port
                 names.setdefault(found[3], {})[found[2]] = self.latches[int(found[1])]
         assert len(self.select) == 2 * SELECT_BITS
         self.pairs = [(pair["gold"], pair["gate"]) for pair in names.values() if len(pair) == 2]
@@ -265,7 +266,7 @@ def equivalent(folder, mutants, limit=20):
                    "read_verilog miter.v", "hierarchy -top miter", "flatten", "opt -purge", "memory -nordff",
                    "opt -purge", "dffunmap", "techmap", "dffunmap", "zinit -all", "setundef -undriven -zero", "aigmap",
                    "clean -purge", "write_aiger -ascii -symbols -zinit miter.aag"], "miter")
-    pair = _Pair((folder / "miter.aag").read_text(encoding="utf-8"))
+    pair = Pair((folder / "miter.aag").read_text(encoding="utf-8"))
     for number in numbers:
         if (found := pair.differ(number)) is None or "UNSATISFIABLE" in _abc(folder, number, pair.step(number),
                                                                              "iprove", 5 * limit):
@@ -276,11 +277,12 @@ def equivalent(folder, mutants, limit=20):
         near = [set(first), pair.loop(first, touched), *pair.registers(first)[:REGISTERS]]
         steps = [(pair.step(number, own), f"reach -T {limit} -F {STEPS}") for own in near]
         steps = [(data, script) for data, script in steps if _is_small(data)]
-        steps += [(pair.step(number, own, free=False), f"scorr; pdr -T {-(-limit // 4)}") for own in near]
+        steps += sorted(((pair.step(number, own, free=False), f"{SWEEP}; pdr -T {-(-limit // 4)}") for own in near),
+                        key=lambda step: len(step[0]))  # a large one takes all its time, mostly in vain
         if any(PROVED.search(_abc(folder, number, data, script, 2 * limit)) for data, script in steps):
             verdicts[number] = "equivalent"
             continue
-        said = _abc(folder, number, pair.whole(number, touched), f"scorr; pdr -T {limit}", 5 * limit)
+        said = _abc(folder, number, pair.whole(number, touched), f"{SWEEP}; pdr -T {limit}", 5 * limit)
         if PROVED.search(said):
             verdicts[number] = "equivalent"
         elif re.search(r"was asserted in frame|trivially SAT", said):
