@@ -41,7 +41,7 @@ def random_request(rng, world, name, stems):
                          priority=rng.choice([0, 0, 1, 7]), flags=rng.randrange(2),
                          context=rng.randint(len(prompt), 128), room=len(prompt) + rng.randrange(1, 40),
                          stops=rng.sample(range(VOCAB), rng.choice([0, 0, 1])), **fields)
-    if rng.random() < 0.03:  # a token that is none, or that cannot be read
+    if not fields and rng.random() < 0.05:  # a token that is none, or that cannot be read; in a shared page none is
         place = rng.randrange(len(prompt))
         if rng.random() < 0.5:
             world.buffers.words[told.request.tokens][place] = VOCAB

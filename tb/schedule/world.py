@@ -88,6 +88,13 @@ class World:
                            running=running or config.seats, window=window, spans=spans or (0,) * config.cache_groups)
         self.buffers, self.kv = Buffers(), KvModel(config, pages)
         self.scheduler = Scheduler(config, self.kv, self.buffers, self.setup)
+        self.ran, deal = [], self.scheduler._deal  # who ran when the plan was made, for the last time
+
+        def noted():
+            self.ran = list(self.scheduler.turns)
+            return deal()
+
+        self.scheduler._deal = noted
         self.written = [[None] * PAGE_TOKENS for _ in range(pages)]  # who wrote: the hash of all tokens to there
         self.told = {}  # id to what the host knows of it
         self.passes = self.preemptions = self.shared = self.seats = 0
@@ -171,7 +178,6 @@ class World:
 
     def step(self):
         """Plan a pass, judge it, compute it. Returns the completions, or None if there was nothing to compute."""
-        ran = list(self.scheduler.turns)
         was_waiting = {slot.index: slot.rank for slot in self.scheduler.waiting}
         plan = self.scheduler.plan()
         heard = self.listen()
@@ -180,7 +186,7 @@ class World:
             assert not any(slot.state in (State.WAITING, State.RUNNING) for slot in self.scheduler.slots), "idle"
             return None
         self._admitted_in_order(was_waiting, heard)
-        self._served(plan, ran)
+        self._served(plan)
         sampled = [self._compute(run) for run in plan.runs]
         self.passes += 1
         self.scheduler.complete(plan, [token for token in sampled if token is not None])
@@ -196,9 +202,9 @@ class World:
             if slot.request.parent == NONE and slot.index in was_waiting:
                 assert all(rank < slot.rank for rank in admitted), "overtaken"
 
-    def _served(self, plan, ran):
+    def _served(self, plan):
         """Seats are filled while there are tokens; one that decodes waits for its turn, and no longer."""
-        turns = self.scheduler.turns
+        turns, ran = self.scheduler.turns, self.ran
         total = sum(len(run.tokens) for run in plan.runs)
         assert total == min(self.config.seats, sum(slot.left for slot in turns)), "a seat is empty"
         assert len({run.slot for run in plan.runs}) == len(plan.runs)
@@ -208,7 +214,8 @@ class World:
         prompts = sorted((slot for slot in turns if slot.left > 1 or slot not in ran),
                          key=lambda slot: (slot not in ran, slot.rank))
         short = [slot.left - seats.get(slot.index, 0) for slot in prompts]
-        assert all(slot.index not in seats for n, slot in enumerate(prompts) if any(short[:n])), "a prompt is overtaken"
+        overtaken = [slot for n, slot in enumerate(prompts) if any(short[:n]) and slot.index in seats]
+        assert not overtaken, "a prompt is overtaken"
         served = {slot.index for slot in ran if slot in turns and (slot.left == 1 or slot is first)}
         self.waited = {index: 0 if index in seats else self.waited.get(index, 0) + 1 for index in served}
         assert all(count < -(-self.setup.running // self.config.seats) for count in self.waited.values()), "no turn"
