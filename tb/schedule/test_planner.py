@@ -22,16 +22,6 @@ SIZES = {"4 seats, 8 slots": {"lanes": 4, "slots": 8}, "1 seat, 2 slots": {"lane
          "8 seats, 16 slots": {"lanes": 4, "phases": 2, "slots": 16}}
 
 
-class Unjudged(World):
-    """A world that leaves the rule of a pass to the tests of the model: after an error a plan is made again."""
-
-    def _served(self, plan, ran):
-        pass
-
-    def _admitted_in_order(self, was_waiting, heard):
-        pass
-
-
 class Host:
     """Random requests of several tenants, priorities and kin; some are wrong, and some cannot be read."""
 
@@ -102,8 +92,7 @@ def recorded(config, seed, requests):
     """A world whose scheduler was recorded, often with a quarter of the pages that it would like."""
     rng = random.Random(seed)
     running = rng.choice([min(config.seats, config.slots), config.slots])
-    world = Unjudged(config, rng.choice([8, 8, 12, 40]), running=running)
-    world.scheduler = Recorder(config, world.kv, world.buffers, world.setup)
+    world = World(config, rng.choice([8, 8, 12, 40]), running=running, kind=Recorder)
     host = Host(world, rng)
     while len(host.names) < requests or world.open:
         host.turn(requests)

@@ -75,6 +75,7 @@ class World:
     config : ChipConfig
     pages : of the pool
     running, spans, window : as in `Setup`
+    kind : Scheduler, or a class of it
 
     Members
     -------
@@ -82,12 +83,12 @@ class World:
     passes, preemptions, seats : so far; `shared` : runs of a sequence whose first page has several owners
     """
 
-    def __init__(self, config, pages, *, running=None, spans=None, window=(0, 1 << 40)):
+    def __init__(self, config, pages, *, running=None, spans=None, window=(0, 1 << 40), kind=Scheduler):
         self.config = config
         self.setup = Setup(kv_pages=pages, context=config.slot_pages * PAGE_TOKENS, vocab=VOCAB,
                            running=running or config.seats, window=window, spans=spans or (0,) * config.cache_groups)
         self.buffers, self.kv = Buffers(), KvModel(config, pages)
-        self.scheduler = Scheduler(config, self.kv, self.buffers, self.setup)
+        self.scheduler = kind(config, self.kv, self.buffers, self.setup)
         self.ran, deal = [], self.scheduler._deal  # who ran when the plan was made, for the last time
 
         def noted():
