@@ -3,11 +3,11 @@
 import cocotb
 import harness
 import pytest
-from kv.operations import configuration
+from kv.operations import USUAL, configuration
 from kv.system import System
 from scoville.kv.controller import KvController
 
-SIZES = [{"slots": 2, "groups": 2, "pool": 16}, {"slots": 1, "groups": 1, "pool": 8},
+SIZES = [USUAL, {"slots": 2, "groups": 2, "pool": 16}, {"slots": 1, "groups": 1, "pool": 8},
          {"slots": 16, "groups": 1, "pool": 32}, {"slots": 4, "groups": 4, "pool": 64, "entries": 16},
          {"slots": 1, "groups": 2, "pool": 4, "entries": 1}]
 

@@ -116,6 +116,32 @@ async def a_page_a_cycle(dut):
 
 
 @cocotb.test()
+async def changes_beside_takes(dut):
+    """Half of the pages are taken, at each cycle about a burst of changes of the other half: none is lost."""
+    most = configuration(**harness.parameters()).pool_pages
+    system = System(dut, 12, 0.0, most)
+    await system.start()
+    await system.take_all()
+    for late in range(8):
+        for page in sorted(system.owners, key=system.owners.get)[:most // 2]:
+            while system.owners[page]:
+                system.send(page, 0)
+                await system.settled()
+        for page in [page for page, owners in system.owners.items() if owners]:
+            system.send(page, int(system.config.slots > 1 and system.owners[page] < system.config.slots))
+        await system.tb.wait(late)
+        await system.take_all()
+    system.changes(1000, 0)
+    await system.settled()
+    while any(system.owners.values()):
+        system.changes(1000, 0)
+        for page in [page for page, owners in system.owners.items() if owners]:
+            system.send(page, 0)
+            await system.settled()
+    assert harness.peek(dut.free) == most
+
+
+@cocotb.test()
 async def pages_stand_still(dut):
     """Their number is looked at until the first is taken; more than the pool are as many as the pool."""
     most = configuration(**harness.parameters()).pool_pages
