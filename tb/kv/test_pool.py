@@ -83,8 +83,15 @@ async def random_changes(dut, seed):
         await system.tb.wait(1)
         await system.settled()
     await system.take_all()
-    await system.start()  # after a reset every page is fresh
+    for page in range(system.pages):
+        if system.owners[page] < system.config.slots:
+            system.send(page, 1)
+    await system.settled()
+    await system.start()  # after a reset every page is fresh, and has one owner when it is taken
     await system.take_all()
+    for page in range(system.pages):
+        system.send(page, 0)
+    await system.settled()
 
 
 @cocotb.test()
