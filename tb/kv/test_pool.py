@@ -138,10 +138,9 @@ async def changes_beside_takes(dut):
             system.send(page, int(system.config.slots > 1 and system.owners[page] < system.config.slots))
         await system.tb.wait(late)
         await system.take_all()
-    system.changes(1000, 0)
-    await system.settled()
     while any(system.owners.values()):
         system.changes(1000, 0)
+        await system.settled()
         for page in [page for page, owners in system.owners.items() if owners]:
             system.send(page, 0)
             await system.settled()
