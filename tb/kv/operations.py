@@ -4,11 +4,12 @@ from dataclasses import replace
 
 from scoville.config import PAGE_TOKENS, get_config
 
-__all__ = ["NAMES", "configuration", "random_operation"]
+__all__ = ["NAMES", "USUAL", "configuration", "random_operation"]
 
 NAMES = ("open", "fork", "reserve", "missing", "commit", "leave", "release")
 WEIGHTS = (4, 4, 8, 2, 8, 3, 1)
 TENANTS = (1, 1, 2)
+USUAL = {"slots": 4, "groups": 2, "pool": 32}  # sizes of the controller that all of its testbenches share
 
 
 def configuration(*, slots=1, groups=1, pool=16, entries=8):

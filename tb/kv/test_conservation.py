@@ -8,6 +8,7 @@ import pytest
 from amaranth.hdl import Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
+from kv.operations import USUAL
 from kv.system import System, sizes_of
 from scoville.kv.controller import KvController
 from scoville.kv.layouts import place_layout
@@ -119,7 +120,7 @@ async def random_operations(dut, stalls):
     assert watch.shared or system.config.slots == 1
 
 
-@pytest.mark.parametrize("sizes", [{"slots": 4, "groups": 2, "pool": 32}, {"slots": 1, "groups": 1, "pool": 8},
+@pytest.mark.parametrize("sizes", [USUAL, {"slots": 1, "groups": 1, "pool": 8},
                                    {"slots": 16, "groups": 1, "pool": 32}], ids=str)
 def test_conservation(sim, sizes):
     harness.run(Watched(sizes_of(sizes)), __name__, sim=sim, parameters=sizes)

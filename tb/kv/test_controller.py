@@ -3,11 +3,11 @@
 import cocotb
 import harness
 import pytest
-from kv.operations import configuration
+from kv.operations import USUAL, configuration
 from kv.system import System
 from scoville.kv.controller import KvController
 
-SIZES = [{"slots": 2, "groups": 2, "pool": 16}, {"slots": 1, "groups": 1, "pool": 8},
+SIZES = [USUAL, {"slots": 2, "groups": 2, "pool": 16}, {"slots": 1, "groups": 1, "pool": 8},
          {"slots": 16, "groups": 1, "pool": 32}, {"slots": 4, "groups": 4, "pool": 64, "entries": 16},
          {"slots": 1, "groups": 2, "pool": 4, "entries": 1}]
 
@@ -43,6 +43,41 @@ async def every_page_in_order(dut):
 
 
 @cocotb.test()
+async def a_whole_table(dut):
+    """Every entry full, seen, left by the windows and released: each length goes to its end."""
+    system = System(dut, 22)
+    for slot in range(system.config.slots):
+        await system.start()
+        await system.do("open", slot, 1)
+        entries = min(system.config.slot_pages, system.pages // system.config.cache_groups)
+        await system.written(slot, 32 * entries)
+        for group in range(system.config.cache_groups):
+            await system.look_at(system.places([slot]))
+            await system.rest()
+            for first in (entries - 1, entries):
+                await system.do("leave", slot, group, 32 * first)
+        await system.look_at(system.places([slot]))
+        await system.rest()
+        assert system.model.free == system.pages
+        await system.do("reserve", slot, 32 * entries)
+        await system.all_released()
+
+
+@cocotb.test()
+async def pages_stand_still_while_a_slot_is_open(dut):
+    """Their number is looked at before the first slot is opened, and not while one is open."""
+    system = System(dut, 23)
+    for slot in range(system.config.slots):
+        await system.start()
+        await system.do("open", slot, 1)
+        dut.pages.value = 0
+        await system.tb.wait(3)
+        assert harness.peek(dut.free) == system.pages
+        await system.do("reserve", slot, 1)
+        await system.all_released()
+
+
+@cocotb.test()
 async def reset_walks_no_memory(dut):
     """After a reset at any cycle of an operation every slot is closed and, a cycle later, every page is free."""
     system = System(dut, 21)
@@ -50,10 +85,12 @@ async def reset_walks_no_memory(dut):
         await system.start()
         await system.tb.wait(1)
         assert harness.peek(dut.free) == system.pages
-        await system.look_at(system.places()[:4])
+        await system.look_at([place for place in system.places() if place[2] == 0])
         await system.rest()
-        await system.do("open", 0, 1)
-        await system.written(0, 32 * (system.config.slot_pages - 1))
+        for slot in range(system.config.slots):
+            await system.do("open", slot, 1)
+            await system.do("reserve", slot, 1)
+        await system.written(0, 32 * (system.config.slot_pages // 2))
         system.send("leave", 0, 0, 32)
         system.send("release", 0)
         await system.tb.wait(cycles + 1)

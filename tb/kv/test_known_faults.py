@@ -3,12 +3,11 @@
 import cocotb
 import harness
 import pytest
-from kv.operations import configuration
+from kv.operations import USUAL, configuration
 from kv.system import System
 from scoville.kv.controller import KvController
 from scoville.kv.layouts import command_layout
 
-SIZES = {"slots": 4, "groups": 2, "pool": 32}
 PAGE = 32  # tokens
 
 
@@ -174,11 +173,14 @@ async def prefix_shared_between_tenants(dut):
     await system.rest()
     await system.written(0, PAGE)
     assert await system.do("fork", 1, 0, 1)
-    tenant = 1 << 7  # any bit makes another tenant
-    for other in [tenant >> bit for bit in range(8)]:
-        await system.do("open", 2, 8 ^ other)
-        assert not await system.do("fork", 2, 0, 1)
-        await system.do("release", 2)
+    for tenant in (0, 0xFF):  # any bit makes another tenant
+        await system.do("open", 3, tenant)
+        await system.written(3, PAGE)
+        for bit in range(8):
+            await system.do("open", 2, tenant ^ 1 << bit)
+            assert not await system.do("fork", 2, 3, 1)
+            await system.do("release", 2)
+        await system.do("release", 3)
     await system.all_released()
 
 
@@ -195,6 +197,6 @@ async def no_operation(dut):
     await system.all_released()
 
 
-@pytest.mark.parametrize("sizes", [SIZES], ids=str)
+@pytest.mark.parametrize("sizes", [USUAL], ids=str)
 def test_known_faults(sim, sizes):
     harness.run(KvController(configuration(**sizes)), __name__, sim=sim, parameters=sizes)

@@ -83,8 +83,15 @@ async def random_changes(dut, seed):
         await system.tb.wait(1)
         await system.settled()
     await system.take_all()
-    await system.start()  # after a reset every page is fresh
+    for page in range(system.pages):
+        if system.owners[page] < system.config.slots:
+            system.send(page, 1)
+    await system.settled()
+    await system.start()  # after a reset every page is fresh, and has one owner when it is taken
     await system.take_all()
+    for page in range(system.pages):
+        system.send(page, 0)
+    await system.settled()
 
 
 @cocotb.test()
@@ -113,6 +120,31 @@ async def a_page_a_cycle(dut):
         assert harness.peek(dut.free) == (cycle >= counted), cycle
         assert harness.peek(dut.taken__valid) == (cycle > counted + 1), cycle
         await RisingEdge(dut.clk)
+
+
+@cocotb.test()
+async def changes_beside_takes(dut):
+    """Half of the pages are taken, at each cycle about a burst of changes of the other half: none is lost."""
+    most = configuration(**harness.parameters()).pool_pages
+    system = System(dut, 12, 0.0, most)
+    await system.start()
+    await system.take_all()
+    for late in range(8):
+        for page in sorted(system.owners, key=system.owners.get)[:most // 2]:
+            while system.owners[page]:
+                system.send(page, 0)
+                await system.settled()
+        for page in [page for page, owners in system.owners.items() if owners]:
+            system.send(page, int(system.config.slots > 1 and system.owners[page] < system.config.slots))
+        await system.tb.wait(late)
+        await system.take_all()
+    while any(system.owners.values()):
+        system.changes(1000, 0)
+        await system.settled()
+        for page in [page for page, owners in system.owners.items() if owners]:
+            system.send(page, 0)
+            await system.settled()
+    assert harness.peek(dut.free) == most
 
 
 @cocotb.test()

@@ -3,11 +3,11 @@
 import cocotb
 import harness
 import pytest
-from kv.operations import configuration
+from kv.operations import USUAL, configuration
 from kv.system import System
 from scoville.kv.controller import KvController
 
-SIZES = [{"slots": 2, "groups": 1, "pool": 16}, {"slots": 1, "groups": 2, "pool": 16}]
+SIZES = [USUAL, {"slots": 1, "groups": 2, "pool": 16}]
 LATENCY, EVERY = 2, 3  # cycles from a request to its answer, and between two requests of a port
 
 
