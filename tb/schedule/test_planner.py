@@ -202,13 +202,13 @@ async def next_run(system, seen):
 
 @cocotb.test()
 async def random_stalls(dut):
-    await plays(dut, 1, 0.3, 3, 12)
+    await plays(dut, 1, 0.3, 2, 10)
 
 
 @cocotb.test()
 async def full_speed(dut):
     """The same without stalls: between two passes of n runs that decode, and need no page, 22 + 14 n cycles."""
-    events, gaps = await plays(dut, 2, 0.0, 8, 14)
+    events, gaps = await plays(dut, 2, 0.0, 6, 12)
     kinds = {event for event, _ in events}
     assert kinds >= {Event.TOKEN, Event.FINISHED, Event.EVICTED, Event.ERROR}
     assert Event.PREEMPTED in kinds or not harness.parameters().startswith("4")
