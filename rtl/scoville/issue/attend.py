@@ -12,10 +12,10 @@ from scoville.checks import check, check_fifo, check_stream
 from scoville.config import TILE_ROWS, VALUES_BEHIND
 from scoville.epilogue.chain import LaneScale
 from scoville.epilogue.router import QuantDest
-from scoville.isa import OPERATION, PAGE_BITS, POSITION_BITS, Opcode, ScaleFormat, width
-from scoville.issue.commands import ports
+from scoville.isa import PAGE_BITS, POSITION_BITS, Opcode, ScaleFormat, width
+from scoville.issue.commands import issuer
 from scoville.program.plan_attend import AttendPlan
-from scoville.schedule.seats import PAGE_SHIFT, PassState
+from scoville.schedule.seats import PAGE_SHIFT
 from scoville.weights.walk import WeightKind
 
 __all__ = ["AttendIssuer"]
@@ -53,17 +53,13 @@ class AttendIssuer(wiring.Component):
     def __init__(self, config):
         self.config = config
         super().__init__({
-            "op": In(OPERATION),
-            "state": In(PassState(config)),
-            "start": In(1),
-            "over": Out(1),
             "shift": In(stream.Signature(data.ArrayLayout(8, config.seats))),
             "probability_done": In(1),
             "guard": In(1),
             "need": In(credit_bits(config)),
             "blocks": Out(width(Opcode.ATTEND, "dst")),
             "waiting_softmax": Out(1),
-        } | ports(config, *COMMANDS, "task"))
+        } | issuer(config, *COMMANDS, "task"))
 
     @staticmethod
     def model(config, fields, state, shifts, guard=None):

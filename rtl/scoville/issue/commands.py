@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 from scoville.array.array import array_task
 from scoville.attention.kv_store import store_command_layout
@@ -10,10 +10,12 @@ from scoville.attention.softmax import softmax_command_layout
 from scoville.epilogue.chain import chain_command
 from scoville.epilogue.quantiser import quantiser_command
 from scoville.epilogue.vectors import vector_command
+from scoville.isa import OPERATION
 from scoville.sampler.sampler import sampler_command
+from scoville.schedule.seats import PassState
 from scoville.weights.walk import WeightCommand
 
-__all__ = ["Outbox", "layouts", "ports"]
+__all__ = ["Outbox", "issuer", "layouts", "ports"]
 
 
 def layouts(config):
@@ -32,9 +34,14 @@ def layouts(config):
 
 
 def ports(config, *names):
-    """The members of an issuer: a stream to each of these units (`task`: to the array), of all if none is named."""
+    """A stream to each of these units (`task`: to the array), to all if none is named."""
     found = layouts(config)
     return {name: Out(stream.Signature(found[name])) for name in names or found}
+
+
+def issuer(config, *names):
+    """The members of an issuer of one kind of instruction, which sends to these units."""
+    return {"op": In(OPERATION), "state": In(PassState(config)), "start": In(1), "over": Out(1)} | ports(config, *names)
 
 
 class Outbox:

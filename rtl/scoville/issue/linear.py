@@ -2,16 +2,15 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from scoville.array.operand import credit_bits
 from scoville.checks import check
 from scoville.config import TILE_ROWS
 from scoville.epilogue.chain import LaneScale
 from scoville.epilogue.router import QuantDest
-from scoville.isa import OPERATION, Dest, Mode
-from scoville.issue.commands import Outbox, ports
-from scoville.schedule.seats import PassState
+from scoville.isa import Dest, Mode
+from scoville.issue.commands import Outbox, issuer
 from scoville.weights.walk import WeightKind
 
 __all__ = ["LinearIssuer"]
@@ -45,16 +44,12 @@ class LinearIssuer(wiring.Component):
     def __init__(self, config):
         self.config = config
         super().__init__({
-            "op": In(OPERATION),
-            "state": In(PassState(config)),
-            "start": In(1),
-            "over": Out(1),
             "guard": In(1),
             "need": In(credit_bits(config)),
             "dump_base": In(config.addr_bits),
             "seed": In(64),
             "invt": In(32),
-        } | ports(config, *COMMANDS, "task"))
+        } | issuer(config, *COMMANDS, "task"))
 
     @staticmethod
     def model(config, f, state, guard=None, *, dump_base=0, seed=0, invt=0):

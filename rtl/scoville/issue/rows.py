@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 from amaranth.utils import exact_log2
 
 from scoville.config import TILE_ROWS
@@ -10,8 +10,7 @@ from scoville.epilogue.chain import ChainSource, LaneScale
 from scoville.epilogue.router import QuantDest
 from scoville.epilogue.vectors import VectorDest
 from scoville.isa import OPERATION, Mode, Opcode
-from scoville.issue.commands import Outbox, ports
-from scoville.schedule.seats import PassState
+from scoville.issue.commands import Outbox, issuer
 from scoville.weights.walk import WeightKind
 
 __all__ = ["RowIssuer"]
@@ -40,13 +39,9 @@ class RowIssuer(wiring.Component):
     def __init__(self, config):
         self.config = config
         super().__init__({
-            "op": In(OPERATION),
-            "state": In(PassState(config)),
-            "start": In(1),
-            "over": Out(1),
             "promise": Out(1),
             "blocks": Out(len(Signal(OPERATION).embed.rows) - exact_log2(TILE_ROWS)),
-        } | ports(config, *COMMANDS))
+        } | issuer(config, *COMMANDS))
 
     @staticmethod
     def model(config, f, state):

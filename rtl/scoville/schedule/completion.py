@@ -7,9 +7,8 @@ from amaranth.utils import exact_log2
 
 from scoville.checks import check, check_stream
 from scoville.memory.writer import write_command_layout, write_data_layout
-from scoville.schedule.doorbell import COUNT_BITS, Doorbell
+from scoville.schedule.doorbell import COUNT_BITS, ENTRIES_BITS, Doorbell, ring_members
 from scoville.schedule.records import COMPLETION_BYTES
-from scoville.schedule.submission import ENTRIES_BITS
 
 __all__ = ["CYCLE_BITS", "CompletionRing", "news_layout"]
 
@@ -48,12 +47,7 @@ class CompletionRing(wiring.Component):
 
     def __init__(self, config):
         self.config = config
-        super().__init__({
-            "start": In(1),
-            "base": In(config.addr_bits), "entries": In(ENTRIES_BITS),
-            "strobe": In(1), "count": In(COUNT_BITS),
-            "head": Out(COUNT_BITS), "tail": Out(COUNT_BITS),
-            "overrun": Out(stream.Signature(COUNT_BITS)),
+        super().__init__(ring_members(config) | {
             "i": In(stream.Signature(news_layout())),
             "passes": In(32), "cycles": In(CYCLE_BITS),
             "write_command": Out(stream.Signature(write_command_layout(config))),

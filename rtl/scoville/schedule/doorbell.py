@@ -6,9 +6,21 @@ from amaranth.lib.wiring import In, Out
 
 from scoville.checks import check, check_stream
 
-__all__ = ["COUNT_BITS", "Doorbell"]
+__all__ = ["COUNT_BITS", "ENTRIES_BITS", "Doorbell", "ring_members"]
 
 COUNT_BITS = 32
+ENTRIES_BITS = 17  # of SUBMIT_ENTRIES and COMPLETE_ENTRIES: up to 2^16
+
+
+def ring_members(config):
+    """What both rings have: where it lies, the host's doorbell, and their counts."""
+    return {
+        "start": In(1),
+        "base": In(config.addr_bits), "entries": In(ENTRIES_BITS),
+        "strobe": In(1), "count": In(COUNT_BITS),
+        "head": Out(COUNT_BITS), "tail": Out(COUNT_BITS),
+        "overrun": Out(stream.Signature(COUNT_BITS)),
+    }
 
 
 class Doorbell(wiring.Component):

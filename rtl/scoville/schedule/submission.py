@@ -8,12 +8,11 @@ from amaranth.utils import exact_log2
 from scoville.checks import check, check_stream
 from scoville.memory.fetch_port import fetch_layout, response_layout
 from scoville.memory.words import WordReader
-from scoville.schedule.doorbell import COUNT_BITS, Doorbell
+from scoville.schedule.doorbell import COUNT_BITS, ENTRIES_BITS, Doorbell, ring_members
 from scoville.schedule.records import REQUEST_BYTES
 
-__all__ = ["ENTRIES_BITS", "WORDS", "SubmissionRing", "word_layout"]
+__all__ = ["WORDS", "SubmissionRing", "word_layout"]
 
-ENTRIES_BITS = 17  # of SUBMIT_ENTRIES and COMPLETE_ENTRIES: up to 2^16
 WORDS = REQUEST_BYTES // 4
 
 
@@ -49,12 +48,7 @@ class SubmissionRing(wiring.Component):
 
     def __init__(self, config):
         self.config = config
-        super().__init__({
-            "start": In(1),
-            "base": In(config.addr_bits), "entries": In(ENTRIES_BITS),
-            "strobe": In(1), "count": In(COUNT_BITS),
-            "head": Out(COUNT_BITS), "tail": Out(COUNT_BITS),
-            "overrun": Out(stream.Signature(COUNT_BITS)),
+        super().__init__(ring_members(config) | {
             "request": Out(stream.Signature(fetch_layout(config))),
             "response": In(stream.Signature(response_layout(config))),
             "o": Out(stream.Signature(word_layout())),
