@@ -27,6 +27,7 @@ class Host:
 
     def __init__(self, world, rng):
         self.world, self.rng, self.names = world, rng, []
+        self.parks = rng.choice([0.5, 0.9])  # how many stay for others to share
 
     def parent(self):
         """(id, fields that come with it) of someone who can be shared, or of nobody."""
@@ -46,7 +47,7 @@ class Host:
         stops = [rng.randrange(VOCAB)] * rng.getrandbits(1)
         told = world.request(name, prompt, limit=rng.randint(1, 60), seed=rng.getrandbits(64), tenant=tenant,
                              priority=rng.choice([0, 0, 5]), parent=parent, shared=shared, stops=stops,
-                             flags=Flag.PARK * rng.getrandbits(1))
+                             flags=Flag.PARK * (rng.random() < self.parks))
         self.names.append(name)
         if rng.random() < 0.03:
             world.buffers.broken.add(told.request.tokens + 4 * rng.randrange(len(prompt)))
