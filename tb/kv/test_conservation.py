@@ -28,7 +28,7 @@ class Watched(wiring.Component):
         self.controller = KvController(config)
         self.seen = Opened(self.controller)
         super().__init__(dict(self.controller.signature.members)
-                         | {name: Out(len(Value.cast(self.seen[path]))) for name, path in EVENTS.items()})
+                         | {name: Out(len(Value.cast(self.seen[path])) or 1) for name, path in EVENTS.items()})
 
     def elaborate(self, platform):
         m = Module()
@@ -43,6 +43,16 @@ class Watched(wiring.Component):
                 m.d.comb += inside.eq(outside)
         m.d.comb += [getattr(self, name).eq(self.seen[path]) for name, path in EVENTS.items()]
         return m
+
+
+class Seen:
+    """The events of a cycle; what goes with one is read only where it happens, and unknown bits are an error then."""
+
+    def __init__(self, dut):
+        self.dut = dut
+
+    def __getitem__(self, name):
+        return harness.peek(getattr(self.dut, name))
 
 
 class Conservation:
@@ -64,7 +74,7 @@ class Conservation:
         dut = self.dut
         if self.free is not None:
             assert harness.peek(dut.free) == self.free
-        seen = {name: harness.peek(getattr(dut, name)) for name in EVENTS}
+        seen = Seen(dut)
         self.entries.update(self.forked)  # the page of a forked entry is shared in the cycle after
         self.forked = []
         self.late.append(self.change(seen) if seen["changes"] else 0)
