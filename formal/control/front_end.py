@@ -122,7 +122,7 @@ def ends(*fault):
 
 PROOFS = [
     Proof(name="control.front_end", quick=True, depth=2, reach=24, fails=12, alone=True,
-          says="an instruction that is taken ends, if reader, page walker, KV store and back end go on",
+          says="an instruction that is taken ends, if reader, page addresses, KV store and back end go on",
           claim=ends, fault="the last KV head is never reached",
           broken=lambda: ends(*ENDLESS)),
 ]

@@ -14,6 +14,7 @@ from scoville.control.monitor import PerformanceCounters
 from scoville.control.register_file import RegisterFile
 from scoville.control.saturation import saturation
 from scoville.core import Core
+from scoville.kv.one import OneSlot
 from scoville.memory import axi
 from scoville.registers import IDENTITY, VERSION, address_of, usable
 from scoville.schedule.sequence import STOPS, SequenceController
@@ -62,6 +63,11 @@ class Chip(wiring.Component):
 
         connect(m, flipped(self.s_axil), registers.bus)
         connect(m, core.bus, flipped(self.m_axi))
+        m.submodules.kv = kv = OneSlot(config)
+        for name in ("read", "append"):
+            connect(m, getattr(core, name), getattr(kv, name))
+            connect(m, getattr(kv, f"{name}_page"), getattr(core, f"{name}_page"))
+        m.d.comb += kv.pages.eq(registers.set_kv_pages)
         connect(m, core.sampled, sequence.sampled)
         connect(m, sequence.token, host.token)
         m.d.comb += [
@@ -86,7 +92,7 @@ class Chip(wiring.Component):
     def _settings(self, m, registers, core, sequence, place, faults):
         """From the register file to the units."""
         ports = {name: getattr(core.settings, name) for name in (
-            "program", "kv_base", "kv_pages", "kv_page_bytes", "window_base", "window_limit", "seed", "temperature")}
+            "program", "kv_base", "kv_page_bytes", "window_base", "window_limit", "seed", "temperature")}
         ports |= {name: getattr(sequence, name) for name in (
             "prompt", "prompt_length", "max_new", "context", "stop_count")}
         ports |= {f"stop{index}": sequence.stops[index] for index in range(STOPS)}
@@ -105,7 +111,7 @@ class Chip(wiring.Component):
         m.d.comb += [
             faults.stream.eq(core.stream_trouble), faults.write.eq(core.write_trouble),
             faults.program.eq(core.program_trouble), faults.front.eq(core.front_report),
-            faults.page.eq(core.page_fault), faults.page_row.eq(core.page_row),
+            faults.page.eq(core.page_fault), faults.page_number.eq(core.page_number),
             faults.prompt.error.eq(sequence.read_error), faults.prompt.address.eq(sequence.error_address),
             faults.prompt.refused.eq(core.response.p.refused),
             faults.overrun.eq(sequence.overrun),

@@ -102,7 +102,7 @@ def fitted(config, model):
 def compile_outline(model, config, *, weights=None, context=None):
     """As `compile_model`, of a model from `read_outline`: the image's memory holds nothing but the program."""
     matrices = _Matrices(model, get_format(weights or "mxint8"), requantise=weights is not None)
-    return _OutlineCompiler(model, config, matrices, context or model.context, 0).build(1, None)
+    return _OutlineCompiler(model, config, matrices, context or model.context, 0).build(None)
 
 
 class _Matrices(Matrices):
@@ -137,7 +137,7 @@ class _OutlineCompiler(Compiler):
     def _place_matrix(self, name, blocks, size):
         return self.map.reserve(name, size)
 
-    def _finish(self, page_seed):
-        image = super()._finish(page_seed)
+    def _finish(self):
+        image = super()._finish()
         image.base = image.regions["program"].address
         return image

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 from amaranth.utils import exact_log2
 
-from scoville.config import PAGE_TOKENS
 from scoville.control.rules import HEAD_BYTES, PRODUCTS, RULES, TERMS, choose
 from scoville.isa import FIELDS, Dest, LoadDest, Mode, Opcode
 from scoville.registers import Status
@@ -56,8 +55,8 @@ CONTEXT = {
     "result": _BLOCKS, "result_blocks": _BLOCKS,  # the last results
     "query": _BLOCKS, "query_heads": _PAGES["kv_heads"], "query_group": _PAGES["group"],
     "query_blocks": _PAGES["head_blocks"],
-    "table": _PAGES["table"], "table_stride": _PAGES["table_stride"], "cache_heads": _PAGES["kv_heads"],
-    "cache_blocks": _PAGES["head_blocks"],
+    "offset": _PAGES["offset"], "stride": _PAGES["stride"], "cache": _PAGES["cache"],
+    "cache_heads": _PAGES["kv_heads"], "cache_blocks": _PAGES["head_blocks"],
 }
 """What a pass remembers, 0 at its begin: name to width."""
 
@@ -111,8 +110,8 @@ def after(opcode, f, x):
         for name, field in (("query", "dst"), ("query_heads", "kv_heads"), ("query_group", "group"),
                             ("query_blocks", "head_blocks")):
             new[name] = choose(query, getattr(f, field), getattr(x, name))
-        for name, field in (("table", "table"), ("table_stride", "table_stride"), ("cache_heads", "kv_heads"),
-                            ("cache_blocks", "head_blocks")):
+        for name, field in (("offset", "offset"), ("stride", "stride"), ("cache", "cache"),
+                            ("cache_heads", "kv_heads"), ("cache_blocks", "head_blocks")):
             new[name] = choose(key, getattr(f, field), getattr(x, name))
     return new
 
@@ -138,15 +137,14 @@ class Legality:
         """The fields, and what follows from them and from the pass."""
         opcode, config = fields["opcode"], self.config
         seats = state["seats"][:state["tokens"]]
-        highest = max(seat["position"] for seat in seats)
-        f = SimpleNamespace(**fields, page_bytes=page_bytes, highest=highest, last=state["last"],
-                            pages=highest // PAGE_TOKENS + 1)
+        f = SimpleNamespace(**fields, page_bytes=page_bytes, last=state["last"])
         for name, (_, term) in TERMS.get(opcode, {}).items():
             setattr(f, name, int(term(config, f)))
         for name, one, other, _ in PRODUCTS.get(opcode, ()):
             setattr(f, name, getattr(f, one) * getattr(f, other))
-        if opcode is Opcode.EMBED:
-            f.ids_inside = all(seat["token"] < f.limit for seat in seats)
+        if opcode in (Opcode.ROPE, Opcode.EMBED):
+            row = "position" if opcode is Opcode.ROPE else "token"
+            f.rows_inside = all(seat[row] < f.limit for seat in seats)
         if (source := reads(opcode, f)) is not None:
             first, count, tag = source
             f.sources_written = all(found == tag for found in self.tags[first:first + count])

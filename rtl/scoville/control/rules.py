@@ -86,7 +86,7 @@ def apart(first, count, other, others):
 
 
 def page_size(c, head_blocks):
-    """Bytes of a KV page."""
+    """Bytes of a KV head's parts in a page."""
     return (beats_of(c, head_blocks << 5) + (head_blocks << 10)) << 1
 
 
@@ -125,7 +125,7 @@ TERMS = {
 }
 """Sums: opcode to name to (width, function of the fields)."""
 
-_HEADS = (("head_rows", "head_blocks", "heads", 20), ("table_bytes", "kv_heads", "table_stride", 32))
+_HEADS = (("head_rows", "head_blocks", "heads", 20), ("layer_bytes", "kv_heads", "stride", 32))
 PRODUCTS = {
     Opcode.LINEAR: (("matrix_beats", "tiles", "tile_beats", 44), ("heads", "kv_heads", "grouped", 16), *_HEADS),
     Opcode.ATTEND: (("heads", "kv_heads", "group", 16), *_HEADS),
@@ -202,11 +202,11 @@ def _static():
         rule(linear, "LOGITS: `only_last`, PLAIN, without `residual`; `limit` is 1 to the matrix's rows",
              lambda c, f: implies(f.dest == Dest.LOGITS, f.only_last & (f.mode == Mode.PLAIN) & (f.residual == 0)
                                   & (f.limit != 0) & (f.limit <= f.tiles * BLOCK))),
-        rule(linear, "KEY, VALUE: `table`, `table_stride` are multiples of the bus, the rows within the address space",
-             lambda c, f: implies(paged(f), _table(c, f))),
-        rule(attend, "`table`, `table_stride` are multiples of the bus, the rows within the address space", _table),
-        rule(linear, "KEY, VALUE: a page of `head_blocks` fits KV_PAGE_BYTES",
-             lambda c, f: implies(paged(f), page_size(c, f.head_blocks) <= f.page_bytes)),
+        rule(linear, "KEY, VALUE: `offset`, `stride` are multiples of the bus; a `stride` holds a KV head's parts, "
+                     "KV_PAGE_BYTES `offset` and `kv_heads` · `stride`; there is such a `cache`",
+             lambda c, f: implies(paged(f), _place(c, f))),
+        rule(attend, "`offset`, `stride` are multiples of the bus; a `stride` holds a KV head's parts, "
+                     "KV_PAGE_BYTES `offset` and `kv_heads` · `stride`; there is such a `cache`", _place),
         rule(attend, "`kv_heads` and `group` are not 0; `head_blocks` is 1 to `max_head_blocks`", lambda c, f: (
             f.kv_heads != 0) & (f.group != 0) & (f.head_blocks != 0) & (f.head_blocks <= c.max_head_blocks)),
         rule(attend, "`src` and `dst`, each with `kv_heads` · `group` · `head_blocks` blocks, are in the operand "
@@ -216,8 +216,9 @@ def _static():
     )
 
 
-def _table(c, f):
-    return aligned(c, f.table) & aligned(c, f.table_stride) & (f.table + f.table_bytes <= 1 << c.addr_bits)
+def _place(c, f):
+    return (aligned(c, f.offset) & aligned(c, f.stride) & (page_size(c, f.head_blocks) <= f.stride)
+            & (f.offset + f.layer_bytes <= f.page_bytes) & (f.cache < c.cache_groups))
 
 
 def _unsettled(x, first, count):
@@ -226,8 +227,8 @@ def _unsettled(x, first, count):
 
 
 def _same_cache(f, x):
-    return ((f.table == x.table) & (f.table_stride == x.table_stride) & (f.kv_heads == x.cache_heads)
-            & (f.head_blocks == x.cache_blocks))
+    return ((f.offset == x.offset) & (f.stride == x.stride) & (f.cache == x.cache)
+            & (f.kv_heads == x.cache_heads) & (f.head_blocks == x.cache_blocks))
 
 
 def _contextual():
@@ -244,9 +245,9 @@ def _contextual():
             & implies(f.load_dest == LoadDest.TABLE, x.codes_used == 0))),
         rule(rope, "`wait`, or no rotation before, since the last wait", lambda c, f, x: f.wait | (x.rope_used == 0)),
         rule(rope, "the pass's positions are below `limit`",
-             lambda c, f, x: f.highest < f.limit, Status.CONTEXT),
+             lambda c, f, x: f.rows_inside, Status.CONTEXT),
         rule(embed, "norm weights for all `rows` are loaded", lambda c, f, x: f.rows >> 5 <= x.norm_blocks),
-        rule(embed, "the pass's token ids are below `limit`", lambda c, f, x: f.ids_inside, Status.TOKEN),
+        rule(embed, "the pass's token ids are below `limit`", lambda c, f, x: f.rows_inside, Status.TOKEN),
         rule(linear, "`norm`: norm weights for all rows are loaded",
              lambda c, f, x: implies(f.norm, f.tiles <= x.norm_blocks)),
         rule(linear, "`bias`: a bias for all rows is loaded",
@@ -270,10 +271,6 @@ def _contextual():
         rule(attend, "`src`, `kv_heads`, `group`, `head_blocks` are those of the last QUERY", lambda c, f, x: (
             f.src == x.query) & (f.kv_heads == x.query_heads) & (f.group == x.query_group)
             & (f.head_blocks == x.query_blocks)),
-        rule(linear, "KEY, VALUE: the entries of the pass's pages fit `table_stride`",
-             lambda c, f, x: implies(paged(f), f.pages << 2 <= f.table_stride), Status.CONTEXT),
-        rule(attend, "the entries of the pass's pages fit `table_stride`",
-             lambda c, f, x: f.pages << 2 <= f.table_stride, Status.CONTEXT),
         rule(Opcode.END, "a pass that produces a token had LOGITS", lambda c, f, x: implies(f.last, x.logits)),
     )
 

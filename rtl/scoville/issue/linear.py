@@ -87,9 +87,8 @@ class LinearIssuer(wiring.Component):
                          "head_blocks": f["head_blocks"]}})
         if kv8:
             out["kv"].append({
-                "value": int(dest == Dest.VALUE), "table": f["table"], "table_stride": f["table_stride"],
-                "position": state["seats"][0]["position"], "head_blocks": f["head_blocks"],
-                "blocks": f["tiles"] * tokens})
+                "value": int(dest == Dest.VALUE), "blocks": f["tiles"] * tokens} | {
+                    name: f[name] for name in ("offset", "stride", "cache", "head_blocks")})
         out["task"] += [{"address": f["src"], "kblocks": f["kblocks"], "tile": 0, "clear": 1, "rescale": 0,
                          "drain": 1, "tag": 0, "guard": int(guard is not None)} | phases
                         | ({} if guard is None else {"need": guard})] * f["tiles"]
@@ -151,9 +150,8 @@ class LinearIssuer(wiring.Component):
             *(getattr(self.quantiser.p.info, name).eq(getattr(op, name)) for name in ("dst", "group", "head_blocks")),
 
             self.kv.p.value.eq(op.dest == Dest.VALUE),
-            self.kv.p.position.eq(state.seats[0].position),
             self.kv.p.blocks.eq(op.tiles * state.tokens),
-            *(getattr(self.kv.p, name).eq(getattr(op, name)) for name in ("table", "table_stride", "head_blocks")),
+            *(getattr(self.kv.p, name).eq(getattr(op, name)) for name in ("offset", "stride", "cache", "head_blocks")),
 
             self.sampler.p.lane.eq(token[:config.lane_bits]),
             self.sampler.p.invt.eq(self.invt),

@@ -11,7 +11,6 @@ from scoville.array.lane import Lane
 from scoville.array.operand import OperandBuffer
 from scoville.attention.denominator import Denominator
 from scoville.attention.kv_store import KvStore
-from scoville.attention.pages import PageWalker
 from scoville.attention.softmax import Softmax
 from scoville.board.sdram import SdramController
 from scoville.board.sdram_timing import part
@@ -36,6 +35,7 @@ from scoville.issue.attend import AttendIssuer
 from scoville.issue.issue import Issue
 from scoville.issue.linear import LinearIssuer
 from scoville.issue.rows import RowIssuer
+from scoville.kv.address import PageAddress
 from scoville.kv.controller import KvController
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
@@ -87,7 +87,7 @@ UNITS = {
     "lane": Lane,
     "drain": Drain,
     "dot_array": DotArray,
-    "page_walker": PageWalker,
+    "page_address": PageAddress,
     "kv_store": KvStore,
     "kv_controller": KvController,
     "denominator": Denominator,
