@@ -56,14 +56,13 @@ class Chip(wiring.Component):
         m.submodules.host = host = HostPort()
         reset = ResetInserter(host.reset)
         core, sequence, place = Core(config), SequenceController(config), LogitsPlace(config)
-        faults, counters = FaultUnit(config), PerformanceCounters()
+        kv, faults, counters = OneSlot(config), FaultUnit(config), PerformanceCounters()
         m.submodules.core, m.submodules.sequence, m.submodules.logits_place = reset(core), reset(sequence), reset(place)
-        m.submodules.faults, m.submodules.counters = reset(faults), reset(counters)
+        m.submodules.kv, m.submodules.faults, m.submodules.counters = reset(kv), reset(faults), reset(counters)
         units = core.units | {"reader": core.port.reader, "writer": core.port.writer, "sequence": sequence}
 
         connect(m, flipped(self.s_axil), registers.bus)
         connect(m, core.bus, flipped(self.m_axi))
-        m.submodules.kv = kv = OneSlot(config)
         for name in ("read", "append"):
             connect(m, getattr(core, name), getattr(kv, name))
             connect(m, getattr(kv, f"{name}_page"), getattr(core, f"{name}_page"))
