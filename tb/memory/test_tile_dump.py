@@ -64,7 +64,8 @@ class System:
                 found |= {aligned + number * bus + byte: beat["data"] >> 8 * byte & 255
                           for byte in range(bus) if beat["strobe"] >> byte & 1}
             assert found == wanted
-        await self.tb.wait(3)
+        await self.words.drain()  # those that are not kept
+        await self.tb.wait(5)
         assert not harness.peek(self.dut.busy)
         assert len(self.command.received) == self.command._taken and len(self.data.received) == self.data._taken
 
