@@ -77,7 +77,7 @@ class Chip(wiring.Component):
             sequence.response.valid.eq(core.response.valid), core.response.ready.eq(sequence.response.ready),
             sequence.start.eq(host.start), place.start.eq(host.start), sequence.halt.eq(faults.fault),
             place.next.eq(sequence.sampled.valid & sequence.sampled.ready),
-            core.settings.logits.eq(place.address), core.settings.dump.eq(place.enable),
+            core.sampling[0].logits.eq(place.address),
             core.stop.eq(host.stop), core.resetting.eq(host.resetting), core.fault.eq(faults.fault),
         ]
         self._settings(m, registers, core, sequence, place, faults)
@@ -91,10 +91,11 @@ class Chip(wiring.Component):
     def _settings(self, m, registers, core, sequence, place, faults):
         """From the register file to the units."""
         ports = {name: getattr(core.settings, name) for name in (
-            "program", "kv_base", "kv_page_bytes", "window_base", "window_limit", "seed", "temperature")}
+            "program", "kv_base", "kv_page_bytes", "window_base", "window_limit")}
         ports |= {name: getattr(sequence, name) for name in (
             "prompt", "prompt_length", "max_new", "context", "stop_count")}
         ports |= {f"stop{index}": sequence.stops[index] for index in range(STOPS)}
+        ports |= {"seed": core.sampling[0].seed, "temperature": core.sampling[0].invt}
         ports |= {"position": sequence.first, "logits": place.first, "logits_stride": place.stride,
                   "watchdog": faults.limit}
         for name, target in ports.items():

@@ -26,8 +26,9 @@ from scoville.memory import axi
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import fetch_layout, response_layout
 from scoville.memory.port import MemoryPort, trouble_layout
+from scoville.memory.tile_dump import TileDump
 from scoville.sampler.sampler import Sampler
-from scoville.schedule.seats import PassState
+from scoville.schedule.seats import PassState, Sampling
 from scoville.slices import Skid
 from scoville.weights.decoder import WeightDecoder
 
@@ -38,11 +39,11 @@ PROGRAM, OTHERS = range(2)  # clients of the fetch port
 
 
 def settings_layout(config):
-    """What the host has set, stable while a sequence runs; `logits` is 0 for nowhere."""
+    """What the host has set, stable while a sequence runs."""
     address = config.addr_bits
     return data.StructLayout({
         "program": address, "kv_base": address, "kv_page_bytes": PAGE_SIZE_BITS,
-        "window_base": address, "window_limit": address, "logits": address, "dump": 1, "seed": 64, "temperature": 32})
+        "window_base": address, "window_limit": address})
 
 
 class Core(wiring.Component):
@@ -56,8 +57,9 @@ class Core(wiring.Component):
     -------
     bus : Out(AXI4), to memory
     settings : In(settings_layout)
-    state : In(PassState); `begin` : In(1), a pass begins; `done` : Out(1), it has ended
-    sampled : Out(stream), {token}, one for each pass with ``state.last``
+    state : In(PassState), sampling : In(Sampling), stable during a pass
+    begin : In(1), a pass begins; `done` : Out(1), it has ended
+    sampled : Out(stream), {token}, of every seat that samples, in their order; they may wait behind the pass's end
     request, response : short reads of another
     read, read_page, append, append_page : Out(stream), In(stream), to a translation (`kv.one`, `kv.translation`)
     stop, resetting : In(1), as of `MemoryPort`; `fault` : In(1), a pass may end anyhow
@@ -72,7 +74,7 @@ class Core(wiring.Component):
         super().__init__({
             "bus": Out(axi.signature(config)),
             "settings": In(settings_layout(config)),
-            "state": In(PassState(config)), "begin": In(1), "done": Out(1),
+            "state": In(PassState(config)), "sampling": In(Sampling(config)), "begin": In(1), "done": Out(1),
             "sampled": Out(stream.Signature(data.StructLayout({"token": 32}))),
             "request": In(stream.Signature(fetch_layout(config))),
             "response": Out(stream.Signature(response_layout(config))),
@@ -99,7 +101,7 @@ class Core(wiring.Component):
             "router": Router(config),
             "kv_store": KvStore(config),
             "sampler": Sampler(config),
-            "dump": LogitsDump(config),
+            "dump": (TileDump if config.slots > 1 else LogitsDump)(config),
             "instruction_fetch": InstructionFetch(config),
             "front_end": FrontEnd(config),
             "issue": Issue(config),
@@ -188,7 +190,7 @@ class Core(wiring.Component):
             chain.i.valid.eq(array.o.valid & ~to_softmax),
             softmax.i.valid.eq(array.o.valid & to_softmax),
             array.o.ready.eq(Mux(to_softmax, softmax.i.ready, chain.i.ready)),
-            sampler.dump_enable.eq(self.settings.dump),  # it changes between tokens
+            sampler.state.eq(self.state), sampler.sampling.eq(self.sampling), dump.sampling.eq(self.sampling),
         ]
         connect(m, vectors.embed, chain.embed)
         connect(m, chain.bias, vectors.bias)
@@ -218,8 +220,6 @@ class Core(wiring.Component):
             issue.state.eq(self.state), self.done.eq(issue.done),
             issue.quiet.eq(rest.quiet), issue.settled.eq(rest.settled),
             issue.probability_done.eq(self.units["router"].probability_done),
-            issue.dump_base.eq(self.settings.logits), issue.seed.eq(self.settings.seed),
-            issue.invt.eq(self.settings.temperature),
         ]
 
     def _commands(self, m, rest):
@@ -229,7 +229,7 @@ class Core(wiring.Component):
             source, consumer = getattr(self.units["issue"], name), units[name]
             m.submodules[f"{name}_queue"] = queue = Queue(source.payload.shape())
             connect(m, source, queue.i)
-            connect(m, queue.o, consumer.start if name == "dump" else consumer.command)
+            connect(m, queue.o, consumer.command)
             m.d.comb += rest.empty[name].eq(queue.empty)
         m.d.comb += [rest.busy[name].eq(units[name].busy) for name in rest.busy.shape().members]
         m.d.comb += [rest.sampled.eq(self.sampled.valid), rest.written.eq(self.port.writes_idle)]

@@ -40,6 +40,7 @@ from scoville.kv.controller import KvController
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import StreamReader
+from scoville.memory.tile_dump import TileDump
 from scoville.memory.window import Window
 from scoville.memory.words import WordReader
 from scoville.memory.write_arbiter import WriteArbiter
@@ -80,6 +81,7 @@ UNITS = {
     "stream_writer": StreamWriter,
     "write_arbiter": WriteArbiter,
     "logits_dump": LogitsDump,
+    "tile_dump": lambda config: TileDump(replace(config, slots=max(2, config.slots))),
     "skid": lambda config: Skid(config.bus_bits),
     "weight_decoder": WeightDecoder,
     "vector_unit": VectorUnit,
@@ -97,7 +99,7 @@ UNITS = {
     "chain": Chain,
     "quantiser": Quantiser,
     "router": Router,
-    "gumbel_noise": lambda config: GumbelNoise(),
+    "gumbel_noise": GumbelNoise,
     "sampler": Sampler,
     "sequence_controller": SequenceController,
     "instruction_fetch": InstructionFetch,
