@@ -387,6 +387,7 @@ class AttendIssuer(wiring.Component):
                         m.d.sync += [part.eq(0), value_slot.eq(value_slot + 1)]
                         m.next = "behind"
 
+        check(m, ~self.softmax.valid | mask.any(), "attend: a pass serves somebody")
         check(m, ~used_page | (ready_pages != 0), "attend: values are weighed by probabilities that are written")
         check(m, ~(self.probability_done & ~used_page) | (ready_pages != VALUES_BEHIND + 1),
               "attend: pages of probabilities have room")

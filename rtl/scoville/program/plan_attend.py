@@ -181,4 +181,6 @@ class AttendPlan(wiring.Component):
             m.d.sync += [seeking.eq(1), step.first_seat.eq(last_seat + 1), begin.eq(at + room)]
         with m.If(self.start | ends & last_run):
             m.d.sync += [seeking.eq(1), step.first_seat.eq(0), begin.eq(0)]
+        check(m, ~self.step.valid | step.value | (step.first_seat <= last_seat) & (last_seat < state.tokens),
+              "attend plan: a run's seats are the pass's")
         return seeking[1]
