@@ -1,16 +1,18 @@
 """Random instructions and pass states for the tests of the control blocks."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 from scoville.attention.kv_store import page_offsets
-from scoville.config import BLOCK
+from scoville.config import BLOCK, get_config
 from scoville.control.legality import Legality, Tag
 from scoville.control.rules import tile_beats
 from scoville.isa import FIELDS, PAGE_SIZE_BITS, Dest, Element, LoadDest, Mode, Opcode, ScaleFormat, decode, encode
 from scoville.registers import Status
-from scoville.schedule.seats import of_run
+from scoville.schedule.seats import of_run, of_runs
 
-__all__ = ["LegalProgram", "encoded", "largest_page", "matrix_beats", "random_instruction", "random_state"]
+__all__ = ["LegalProgram", "encoded", "largest_page", "matrix_beats", "random_instruction", "random_runs",
+           "random_state", "with_slots"]
 
 
 def largest_page(config):
@@ -21,6 +23,13 @@ def largest_page(config):
 def matrix_beats(config, fields):
     """Beats of the matrix of a LINEAR."""
     return fields["tiles"] * int(tile_beats(config, SimpleNamespace(**fields)))
+
+
+def with_slots(name):
+    """A configuration, by its name and how many slots it has: "duo 4"; of a name alone, as it is."""
+    name, *slots = name.split()
+    return replace(get_config(name), slots=int(*slots)) if slots else get_config(name)
+
 
 IDS = 1 << 16  # token ids are below
 FINITE = 255 << 23  # floats below it are finite and not negative
@@ -36,6 +45,18 @@ def random_state(config, rng, *, last_position=150):
     tokens = rng.randint(1, config.seats)
     return of_run([rng.randrange(IDS) for _ in range(tokens)],
                   rng.choice([0, rng.randrange(32), rng.randrange(last_position)]), last=rng.randrange(2))
+
+
+def random_runs(config, rng, tokens, *, last_position=300):
+    """A pass state of so many tokens of several slots: runs of one or many, positions that differ wildly."""
+    lengths = []
+    while sum(lengths) < tokens:
+        longest = min(tokens - sum(lengths), config.seats // 2 if rng.random() < 0.4 else 1) or 1
+        lengths.append(rng.randint(1, longest) if len(lengths) + 1 < config.slots else tokens - sum(lengths))
+    slots = rng.sample(range(config.slots), len(lengths))
+    return of_runs([(slot, [rng.randrange(IDS) for _ in range(length)],
+                     rng.choice([0, rng.randrange(32), rng.randrange(last_position)]), rng.randrange(2))
+                    for slot, length in zip(slots, lengths, strict=True)])
 
 
 def random_instruction(config, rng, opcode, **given):

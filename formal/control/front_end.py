@@ -66,7 +66,7 @@ class EndsInstructions(Around):
                  | unit.lookup.valid & ~unit.lookup.ready | at["found"] & ~unit.found.valid
                  | at["appended"] & ((seen["appends"] != 0) | unit.kv_busy))
         attend = {name: field(word, Opcode.ATTEND, name) for name in ("kv_heads", "group")}
-        step, keys_left, unserved, further, further_left, behind = step_layout()(seen["plan.step__payload"]), *(
+        step, keys_left, unserved, further, further_left, behind = step_layout(PASS)(seen["plan.step__payload"]), *(
             seen[f"plan.{name}"] for name in ("keys_left", "unserved", "further", "further_left", "behind"))
         pairs, last_seat = state.tokens * attend["group"], seen["plan.last_seat"]
         level, seat = seen["values.level"], seen["seat"]

@@ -12,6 +12,7 @@ from scoville.epilogue.router import QuantDest
 from scoville.isa import Dest, Mode
 from scoville.issue.commands import Outbox, issuer
 from scoville.masks import first_of, last_of
+from scoville.program.spread import pass_places, places, runs
 from scoville.sampler.walk import samplers, sampling_seats
 from scoville.weights.walk import WeightKind
 
@@ -80,7 +81,9 @@ class LinearIssuer(wiring.Component):
                 "source": 0, "blocks": f["tiles"] // 2 if glu else f["tiles"], "mask": everyone, "kv8": int(kv8),
                 "half": int(glu), **phases,
                 "info": {"dest": QUANT_DEST[dest].value, "dst": f["dst"], "group": f["group"],
-                         "head_blocks": f["head_blocks"]}})
+                         "head_blocks": f["head_blocks"]} | ({
+                             "places": places(config, f["group"], len(runs(state)) > 1),
+                             "stride": places(config, f["group"]) * f["head_blocks"]} if config.slots > 1 else {})})
         if kv8:
             out["kv"].append({
                 "value": int(dest == Dest.VALUE), "blocks": f["tiles"] * tokens} | {
@@ -173,3 +176,8 @@ class LinearIssuer(wiring.Component):
             for value, target in QUANT_DEST.items():
                 with m.Case(value):
                     m.d.comb += self.quantiser.p.info.dest.eq(target)
+        if config.slots > 1:
+            stride = Signal.like(self.quantiser.p.info.stride, name="stride", reset_less=True)
+            m.d.sync += stride.eq(places(config, op.group) * op.head_blocks)
+            m.d.comb += [self.quantiser.p.info.places.eq(pass_places(m, config, state, op.group)),
+                         self.quantiser.p.info.stride.eq(stride)]
