@@ -7,7 +7,7 @@ from cocotb.triggers import RisingEdge
 from programs import encoded, random_instruction, random_runs, with_slots
 from scoville.isa import Dest, Opcode
 from scoville.issue.commands import layouts
-from scoville.issue.linear import LinearIssuer
+from scoville.issue.linear import COMMANDS, LinearIssuer
 from scoville.schedule.seats import PassState, of_runs
 
 
@@ -15,8 +15,7 @@ from scoville.schedule.seats import PassState, of_runs
 async def queries(dut):
     config = with_slots(harness.parameters())
     tb = harness.Bench(dut, 1)
-    names = ("decoder", "chain", "quantiser", "kv", "sampler", "dump", "task")
-    sinks = {name: tb.sink(name, 0.2) for name in names}
+    sinks = {name: tb.sink(name, 0.2) for name in (*COMMANDS, "task")}
     quantiser = sinks["quantiser"]
     await tb.reset()
     for number in range(60):

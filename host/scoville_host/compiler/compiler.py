@@ -5,6 +5,7 @@ import math
 import numpy as np
 from scoville.config import BLOCK, PAGE_TOKENS, TILE_ROWS
 from scoville.isa import Dest, Element, LoadDest, Mode, Opcode
+from scoville.program.spread import places
 from scoville.registers import fits
 
 from ..checkpoint.formats import get_format
@@ -63,7 +64,7 @@ class Compiler:
         self.hidden = align(model.hidden, TILE_ROWS)
         # Operand buffer: what a layer reads stays apart from what it writes; the FFN takes over from attention.
         self.x, self.query = 0, self.hidden // BLOCK
-        self.attended = self.query + model.heads * self.blocks
+        self.attended = self.query + model.kv_heads * places(config, model.group) * self.blocks
         self.ffn = self.query
         self._check_limits()
         self.map = self.memory_map(config, base)
@@ -75,7 +76,7 @@ class Compiler:
 
     def _check_limits(self):
         """Every size of the build that this model could exceed."""
-        for field, (need, what) in buffer_needs(self.model).items():
+        for field, (need, what) in buffer_needs(self.model, self.config).items():
             have = getattr(self.config, field)
             if need > have:
                 raise RequestError(f"{self.model.name} does not fit configuration {self.config.name}: {what} needs "

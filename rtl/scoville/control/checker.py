@@ -8,9 +8,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from scoville.checks import check, check_stream
+from scoville.control import rules
 from scoville.control.instruction_fetch import instruction_layout
 from scoville.control.legality import CONTEXT, Tag, after, reads, writes
-from scoville.control.rules import PRODUCTS, RULES, TERMS
+from scoville.control.rules import RULES
 from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_SIZE_BITS, Opcode, field
 from scoville.naming import unnamed
 from scoville.registers import Status
@@ -70,10 +71,11 @@ class Checker(wiring.Component):
         last = Signal(reset_less=True)
         rows_inside, sources_written = Signal(), Signal()
         m.d.sync += last.eq(state.last)
-        names = {kind: {name: Signal(width, name=name, reset_less=True) for name, (width, _) in terms.items()}
-                 for kind, terms in TERMS.items()}
+        terms, steps = rules.terms(config), rules.products(config)
+        names = {kind: {name: Signal(width, name=name, reset_less=True) for name, (width, _) in sums.items()}
+                 for kind, sums in terms.items()}
         products = {}
-        for each in PRODUCTS.values():
+        for each in steps.values():
             for name, _, _, width in each:
                 products.setdefault(name, Signal(width, name=name, reset_less=True))
         facts = {}
@@ -82,7 +84,7 @@ class Checker(wiring.Component):
                 **{name: field(word, kind, name) for name in fields}, page_bytes=self.page_bytes,
                 last=last, rows_inside=rows_inside, sources_written=sources_written,
                 **names.get(kind, {}), **products)
-            m.d.sync += [names[kind][name].eq(term(config, f)) for name, (_, term) in TERMS.get(kind, {}).items()]
+            m.d.sync += [names[kind][name].eq(term(config, f)) for name, (_, term) in terms.get(kind, {}).items()]
 
         # The rules: whether an instruction breaks one is a register; the verdict is the first status of those broken.
         skipped, known = Signal(), Signal(reset_less=True)
@@ -107,11 +109,11 @@ class Checker(wiring.Component):
         with m.Switch(opcode):
             for kind in Opcode:
                 with m.Case(kind):
-                    m.d.sync += [behind[name].eq(value) for name, value in after(kind, facts[kind], x).items()]
+                    m.d.sync += [behind[name].eq(value) for name, value in after(config, kind, facts[kind], x).items()]
 
         # A product: the first factor's bits one by one, the other doubled.
         factor, doubled, total = unnamed(Signal(24), Signal(44, reset_less=True), Signal(44, reset_less=True))
-        step = Signal(range(max(len(each) for each in PRODUCTS.values())))
+        step = Signal(range(max(len(each) for each in steps.values())))
 
         # What is in the operand blocks.
         m.submodules.tags = tags = Memory(shape=2, depth=config.operand_blocks, init=[],
@@ -164,7 +166,7 @@ class Checker(wiring.Component):
             with m.State("sort"):
                 m.next = "offer"
                 with m.Switch(opcode):
-                    with m.Case(*PRODUCTS):
+                    with m.Case(*steps):
                         m.next = "factors"
                     with m.Case(Opcode.ROPE, Opcode.EMBED):
                         m.next = "rows"
@@ -177,7 +179,7 @@ class Checker(wiring.Component):
                     m.next = "settle"
             with m.State("factors"):
                 with m.Switch(opcode):
-                    for kind, each in PRODUCTS.items():
+                    for kind, each in steps.items():
                         with m.Case(kind), m.Switch(step):
                             for number, (_, one, other, _) in enumerate(each):
                                 with m.Case(number):
@@ -193,7 +195,7 @@ class Checker(wiring.Component):
                     m.d.sync += step.eq(step + 1)
                     m.next = "factors"
                     with m.Switch(opcode):
-                        for kind, each in PRODUCTS.items():
+                        for kind, each in steps.items():
                             with m.Case(kind), m.Switch(step):
                                 for number, (name, *_) in enumerate(each):
                                     with m.Case(number):
@@ -202,9 +204,9 @@ class Checker(wiring.Component):
                                             m.next = "sources"
             with m.State("sources"):
                 with m.Switch(opcode):
-                    for kind in PRODUCTS:
+                    for kind in steps:
                         with m.Case(kind):
-                            m.d.sync += walk(reads(kind, facts[kind]))
+                            m.d.sync += walk(reads(config, kind, facts[kind]))
                 m.next = "read"
             with m.State("read"):
                 m.d.sync += [block.eq(block + 1), left.eq(left - 1)]
@@ -227,7 +229,7 @@ class Checker(wiring.Component):
                         with m.Switch(opcode):
                             for kind in Opcode:
                                 with m.Case(kind):
-                                    if (place := writes(kind, facts[kind])) is not None:
+                                    if (place := writes(config, kind, facts[kind])) is not None:
                                         m.d.sync += walk(place)
                                         with m.If(place[2] != Tag.NONE):
                                             m.next = "write"
@@ -244,7 +246,7 @@ class Checker(wiring.Component):
 
         assert FIELDS[Opcode.ROPE]["limit"] == FIELDS[Opcode.EMBED]["limit"]
         assert all(len(factor) >= len(getattr(facts[kind], one)) and len(total) >= width
-                   for kind, each in PRODUCTS.items() for _, one, _, width in each)
+                   for kind, each in steps.items() for _, one, _, width in each)
         check(m, ~self.start | fsm.ongoing("wipe") | fsm.ongoing("idle"), "checker: a pass begins behind an END")
         check(m, ~fsm.ongoing("write") | more, "checker: blocks are written inside the operand buffer")
         check_stream(m, self.o, "checker.o")

@@ -126,8 +126,8 @@ class FrontEnd(wiring.Component):
                     if step is None:
                         descriptors.append(values.pop(0))
                         continue
-                    head, _, page = step
-                    lookups.append((0, f["cache"], page))
+                    head, served, page = step
+                    lookups.append((served.slot, f["cache"], page))
                     address, fault = found(*lookups[-1])
                     if fault:
                         return forwarded, descriptors, lookups, (Status.PAGE_FAULT, page)
@@ -186,6 +186,7 @@ class FrontEnd(wiring.Component):
             values.w_data.eq(found + (key_beats << bus_shift)),
             self.lookup.p.page.eq(step.p.page),
             self.lookup.p.cache.eq(field(word, Opcode.ATTEND, "cache")),
+            self.lookup.p.slot.eq(step.p.slot if config.slots > 1 else 0),
             plan.op.eq(word),
             plan.state.eq(state),
             self.o.payload.eq(word),
@@ -262,8 +263,8 @@ class FrontEnd(wiring.Component):
                 with m.If((appends == 0) & ~self.kv_busy):
                     m.next = "look_up"
             with m.State("look_up"):
-                m.d.comb += self.lookup.valid.eq(1)
-                with m.If(self.lookup.ready):
+                m.d.comb += self.lookup.valid.eq(step.valid)
+                with m.If(step.valid & self.lookup.ready):
                     m.next = "found"
             with m.State("found"):
                 m.d.comb += self.found.ready.eq(1)
@@ -288,10 +289,10 @@ class FrontEnd(wiring.Component):
             with m.State("behind"):
                 with m.If(plan.over):
                     m.next = "take"
-                with m.Elif(step.p.value):
-                    m.next = "values"
-                with m.Else():
+                with m.Elif(step.valid):
                     m.next = "look_up"
+                    with m.If(step.p.value):
+                        m.next = "values"
             with m.State("values"):
                 m.d.comb += [
                     self.descriptor.valid.eq(1),
