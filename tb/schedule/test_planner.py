@@ -45,14 +45,20 @@ class Host:
         if rng.random() < 0.03:
             prompt[-1] = VOCAB + rng.randrange(5)
         stops = [rng.randrange(VOCAB)] * rng.getrandbits(1)
-        told = world.request(name, prompt, limit=rng.randint(1, 60), seed=rng.getrandbits(64), tenant=tenant,
+        told = world.request(name, prompt, limit=rng.randint(1, 60), seed=(seed := rng.getrandbits(64)), tenant=tenant,
                              priority=rng.choice([0, 0, 5]), parent=parent, shared=shared, stops=stops,
-                             flags=Flag.PARK * (rng.random() < self.parks))
+                             flags=Flag.PARK * (rng.random() < self.parks), **self.sampling(seed))
         self.names.append(name)
         if rng.random() < 0.03:
             world.buffers.broken.add(told.request.tokens + 4 * rng.randrange(len(prompt)))
         if stops and rng.random() < 0.05:
             world.buffers.broken.add(told.request.stops)
+
+    def sampling(self, seed):
+        """The fields that the schedule hands on, and does not look at."""
+        bus = self.world.config.bus_bytes
+        return {"temperature": seed & 0x7FFFFFFF, "logits": (seed & 1) * ((1 << 36) + (seed >> 8 & 0xFFFF) * bus),
+                "logits_stride": (seed >> 24 & 0xFFF) * bus}
 
     def err(self):
         """Something that cannot be served, like a request that was."""
@@ -89,11 +95,12 @@ class Host:
             world.cancel(rng.choice(self.names))
 
 
-def recorded(config, seed, requests):
+def recorded(config, seed, requests, pages=(8, 8, 12, 40), grain=4):
     """A world whose scheduler was recorded, often with a quarter of the pages that it would like."""
     rng = random.Random(seed)
     running = rng.choice([min(config.seats, config.slots), config.slots])
-    world = World(config, rng.choice([8, 8, 12, 40]), running=running, kind=Recorder)
+    world = World(config, rng.choice(pages), running=running, kind=Recorder)
+    world.buffers.grain = grain
     host = Host(world, rng)
     while len(host.names) < requests or world.open:
         host.turn(requests)

@@ -69,6 +69,7 @@ class Planner(wiring.Component):
     run : Out(stream(planned_layout)); verdict : In(stream(8)), for each: 0, or the `Error` of its tokens
     again : Out(1), for one cycle: the runs so far are void
     begin : Out(1), for one cycle: the pass is as planned; done : In(1), for one cycle: it is computed
+    idle : Out(1), nothing is to be computed
     sampled : In(stream(sampled_layout)), for each run that samples, in order, behind `done`
     news : Out(stream(news_layout)), completions
     passes : Out(32), completed
@@ -85,7 +86,7 @@ class Planner(wiring.Component):
             "command": Out(stream.Signature(command_layout(config))),
             "answer": In(stream.Signature(answer_layout(config))), "free": In(page_count(config)),
             "run": Out(stream.Signature(planned_layout(config))), "verdict": In(stream.Signature(8)), "again": Out(1),
-            "begin": Out(1), "done": In(1),
+            "begin": Out(1), "done": In(1), "idle": Out(1),
             "sampled": In(stream.Signature(sampled_layout())),
             "news": Out(stream.Signature(news_layout())), "passes": Out(32),
         })
@@ -359,8 +360,10 @@ class Planner(wiring.Component):
                 m.next = "IDLE"
                 with m.If(planned != 0):
                     m.next = "NEXT"
-            with m.State("IDLE"), m.If(self.request.valid | self.more):  # nothing is to be computed
-                m.next = "TAKE"
+            with m.State("IDLE"):  # nothing is to be computed, unless all that ran failed when one had given way
+                m.d.comb += self.idle.eq(1)
+                with m.If(self.request.valid | self.more | gave_way):
+                    m.next = "TAKE"
             with m.State("NEXT"):
                 m.d.sync += slot.eq(seated[at[:seat_bits]])
                 m.next = "RUN"
