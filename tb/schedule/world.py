@@ -12,7 +12,7 @@ from scoville.schedule.model import Scheduler
 from scoville.schedule.records import NONE, Error, Event, Kind, Reason
 from scoville.schedule.slots import Setup, State, most_positions
 
-__all__ = ["VOCAB", "Buffers", "World", "alone", "chip"]
+__all__ = ["VOCAB", "Buffers", "World", "alone", "chip", "nobody_left"]
 
 VOCAB = 64
 STEP = 1 << 16  # from one buffer's address to the next
@@ -268,3 +268,15 @@ class World:
         assert self.kv.free == self.kv.pages, "pages are lost"
         assert not self.scheduler.turns and not self.scheduler.parked
         assert all(slot.state is State.FREE for slot in self.scheduler.slots)
+
+
+def nobody_left(config, kind=Scheduler):
+    """A world to its end: in one plan a sequence gives way, and then the only other one that runs fails."""
+    world = World(config, 4 * config.cache_groups, running=2, kind=kind)
+    victim = world.request(1, [1] * 31, limit=5)
+    while not victim.got:
+        world.step()
+    world.request(2, [2] * config.seats + [VOCAB] + [2] * 64, limit=1, priority=5)
+    world.finish()
+    assert victim.preempted == 1
+    return world

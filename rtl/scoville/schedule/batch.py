@@ -116,8 +116,8 @@ class BatchController(wiring.Component):
         connect(m, harvest.token, token_writer.i)
         connect(m, planner.news, outbox.news)
         m.d.comb += [
-            planner.running.eq(self.settings.running), planner.more.eq(intake.more),
-            planner.done.eq(self.pass_done), seater.again.eq(planner.again),
+            planner.running.eq(self.settings.running), planner.span.eq(self.settings.span),
+            planner.more.eq(intake.more), planner.done.eq(self.pass_done), seater.again.eq(planner.again),
             outbox.passes.eq(planner.passes),
             harvest.begin.eq(self.begin), harvest.state.eq(seater.state), harvest.sampling.eq(seater.sampling),
             self.begin.eq(planner.begin & ~self.halt), self.state.eq(seater.state), self.sampling.eq(seater.sampling),
