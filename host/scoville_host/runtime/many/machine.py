@@ -1,0 +1,36 @@
+"""A chip with several slots, as the host has it: registers, memory, and waiting."""
+
+from typing import Protocol
+
+__all__ = ["Machine"]
+
+
+class Machine(Protocol):
+    """What `Requests` needs of a simulated or real chip.
+
+    Members
+    -------
+    unit : of `time`: "passes" or "cycles"
+    time : since the start
+    """
+
+    unit: str
+
+    @property
+    def time(self) -> int: ...
+
+    def read(self, name: str) -> int:
+        """A register; of a pair _LO, _HI, both."""
+
+    def write(self, name: str, value: int) -> None:
+        """A register; of a pair _LO, _HI, both."""
+
+    def store(self, address: int, data: bytes) -> None:
+        """Bytes to memory."""
+
+    def fetch(self, address: int, size: int) -> bytes:
+        """Bytes from memory."""
+
+    def wait(self) -> bool:
+        """Return when there may be completions to take, or the chip has stopped. False: without a doorbell there will
+        be none."""
