@@ -11,19 +11,18 @@ class GoldenMachine:
     Parameters
     ----------
     plan : Plan
-
-    Members
-    -------
-    seats : tokens that its passes computed
-    most_pages : pages that were not free after a pass, at most
     """
 
-    unit = "passes"
+    name, unit = "golden", "passes"
 
     def __init__(self, plan):
         self.plan, self.memory, self.settings = plan, plan.allocate(), {}
-        self.time = self.seats = self.most_pages = 0
+        self.passes = self.seats = self.most_pages = 0
         self.chip = None
+
+    @property
+    def time(self):
+        return self.passes
 
     def read(self, name):
         if name == "STATUS":
@@ -55,7 +54,7 @@ class GoldenMachine:
         """A pass, if there is something to compute."""
         done = self.chip.step()
         if done is not None:
-            self.time += 1
+            self.passes += 1
             self.seats += sum(len(run.tokens) for run in done.runs)
             self.most_pages = max(self.most_pages, self.chip.kv.pages - self.chip.kv.free)
         return done is not None or bool(self.chip.status) or len(self.chip.completion) > 0

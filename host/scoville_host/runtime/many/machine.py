@@ -10,11 +10,18 @@ class Machine(Protocol):
 
     Members
     -------
+    name : of the backend
     unit : of `time`: "passes" or "cycles"
-    time : since the start
+    time, passes : since the start
+    seats : tokens that its passes computed
+    most_pages : of the pool that were not free after a pass, at most
     """
 
+    name: str
     unit: str
+    passes: int
+    seats: int
+    most_pages: int
 
     @property
     def time(self) -> int: ...
