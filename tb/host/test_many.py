@@ -1,6 +1,7 @@
 """The driver of many sequences, on the golden chip: each has what it has alone, and what ends one ends no other."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,10 +123,30 @@ def test_pages_are_shared_with_who_runs_and_who_is_parked(start, image):
     before = requests.machine.seats
     later = requests.submit([*stem, 1], 1)
     other = requests.submit([*stem, 1], 1, tenant=1)
-    assert finish(requests) and (later.shared, other.shared) == (64, 0)
+    assert (later.shared, other.shared) == (64, 0), "as sent: the chip would refuse what is wrong, and it be sent again"
+    finish(requests)
     assert requests.machine.seats - before == 71 - 64 + 71
     burst = [requests.submit([*stem, n], 2) for n in range(3)]
     assert [each.shared for each in burst] == [64] * 3
+
+
+def test_who_has_no_pages_is_nobodys_parent(start):
+    """A preempted sequence is found again when it has computed its pages again; one that was cancelled, never."""
+    requests = start(slots=4, pages=4)
+    first, last = requests.submit([1] * 33, 40), requests.submit([2] * 33, 40)
+    found = {}
+    while not last.ended:
+        requests.go_on()
+        found.setdefault((last.preempted, len(last.tokens)), requests.prefixes.find(0, [2] * 33)[0])
+    counts = [count for preempted, count in found if preempted]
+    assert last.preempted == 1 and not first.preempted and counts[0] < counts[1] < 40
+    assert [found[1, count] for count in counts[:2]] == [None, last.name] and found[0, 0] == last.name
+    other = requests.submit([3] * 33, 9)
+    next(iter(other))
+    other.cancel()
+    assert requests.prefixes.find(0, [3] * 34) == (None, 0)
+    requests.go_on()
+    assert requests.prefixes.find(0, [3] * 34) == (None, 0) and other.ended
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -322,10 +343,31 @@ def test_plan(image):
     ({"slots": 3}, "slots is 3; it must be a power of two"), ({"slots": 0, "pages": 4}, "slots is 0"),
     ({"slots": 1 << 16}, "slots is 65536; at most 32768 have numbers"),
     ({"pages": 3}, "the pool has 3 pages; a sequence of 128 tokens needs 4"),
-    ({"pages": 1 << 30}, "need addresses up to .* has 40 address bits")])
+    ({"pages": 1 << 24}, "need 0x1000000 in register KV_PAGES; a chip of configuration roomy cannot hold it")])
 def test_wrong_plans(image, options, message):
     with pytest.raises(RequestError, match=message):
         plan_memory(image, **options)
+
+
+def test_full_requests_have_room_in_every_slot(start):
+    requests = start(slots=4, rows=True)
+    for _ in range(5):
+        requests.submit([1] * 27, 102, stops=[VOCAB + n for n in range(256)])
+    assert len(requests._sent) == 4
+
+
+def test_without_room_for_buffers_requests_wait(image, alone):
+    """Nothing behind overtakes; each is served in the end."""
+    plan = plan_memory(image, slots=8)
+    plan = replace(plan, heap=(plan.heap[0], 1024))
+    requests = Requests(GoldenMachine(plan), plan)
+    sequences = [requests.submit([n], 3 if n % 2 else 127) for n in range(4)]
+    assert len(requests._sent) == 2
+    sequences[2].cancel()  # it waits here, in front of one that would have room
+    sequences[0].cancel()
+    finish(requests)
+    assert [len(each.tokens) for each in sequences] == [0, 3, 0, 3] and sequences[3].tokens == alone([3], 3).tokens
+    assert requests.heap.free == 1024
 
 
 def test_event_and_kind_are_the_records():

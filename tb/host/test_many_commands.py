@@ -69,6 +69,17 @@ def test_one_prompt_of_a_file_is_one_of_many(run, tmp_path, model):
     assert status == 0 and out.startswith("[1] ") and len(out.split()) == 5, "without a tokenizer ids are shown"
 
 
+def test_the_end_of_a_text_ends_it(run, tmp_path, model):
+    (tmp_path / "p.jsonl").write_text('{"ids": [1, 2]}\n{"ids": [1, 2], "temperature": 3, "seed": 1}\n')
+    words = ("generate", "--model", model, "--prompts", tmp_path / "p.jsonl", "--max-new-tokens", 5, "--json-lines")
+    first = json.loads(run(*words, "--ignore-eos")[1].splitlines()[0])
+    (model / "generation_config.json").write_text(json.dumps({"eos_token_id": first["tokens"][1]}))
+    ended = json.loads(run(*words)[1].splitlines()[0])
+    length = first["tokens"].index(first["tokens"][1]) + 1
+    assert (ended["reason"], ended["tokens"]) == ("STOP", first["tokens"][:length])
+    assert json.loads(run(*words, "--ignore-eos")[1].splitlines()[0])["tokens"] == first["tokens"]
+
+
 def test_a_prompt_that_the_chip_refuses_ends_alone(run, tmp_path, model, monkeypatch):
     (tmp_path / "p.jsonl").write_text('{"ids": [1, 2]}\n' * 3)
     put = Rings.put
@@ -94,7 +105,7 @@ def test_a_prompt_that_the_chip_refuses_ends_alone(run, tmp_path, model, monkeyp
     (["--prompts", "FILE", "--slots", "-2"], "--slots is -2; it must be a power of two"),
     (["--prompts", "FILE", "--slots", "65536"], "at most 32768 have numbers"),
     (["--prompts", "FILE", "--pool-pages", "3"], "the pool has 3 pages; a sequence of 128 tokens needs 4"),
-    (["--prompts", "FILE", "--pool-pages", "99999999999"], "need addresses up to"),
+    (["--prompts", "FILE", "--pool-pages", "99999999999"], "in register KV_PAGES; a chip of conf"),
     (["--prompts", "FILE", "--backend", "rtl"], "--prompts: --backend rtl serves one sequence at a time, as "
                                                 "configuration nano has 1 slot; it must be --backend golden"),
     (["--prompt", "a", "--prompt", "b", "--backend", "board"], "several --prompt: --backend board serves one"),
@@ -104,6 +115,7 @@ def test_a_prompt_that_the_chip_refuses_ends_alone(run, tmp_path, model, monkeyp
     (["--prompts", "FILE", "--seed", "-1"], "FILE line 1: seed is -1"),
     (["--prompts", "FILE", "--temperature", "-1"], "FILE line 1: temperature is -1"),
     (["--prompts", "FILE", "--json", "FILE"], "--json and the input FILE are one file"),
+    (["--prompt", "a", "--prompt", "b", "--raw", "--system", "x"], "--prompt 1: --system with --raw"),
     (["--prompts", "gone.txt"], "gone.txt: No such file"),
     (["--prompts", "/"], "/: Is a directory"),
     (["--prompt", "a", "--prompt", "b"], "has no tokenizer"),

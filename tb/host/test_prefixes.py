@@ -10,8 +10,8 @@ from scoville_host.runtime.many.prefixes import Prefixes
 
 # Few different pages, so that sequences begin alike; and ends that fill no page.
 PAGE = st.sampled_from([[n] * PAGE_TOKENS for n in range(2)] + [[0] * (PAGE_TOKENS - 1) + [1]])
-TOKENS = st.tuples(st.lists(PAGE, max_size=4), st.lists(st.integers(0, 1), max_size=PAGE_TOKENS - 1)).map(
-    lambda parts: [*sum(parts[0], []), *parts[1]])
+END = st.sampled_from([[], [0], [1] * (PAGE_TOKENS - 1)])
+TOKENS = st.tuples(st.lists(PAGE, max_size=4), END).map(lambda parts: [*sum(parts[0], []), *parts[1]])
 
 
 def pages(tokens):
@@ -86,6 +86,14 @@ def test_tenants_never_see_each_other(tokens):
     prefixes.add(1, 7, tokens)
     assert prefixes.find(2, [*tokens, 0]) == (None, 0)
     assert prefixes.find(1, [*tokens, 0])[1] == len(tokens) // PAGE_TOKENS * PAGE_TOKENS
+
+
+@pytest.mark.parametrize("tokens, shared", [(0, 0), (31, 0), (32, 0), (33, 32), (64, 32), (65, 64), (99, 64)])
+def test_a_token_is_left_over(tokens, shared):
+    """A sequence computes its last token itself, so a page that it would share with it is of no use."""
+    prefixes = Prefixes()
+    prefixes.add(0, 7, [5] * 70)
+    assert prefixes.find(0, [5] * tokens) == (7 if shared else None, shared)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9 * STEP), st.integers(0, 99)), max_size=60))

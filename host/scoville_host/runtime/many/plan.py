@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scoville.config import ChipConfig
 from scoville.kv.model import pages_of
+from scoville.registers import fits
 from scoville.schedule.records import COMPLETION_BYTES, MAX_STOPS, NO_SLOT, REQUEST_BYTES
 
 from ...compiler.image import Image
@@ -109,9 +110,10 @@ def plan_memory(image, *, slots=None, pages=None, running=None, rows=False, entr
     plan = Plan(image=image, config=config, pages=pages, rows=rows, registers=registers, heap=(end, 0), size=0)
     heap = slots * align(plan.buffer_bytes(image.context + 1, MAX_STOPS), STEP)
     registers["WINDOW_LIMIT"] = limit = align(end + heap, 4096)
-    if limit >> config.addr_bits:
-        raise RequestError(f"{slots} slots and {pages} pages need addresses up to {limit:#x}; configuration "
-                           f"{config.name} has {config.addr_bits} address bits (see --slots and --pool-pages)")
+    for name in ("KV_PAGES", "KV_PAGE_BYTES", "WINDOW_LIMIT"):
+        if not fits(config, name, registers[name]):
+            raise RequestError(f"{slots} slots and {pages} pages need {registers[name]:#x} in register {name}; a chip "
+                               f"of configuration {config.name} cannot hold it (see --slots and --pool-pages)")
     return replace(plan, heap=(end, heap), size=limit - image.base)
 
 
