@@ -50,9 +50,10 @@ def tokens(rng, count):
 
 def finish(requests):
     """Until all have ended; what holds between any two passes does."""
-    ended = []
+    ended, passes = [], 0
     while requests.open:
-        ended += requests.go_on()
+        ended, passes = ended + requests.go_on(), passes + 1
+        assert passes < 1000
         requests.machine.chip.kv.check()
         assert len(requests._sent) <= requests.plan.config.slots
     return ended
@@ -149,6 +150,21 @@ def test_who_has_no_pages_is_nobodys_parent(start):
     assert requests.prefixes.find(0, [3] * 34) == (None, 0) and other.ended
 
 
+def test_a_cancel_that_has_to_wait(start, monkeypatch):
+    """The ring is full: tokens come meanwhile, and make no parent of it."""
+    requests = start()
+    it = requests.submit([3] * 33, 40)
+    next(iter(it))
+    monkeypatch.setattr(type(requests.rings), "full", True)
+    it.cancel()
+    later, count = requests.submit([3] * 40, 2), len(it.tokens)
+    requests.go_on()
+    assert len(it.tokens) == count + 1 and requests.prefixes.find(0, [3] * 40) == (None, 0)
+    monkeypatch.undo()
+    finish(requests)
+    assert it.reason == Reason.CANCELLED and len(it.tokens) < 40 and len(later.tokens) == 2
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_a_parent_that_is_gone_costs_no_request(start, alone, cancelled):
     """It ended between the look-up and the taking: the chip says PARENT, and the request is sent again without one."""
@@ -230,6 +246,9 @@ def test_what_the_chip_refuses_is_one_exception_on_one_sequence(start, alone, co
 
 def ends_all(requests, message):
     sequences = [requests.submit([1, 2], 50) for _ in range(6)]
+    with pytest.raises(ChipError, match=message):
+        for _ in range(20):
+            requests.go_on()
     for each in sequences:
         with pytest.raises(ChipError, match=message):
             list(each)
