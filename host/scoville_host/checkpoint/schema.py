@@ -115,13 +115,14 @@ def shown(value):
     return text if len(text) <= _LINE else text[:_LINE] + "…"
 
 
-def validate(schema, source, values, names=None):
+def validate(schema, source, values, names=None, unknown="it might change the arithmetic"):
     """An instance of a schema.
 
     Parameters
     ----------
     source : what errors name.
     names : what the file calls the schema's fields, where that differs.
+    unknown : what errors say of a field that the schema has not.
 
     Raises
     ------
@@ -142,7 +143,7 @@ def validate(schema, source, values, names=None):
     elif first["type"] == "missing":
         text = f"{key!r} is missing"
     elif first["type"] == "extra_forbidden":
-        text = f"{shown(key)} is not known; it might change the arithmetic"
+        text = f"{shown(key)} is not known; {unknown}"
     else:
         text = f"{key} is {shown(first['input'])}; {message[0].lower() + message[1:]}"
     raise RequestError(f"{source}: {text}")

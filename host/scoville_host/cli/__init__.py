@@ -11,13 +11,28 @@ import typer
 
 from ..errors import ChipError, RequestError
 from ..streams import as_program
-from . import bench, chat, compile, configs, eval, generate, inspect, memories, models, predict, registers, verilog
+from . import (
+    bench,
+    chat,
+    compile,
+    configs,
+    eval,
+    generate,
+    inspect,
+    memories,
+    models,
+    predict,
+    registers,
+    verilog,
+    workload,
+)
 from .output import RunFailed
 
 __all__ = ["app", "main"]
 
 # As help lists them.
-COMMANDS = (generate, chat, compile, bench, inspect, predict, eval, verilog, registers, configs, models, memories)
+COMMANDS = (generate, chat, compile, bench, workload, inspect, predict, eval, verilog, registers, configs, models,
+            memories)
 app = typer.Typer(name="scoville", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
                   pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
                   help="Compile, run and measure language models on the Scoville processor.\n\n"

@@ -1,10 +1,26 @@
 """``scoville bench``: cycles of a workload, counted."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import Backend, Config, Context, Json, Layers, Memory, Model, Position, Quiet, Trace, TraceTokens, Weights
+from .options import (
+    Backend,
+    Config,
+    Context,
+    Json,
+    Layers,
+    Memory,
+    Model,
+    PoolPages,
+    Position,
+    Quiet,
+    Slots,
+    Trace,
+    TraceTokens,
+    Weights,
+)
 from .output import longest, reporter, say_numbers
 
 __all__ = ["run"]
@@ -13,9 +29,15 @@ __all__ = ["run"]
 def run(
     model: Model = "tiny",
     config: Config = None,
-    prompt_tokens: Annotated[int, typer.Option(help="Tokens in the prompt.")] = 16,
-    decode_tokens: Annotated[int, typer.Option(help="Tokens to generate.")] = 16,
-    batch: Annotated[int, typer.Option(help="Sequences at a time.")] = 1,
+    prompt_tokens: Annotated[int | None, typer.Option(help="Tokens in the prompt. Default: 16.")] = None,
+    decode_tokens: Annotated[int | None, typer.Option(help="Tokens to generate. Default: 16.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Sequences at a time. Default: 1.")] = None,
+    trace_of_requests: Annotated[Path | None, typer.Option(help=(
+        "Requests that come as this file says (see `scoville workload`); a *.csv is a public trace."))] = None,
+    passes_per_second: Annotated[float, typer.Option(help="Passes of the golden model that are a second of the trace.")
+                                 ] = 1.0,
+    slots: Slots = None,
+    pool_pages: PoolPages = None,
     backend: Backend = "rtl",
     memory: Memory = None,
     json_out: Json = None,
@@ -32,18 +54,30 @@ def run(
 
     \b
     scoville bench --model tiny --config nano --prompt-tokens 16 --decode-tokens 16 --json bench.json
+    scoville bench --config kria --backend golden --batch 8 --prompt-tokens 16 --decode-tokens 16
+    scoville bench --config kria --backend golden --trace-of-requests requests.jsonl
     """
     from ..files import check_outputs, write_json
     from ..runtime import generate as work
     from ..runtime.registry import check_backend
     from ..runtime.session import open_session
+    from . import bench_many
 
     report = reporter(quiet)
     check_backend(backend, memory)
-    check_outputs({"--json": json_out, "--trace": trace}, inputs=[model])
-    session = open_session(model, config, weights=weights, context=context, layers=layers, report=report, text=False)
-    found = work.bench(session, prompt_tokens, decode_tokens, backend=backend, batch=batch, memory=memory,
-                       check=check, trace=trace, trace_tokens=trace_tokens, position=position, report=report)
+    inputs = [model] if trace_of_requests is None else [model, trace_of_requests]
+    check_outputs({"--json": json_out, "--trace": trace}, inputs=inputs)
+    opened = {"weights": weights, "context": context, "layers": layers, "report": report, "text": False}
+    lengths = {"--prompt-tokens": prompt_tokens, "--decode-tokens": decode_tokens}
+    if bench_many.asked(batch, trace_of_requests, lengths, {"--trace": trace, "--position": position or None},
+                        {"--slots": slots, "--pool-pages": pool_pages}):
+        bench_many.run(model, config, batch, trace_of_requests, lengths=lengths, pass_rate=passes_per_second,
+                       slots=slots, pages=pool_pages, backend=backend, check=check, json_out=json_out, opened=opened)
+        return
+    session = open_session(model, config, **opened)
+    found = work.bench(session, 16 if prompt_tokens is None else prompt_tokens,
+                       16 if decode_tokens is None else decode_tokens, backend=backend, memory=memory, check=check,
+                       trace=trace, trace_tokens=trace_tokens, position=position, report=report)
     if json_out:
         write_json(json_out, found)
     for key in ("cycles", "cycles_per_token", "prefill_cycles", "decode_cycles", "model_bytes_per_token",

@@ -9,9 +9,9 @@ import typer
 
 from ..errors import RequestError
 
-__all__ = ["Backend", "Baud", "Board", "Config", "Context", "Json", "Layers", "MaxNewTokens", "Memory", "Model", "Port",
-           "Position", "Prompt", "Quiet", "Seed", "System", "Temperature", "Trace", "TraceTokens", "Weights", "as_text",
-           "board_options", "check_seed"]
+__all__ = ["Backend", "Baud", "Board", "Config", "Context", "Json", "Layers", "MaxNewTokens", "Memory", "Model",
+           "PoolPages", "Port", "Position", "Quiet", "Seed", "Slots", "System", "Temperature", "Trace", "TraceTokens",
+           "Weights", "as_text", "board_options", "check_seed"]
 
 
 def as_text(value: str | None):
@@ -42,7 +42,9 @@ TraceTokens = Annotated[int, typer.Option(help="Passes that make a token, in the
 Port = Annotated[str | None, typer.Option(help="Serial port of the board, such as /dev/ttyUSB0.")]
 Baud = Annotated[int, typer.Option(help="Rate of the board's serial line.")]
 Board = Annotated[str | None, typer.Option(help="Name of the board that has to answer. Default: any.")]
-Prompt = Annotated[str | None, typer.Option(callback=as_text, help="Text to continue, or to answer.")]
+Slots = Annotated[int | None, typer.Option(help="Sequences that live in the chip at a time, a power of two. Default: "
+                                                "the configuration's; if that is 1, all, at most 16.")]
+PoolPages = Annotated[int | None, typer.Option(help="Pages of 32 tokens, for all slots. Default: enough.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 MaxNewTokens = Annotated[int, typer.Option(help="Most tokens to generate.")]
 Temperature = Annotated[float, typer.Option(help="0: always the likeliest token.")]

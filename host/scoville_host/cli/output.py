@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-__all__ = ["RunFailed", "Text", "longest", "reporter", "say_numbers", "write"]
+__all__ = ["RunFailed", "Text", "longest", "reporter", "say_match", "say_numbers", "write"]
 
 
 class RunFailed(Exception):
@@ -63,6 +63,11 @@ def say_numbers(found, report):
         report(f"{found['cycles']:,} cycles, {found['cycles_per_token']:,.0f} a token; "
                f"bus {found['bus_utilisation']:.1%}, multipliers {found['mac_utilisation']:.1%}; "
                f"{found['cycles_per_second']:,.0f} cycles a second")
+    say_match(found, report)
+
+
+def say_match(found, report):
+    """Report that a run equals the golden model's, if they were compared; RunFailed if it does not."""
     if found["golden_match"]:
         what = "tokens" if found.get("logits_compared") is False else "tokens and logits"
         report(f"{what} equal the golden model's, bit for bit")

@@ -8,7 +8,7 @@ from scoville.sampler.temperature import inverse_temperature
 
 from ..errors import ChipError, RequestError
 
-__all__ = ["Bus", "Driver", "temperature_bits"]
+__all__ = ["Bus", "Driver", "fault", "temperature_bits"]
 
 RUNNING, DONE, ERROR, RESETTING = 1, 2, 4, 32  # STATUS bits
 START, RESET = 1, 2  # CONTROL bits
@@ -38,6 +38,15 @@ def temperature_bits(temperature):
         return int(inverse_temperature(temperature).view(np.uint32))
     except ValueError as error:
         raise RequestError(str(error)) from None
+
+
+def fault(status, address):
+    """What stopped the chip, by its registers STATUS and ERROR_ADDRESS."""
+    code = status >> 8 & 255
+    name = Status(code).name if code in list(Status) else f"code {code}"
+    if code == Status.SETTING and (refused := [each.name for each in REGISTERS if each.address == address]):
+        return f"the chip stopped: {name}, it refused a write of register {refused[0]}"
+    return f"the chip stopped: {name} at {address:#x}"
 
 
 class Driver:
@@ -138,12 +147,7 @@ class Driver:
                 self.reset()
                 return tokens, True
         if status & ERROR:
-            code, address = status >> 8 & 255, self.read("ERROR_ADDRESS")
-            name = Status(code).name if code in list(Status) else f"code {code}"
-            if code == Status.SETTING:
-                register = next(register.name for register in REGISTERS if register.address == address)
-                raise ChipError(f"the chip stopped: {name}, it refused a write of register {register}")
-            raise ChipError(f"the chip stopped: {name} at {address:#x}")
+            raise ChipError(fault(status, self.read("ERROR_ADDRESS")))
         return tokens, bool(status & DONE) and not status & RUNNING
 
     def counters(self):

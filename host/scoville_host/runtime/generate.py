@@ -94,19 +94,17 @@ def bench_prompt(vocab, count, seed=1):
     return np.random.default_rng(seed).integers(0, vocab, count).tolist()
 
 
-def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", batch=1, memory=None, check=False, trace=None,
+def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", memory=None, check=False, trace=None,
           trace_tokens=1, position=0, report=lambda line: None):
     """Cycles of a workload: `prompt_tokens` in from `position` on, `decode_tokens` out, no early stop.
 
     Raises
     ------
     RequestError
-        If the workload does not fit the context, or asks for more than one sequence.
+        If the workload does not fit the context.
     """
     if backend == "board":
         raise RequestError("bench runs on --backend rtl; for a board see scoville generate --backend board --json")
-    if batch != 1:
-        raise RequestError(f"--batch is {batch}; the chip runs one sequence at a time, so it must be 1")
     if position < 0:
         raise RequestError(f"--position is {position}; it must be at least 0")
     if prompt_tokens < 1 or position + prompt_tokens + decode_tokens - 1 > session.image.context:
@@ -118,5 +116,5 @@ def bench(session, prompt_tokens, decode_tokens, *, backend="rtl", batch=1, memo
                         trace_tokens=trace_tokens, position=position, report=report)
     limit = memory_limit(memory or DEFAULT_MEMORY, session.image.config.bus_bytes)
     used = found["decode_bus_utilisation"]
-    return found | {"batch": batch, "memory": memory or DEFAULT_MEMORY, "memory_limit_beats_per_cycle": limit,
+    return found | {"batch": 1, "memory": memory or DEFAULT_MEMORY, "memory_limit_beats_per_cycle": limit,
                     "utilisation_of_memory": None if used is None else used / limit}

@@ -1,0 +1,60 @@
+"""The golden model of many sequences behind registers and memory, as a chip would be."""
+
+from ..driver import ERROR, START
+
+__all__ = ["GoldenMachine"]
+
+
+class GoldenMachine:
+    """See `machine.Machine`; its clock counts passes.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+
+    name, unit = "golden", "passes"
+
+    def __init__(self, plan):
+        self.plan, self.memory, self.settings = plan, plan.allocate(), {}
+        self.passes = self.seats = self.most_pages = 0
+        self.chip = None
+
+    @property
+    def time(self):
+        return self.passes
+
+    def read(self, name):
+        if name == "STATUS":
+            return ERROR | self.chip.status << 8 if self.chip.status else 0
+        return {"SUBMIT_HEAD": lambda: self.chip.submission.head, "COMPLETE_TAIL": lambda: self.chip.completion.tail,
+                "ERROR_ADDRESS": lambda: 0}[name]()
+
+    def write(self, name, value):
+        from scoville.golden_many import GoldenMany
+
+        if name == "SUBMIT_TAIL":
+            self.chip.ring(self.chip.submission, value)
+        elif name == "COMPLETE_HEAD":
+            self.chip.ring(self.chip.completion, value)
+        elif name == "CONTROL" and value == START:
+            self.chip = GoldenMany(self.plan.config, self.memory, self.settings, base=self.plan.image.base)
+        else:
+            self.settings[name] = value
+
+    def store(self, address, data):
+        start = address - self.plan.image.base
+        self.memory[start:start + len(data)] = bytearray(data)
+
+    def fetch(self, address, size):
+        start = address - self.plan.image.base
+        return self.memory[start:start + size].tobytes()
+
+    def wait(self):
+        """A pass, if there is something to compute."""
+        done = self.chip.step()
+        if done is not None:
+            self.passes += 1
+            self.seats += sum(len(run.tokens) for run in done.runs)
+            self.most_pages = max(self.most_pages, self.chip.kv.pages - self.chip.kv.free)
+        return done is not None or bool(self.chip.status) or len(self.chip.completion) > 0
