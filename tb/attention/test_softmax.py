@@ -256,7 +256,9 @@ def test_softmax(sim, config):
 
 @pytest.mark.parametrize("config", ["duo 4"])
 def test_of_many(sim, config):
-    harness.run(Softmax(with_slots(config)), __name__, sim=sim, parameters={"config": config})
+    """Commands that begin with any phase."""
+    harness.run(Softmax(with_slots(config)), __name__, sim=sim, parameters={"config": config},
+                testcase=["random_stalls", "no_stalls", "corners"])
 
 
 def test_model_is_softmax():
