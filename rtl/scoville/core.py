@@ -1,6 +1,6 @@
 """A core: program, issue, datapath and a memory port; it carries out the passes that it is given."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -27,6 +27,7 @@ from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import fetch_layout, response_layout
 from scoville.memory.port import MemoryPort, trouble_layout
 from scoville.memory.tile_dump import TileDump
+from scoville.memory.writer import write_command_layout, write_data_layout
 from scoville.sampler.sampler import Sampler
 from scoville.schedule.seats import PassState, Sampling
 from scoville.slices import Skid
@@ -62,6 +63,8 @@ class Core(wiring.Component):
     sampled : Out(stream), {token}, of every seat that samples, in their order; they may wait behind the pass's end
     request, response : short reads of another
     read, read_page, append, append_page : Out(stream), In(stream), to a translation (`kv.one`, `kv.translation`)
+    write_command, write_data : In(stream), writes of another, with more slots than one; writes_idle : Out(1), every
+        write has its response; pages_rest : Out(1), no page that was given is in use
     stop, resetting : In(1), as of `MemoryPort`; `fault` : In(1), a pass may end anyhow
     rests : Out(1), nothing is under way; `bus_idle` : Out(1), no transaction is open and none is wanted
     stream_trouble, write_trouble, program_trouble : Out(trouble_layout)
@@ -86,8 +89,12 @@ class Core(wiring.Component):
             "page_fault": Out(1), "page_number": Out(NUMBER_BITS),
             "read": Out(stream.Signature(place)), "read_page": In(stream.Signature(page)),
             "append": Out(stream.Signature(place)), "append_page": In(stream.Signature(page)),
-        })
-        self.port = MemoryPort(config)
+        } | ({
+            "write_command": In(stream.Signature(write_command_layout(config))),
+            "write_data": In(stream.Signature(write_data_layout(config))),
+            "writes_idle": Out(1), "pages_rest": Out(1),
+        } if config.slots > 1 else {}))
+        self.port = MemoryPort(config, writers=3 if config.slots > 1 else 2)
         self.units = {
             "reads": PageAddress(config),
             "appends": PageAddress(config),
@@ -134,6 +141,14 @@ class Core(wiring.Component):
         connect(m, kv_store.write_data, port.data[0])
         connect(m, dump.command, port.command[1])
         connect(m, dump.data, port.data[1])
+        if self.config.slots > 1:
+            connect(m, flipped(self.write_command), port.command[2])
+            connect(m, flipped(self.write_data), port.data[2])
+            in_pass = Signal()  # from its beginning on: what is looked up then may wait to be used
+            with m.If(self.begin | self.done):
+                m.d.sync += in_pass.eq(self.begin)
+            m.d.comb += [self.writes_idle.eq(port.writes_idle),
+                         self.pages_rest.eq(self.rests & port.writes_idle & ~in_pass & ~self.begin)]
         connect(m, front.descriptor, port.descriptor)
         for user, address, place, page in ((front, units["reads"], self.read, self.read_page),
                                            (kv_store, units["appends"], self.append, self.append_page)):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from scoville.config import PAGE_TOKENS, ChipConfig
 from scoville.control.instruction_fetch import chunk_bytes
 from scoville.isa import PAGE_SIZE_BITS, POSITION_BITS
+from scoville.schedule.records import COMPLETION_BYTES, REQUEST_BYTES
 
 __all__ = ["ALL", "IDENTITY", "LOCKED", "REGISTERS", "STALLS", "VERSION", "Bits", "Register", "Status", "address_of",
            "c_header", "fits", "markdown", "usable"]
@@ -93,12 +94,24 @@ def _address(text, step):
     return Bits(f"an address, a multiple of {text}", lambda config: (1 << config.addr_bits) - step(config))
 
 
+def _ring(entry):
+    return _address(f"{entry} and of the bus", lambda config: max(entry, config.bus_bytes))
+
+
 def _bytes(bits):
     return Bits(f"{bits} bits, a multiple of the bus", lambda config: (1 << bits) - config.bus_bytes)
 
 
 ALL = Bits("", lambda config: (1 << 64) - 1)  # every bit
 BUS = _address("the bus", lambda config: config.bus_bytes)
+LIVE = Bits("", lambda config: (1 << 64) - 1, live=True)
+ENTRIES = Bits("2 to 65,536", lambda config: (1 << 17) - 2)
+OF_ONE = frozenset(("TOKEN", "PROMPT", "PROMPT_LENGTH", "POSITION", "MAX_NEW", "STOP_COUNT", "STOP0", "STOP1", "STOP2",
+                    "STOP3", "TEMPERATURE", "SEED", "LOGITS", "LOGITS_STRIDE", "GENERATED", "PREFILL_CYCLES"))
+"""What a chip of one slot has beside all others: its only sequence."""
+OF_MANY = frozenset(("SUBMIT_BASE", "SUBMIT_ENTRIES", "SUBMIT_TAIL", "SUBMIT_HEAD", "COMPLETE_BASE", "COMPLETE_ENTRIES",
+                     "COMPLETE_HEAD", "COMPLETE_TAIL", "RUNNING", "VOCAB", "SPAN0"))
+"""What a chip of several slots has in place of them (docs/schedule.md)."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +120,11 @@ class Register:
 
     Members
     -------
-    access : r, rw, w1c (write ones to clear), w (write only) or pop (reading takes)
+    access : r, rw, bell (rw, and the chip hears each write), w1c (write ones to clear), w (write only) or pop (reading
+        takes)
     bits : what can be written; of a pair _LO, _HI that of both
     shift : the place of this word in `bits`, 32 for a _HI
+    slots : "one" or "many" if only chips with one slot, or with more, have it
     """
 
     name: str
@@ -119,6 +134,11 @@ class Register:
     reset: int = 0
     bits: Bits = ALL
     shift: int = 0
+    slots: str = ""
+
+    def there(self, config):
+        """Whether a chip has it; where it has not there is a hole, which reads as 0."""
+        return self.slots in ("", "one" if config.slots == 1 else "many")
 
     def mask(self, config):
         """The usable bits of this word."""
@@ -178,13 +198,28 @@ def _map():
         ("STALL_SELECT", "rw", "Which of the stall reasons below STALL shows.",
          _number((len(STALLS) - 1).bit_length(), len(STALLS) - 1, live=True)),
         ("STALL_LO", "r", "Cycles lost to the reason that STALL_SELECT names."),
+        ("SUBMIT_BASE_LO", "rw", "Address of the submission ring.", _ring(REQUEST_BYTES)),
+        ("SUBMIT_ENTRIES", "rw", "Its entries, a power of two.", ENTRIES),
+        ("SUBMIT_TAIL", "bell", "Entries that the host has put, modulo 2^32.", LIVE),
+        ("SUBMIT_HEAD", "r", "Entries that the chip has taken, modulo 2^32."),
+        ("COMPLETE_BASE_LO", "rw", "Address of the completion ring.", _ring(COMPLETION_BYTES)),
+        ("COMPLETE_ENTRIES", "rw", "Its entries, a power of two.", ENTRIES),
+        ("COMPLETE_HEAD", "bell", "Entries that the host has taken, modulo 2^32.", LIVE),
+        ("COMPLETE_TAIL", "r", "Entries that the chip has put, modulo 2^32."),
+        ("RUNNING", "rw", "Sequences that may run at a time, 1 to `slots`.",
+         Bits("below 2 · `slots`", lambda config: 2 * config.slots - 1)),
+        ("VOCAB", "rw", "Token ids are below it."),
+        ("SPAN0", "rw", "Tokens that the layers of cache group 0 look back on, themselves counted; 0 for all.",
+         _number(POSITION_BITS)),
     ]
     resets = {"ID": IDENTITY, "VERSION": VERSION}
     found = []
     for name, access, doc, *bits in table:
-        found.append(Register(name, 4 * len(found), access, doc, resets.get(name, 0), *bits))
+        stem = name.removesuffix("_LO")
+        slots = "one" if stem in OF_ONE else "many" if stem in OF_MANY else ""
+        found.append(Register(name, 4 * len(found), access, doc, resets.get(name, 0), *bits, slots=slots))
         if name.endswith("_LO"):
-            found.append(Register(name[:-3] + "_HI", 4 * len(found), access, "High word.", 0, *bits, shift=32))
+            found.append(Register(f"{stem}_HI", 4 * len(found), access, "High word.", 0, *bits, shift=32, slots=slots))
     return tuple(found)
 
 
@@ -212,7 +247,7 @@ def fits(config, name, value):
 
 def markdown():
     """The register map as a Markdown page."""
-    rows = [f"| `0x{r.address:03x}` | {r.name} | {r.access} | {r.doc} | {'' if r.shift else r.bits.text} |"
+    rows = [f"| `0x{r.address:03x}` | {r.name} | {r.access} | {r.doc} | {'' if r.shift else r.bits.text} | {r.slots} |"
             for r in REGISTERS]
     codes = [f"| {s.value} | {s.name} |" for s in Status]
     reasons = [f"| {index} | {name} | {doc} |" for index, (name, doc) in enumerate(STALLS.items())]
@@ -222,8 +257,9 @@ def markdown():
         "A register holds what it can use, and reads back what it holds. A write of anything else changes nothing and"
         " raises the status SETTING, with the register's address in ERROR_ADDRESS. So does a write of a setting while a"
         f" sequence runs, a soft reset is under way or a fault is shown; {live} may be written at any time.", "",
+        "Chips of one slot have no registers of `many`, and the reverse: there is a hole, which reads as 0.", "",
         "Reading the low word of a pair of r registers holds its high word, until another low word is read.", "",
-        "| address | name | access | meaning | can be written |", "|---|---|---|---|---|", *rows, "",
+        "| address | name | access | meaning | can be written | slots |", "|---|---|---|---|---|---|", *rows, "",
         "| status code | name |", "|---|---|", *codes, "",
         "| STALL_SELECT | reason | the array did no useful work in a cycle, because … |",
         "|---|---|---|", *reasons, ""])

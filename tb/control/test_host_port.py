@@ -3,6 +3,7 @@
 import cocotb
 import harness
 from cocotb.triggers import FallingEdge, RisingEdge
+from scoville.config import get_config
 from scoville.control.host_port import IRQ, NO_TOKEN, STATUS, TOKEN_QUEUE, HostPort
 
 LATENCY = 2  # cycles of the token FIFO
@@ -160,4 +161,4 @@ async def full(dut):
 
 
 def test_host_port(sim):
-    harness.run(HostPort(), __name__, sim=sim)
+    harness.run(HostPort(get_config("nano")), __name__, sim=sim)

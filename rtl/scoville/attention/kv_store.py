@@ -152,7 +152,7 @@ class KvStore(wiring.Component):
                     block.eq(coming.p),
                     shifter.eq(coming.p.q),
                     Cat(token, page.page).eq(whose.position),
-                    page.cache.eq(command.cache),
+                    page.cache.eq(command.cache), page.slot.eq(whose.slot if config.slots > 1 else 0),
                     head.eq(coming.p.kv_head * command.stride),
                     codes_place.eq(codes + Cat(in_part[:exact_log2(PART_BYTES)], coming.p.part)),
                     exponent_place.eq(exponents + Cat(place, coming.p.part)),

@@ -33,7 +33,7 @@ def stall_reasons(m, units):
     units : dict of the chip's units by name
     """
     array, back, front, decoder = (units[name] for name in ("array", "issue", "front_end", "decoder"))
-    chain, sequence, vectors = (units[name] for name in ("chain", "sequence", "vectors"))
+    chain, schedule, vectors = (units[name] for name in ("chain", "schedule", "vectors"))
     starved, no_task = array.no_weights, array.no_task
     # An item that is not there would have come from the beat that the decoder took, or did not, so many cycles ago.
     late = Cat(decoder.waiting, moves(decoder.vector), decoder.header, moves(decoder.i))
@@ -51,8 +51,8 @@ def stall_reasons(m, units):
     norm, running = Signal(), Signal()  # the chain's command sums squares; a pass is between its beginning and END
     with m.If(moves(chain.command)):
         m.d.sync += norm.eq(next_command.norm)
-    with m.If(sequence.begin | back.done):
-        m.d.sync += running.eq(sequence.begin)
+    with m.If(schedule.begin | back.done):
+        m.d.sync += running.eq(schedule.begin)
 
     def depends(opcode, *dests):
         return no_task & back.waiting & (back.opcode == opcode) & (
@@ -80,8 +80,8 @@ def stall_reasons(m, units):
         "dependency_logits": depends(Opcode.LINEAR, Dest.LOGITS),
         "pass_end": depends(Opcode.END),
         "dependency_load": no_task & back.waiting & (back.opcode != Opcode.END),
-        "prompt": sequence.request.valid | sequence.response.ready,
-        "sampling": sequence.sampled.ready | sequence.token.valid,
+        "prompt": schedule.request.valid | schedule.response.ready,
+        "sampling": schedule.sampled.ready | schedule.held,
         "fetch": unread | running & back.i.ready & ~back.i.valid,
         "command": running,
         "idle": 1,
@@ -99,18 +99,18 @@ def activity(m, units, charged):
     charged : value
     """
     array, back, front, decoder = (units[name] for name in ("array", "issue", "front_end", "decoder"))
-    router, sequence, reader, vectors = (units[name] for name in ("router", "sequence", "reader", "vectors"))
+    router, schedule, reader, vectors = (units[name] for name in ("router", "schedule", "reader", "vectors"))
     loading = Signal()
     m.d.sync += loading.eq(~vectors.command.ready)
     word = {
-        "begin": sequence.begin,
+        "begin": schedule.begin,
         "forward": moves(front.o),
         "take": moves(back.i),
         "task": moves(array.task),
         "start": array.begin,
         "loaded": loading & vectors.command.ready,
         "routed": moves(router.i) & router.i.p.last & (router.i.p.info.dest != QuantDest.PROBABILITY),
-        "token": moves(sequence.sampled),
+        "token": moves(schedule.sampled),
         "done": back.done,
         "waiting": back.waiting,
         "kv_wait": front.waiting_kv,

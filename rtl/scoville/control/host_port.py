@@ -23,10 +23,15 @@ class HostPort(wiring.Component):
     waits for it. With a fault, a start is dropped and the error event comes again; while a sequence runs, it is a
     `misuse`. What belongs to a sequence ends with a start: unread tokens, events, done and saturated.
 
+    Parameters
+    ----------
+    config : ChipConfig
+
     Members
     -------
     control : In(2), bits written to CONTROL; clear_events : In(3), to IRQ_STATUS; enable : In(3), IRQ_ENABLE
-    token : In(stream(32)), from the sequence; pop : In(1), the host has read TOKEN; shown : Out(32), what it reads
+    token : In(stream(32)), from the only sequence; pop : In(1), the host has read TOKEN; shown : Out(32), what it reads
+    posted : In(1), in place of them with several slots: a completion is written
     running, finished, fault, code, clipped : In, the sequence runs, has ended well; the first fault; FP32 overflowed
     bus_idle : In(1), no transaction is open and none is wanted
     start, reset : Out(1), for one cycle: to the sequence; of all units but this and the register file
@@ -36,10 +41,11 @@ class HostPort(wiring.Component):
     status : Out(STATUS); events : Out(IRQ); interrupt : Out(1)
     """
 
-    def __init__(self):
-        super().__init__({
+    def __init__(self, config):
+        self.config = config
+        tokens = {"token": In(stream.Signature(32)), "pop": In(1), "shown": Out(32)}
+        super().__init__((tokens if config.slots == 1 else {"posted": In(1)}) | {
             "control": In(2), "clear_events": In(3), "enable": In(3),
-            "token": In(stream.Signature(32)), "pop": In(1), "shown": Out(32),
             "running": In(1), "finished": In(1), "fault": In(1), "code": In(8), "clipped": In(1),
             "bus_idle": In(1),
             "start": Out(1), "reset": Out(1), "resetting": Out(1), "stop": Out(1), "busy": Out(1), "misuse": Out(1),
@@ -70,21 +76,12 @@ class HostPort(wiring.Component):
         ]
         m.d.sync += waiting.eq(asked & reset_due)
 
-        # Tokens, until the host reads them or the next sequence begins.
-        clear = Signal()
+        clear, entered = Signal(), Signal()
         m.d.comb += clear.eq(self.start | self.reset)
-        tokens = SyncFIFOBuffered(width=32, depth=TOKEN_QUEUE)
-        m.submodules.tokens = ResetInserter(clear)(tokens)
-        entered = Signal()
-        m.d.comb += [
-            self.token.ready.eq(tokens.w_rdy),
-            entered.eq(self.token.valid & self.token.ready),
-            tokens.w_en.eq(entered),
-            tokens.w_data.eq(self.token.payload),
-            self.shown.eq(Mux(tokens.r_rdy, tokens.r_data, NO_TOKEN)),
-            tokens.r_en.eq(self.pop & tokens.r_rdy),
-        ]
-        check_fifo(m, tokens, "host_port.tokens")
+        if self.config.slots == 1:
+            self._tokens(m, clear, entered)
+        else:
+            m.d.comb += entered.eq(self.posted)
 
         done, saturated, was_fault, was_idle = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [done.eq(done | self.finished), saturated.eq(saturated | self.clipped), was_fault.eq(self.fault),
@@ -99,7 +96,6 @@ class HostPort(wiring.Component):
             self.status.idle_bus.eq(was_idle),
             self.status.resetting.eq(self.resetting),
             self.status.code.eq(self.code),
-            self.status.waiting.eq(tokens.level),
         ]
 
         happened = Signal(IRQ)
@@ -117,3 +113,18 @@ class HostPort(wiring.Component):
         check(m, ~(self.start & entered), "host_port: no token comes before its sequence begins")
         check(m, ~self.finished | self.running, "host_port: what ends has run")
         return m
+
+    def _tokens(self, m, clear, entered):
+        """Tokens, until the host reads them or the next sequence begins."""
+        tokens = SyncFIFOBuffered(width=32, depth=TOKEN_QUEUE)
+        m.submodules.tokens = ResetInserter(clear)(tokens)
+        m.d.comb += [
+            self.token.ready.eq(tokens.w_rdy),
+            entered.eq(self.token.valid & self.token.ready),
+            tokens.w_en.eq(entered),
+            tokens.w_data.eq(self.token.payload),
+            self.shown.eq(Mux(tokens.r_rdy, tokens.r_data, NO_TOKEN)),
+            tokens.r_en.eq(self.pop & tokens.r_rdy),
+            self.status.waiting.eq(tokens.level),
+        ]
+        check_fifo(m, tokens, "host_port.tokens")

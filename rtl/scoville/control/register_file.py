@@ -45,7 +45,7 @@ class RegisterFile(wiring.Component):
 
     Parameters
     ----------
-    config : ChipConfig; its widths say what the settings can hold, the map is the same for every chip
+    config : ChipConfig; its widths say what the settings can hold, its slots which registers there are
 
     Members
     -------
@@ -53,6 +53,7 @@ class RegisterFile(wiring.Component):
     set_<name> : Out(32), the value of each ``rw`` register (lower-case name)
     get_<name> : In(32), what each ``r`` and ``pop`` register shows
     write_<name> : Out(32), for ``w`` and ``w1c`` registers: the bits written, for one cycle; zero otherwise
+    rung_<name> : Out(1), high for one cycle when `set_<name>` of a ``bell`` register has been written
     pop_<name> : Out(1), high for one cycle when a ``pop`` register has been read
     locked : In(1), settings stand still; high from the cycle after the `write_control` that asks for it
     refused : Out(1), a write was refused, the first at `refused_address`
@@ -62,12 +63,15 @@ class RegisterFile(wiring.Component):
 
     def __init__(self, config):
         self.config = config
+        self.registers = [register for register in REGISTERS if register.there(config)]
         members = {"bus": In(axi.lite_signature()), "locked": In(1), "refused": Out(1),
                    "refused_address": Out(axi.LITE_ADDR_BITS)}
-        for register in REGISTERS:
+        for register in self.registers:
             name = register.name.lower()
-            if register.access == "rw":
+            if register.access in ("rw", "bell"):
                 members[f"set_{name}"] = Out(32)
+                if register.access == "bell":
+                    members[f"rung_{name}"] = Out(1)
             else:
                 members[f"get_{name}"] = In(32)
             if register.access in ("w", "w1c"):
@@ -98,7 +102,7 @@ class RegisterFile(wiring.Component):
         done, index, value, strobes = self._write(m, clear)
         read, read_index = self._read(m, clear)
 
-        settings = [register.address >> 2 for register in REGISTERS if register.access == "rw"]
+        settings = [register.address >> 2 for register in self.registers if register.access in ("rw", "bell")]
         copy_write = copy.write_port(granularity=8)
         copy_read = copy.read_port(transparent_for=(copy_write,))
         m.d.comb += [
@@ -111,11 +115,13 @@ class RegisterFile(wiring.Component):
             m.d.sync += bus.rdata.eq(Mux(Cat(read_index == setting for setting in settings).any(), copy_read.data, 0))
 
         held, holder = Signal(32, reset_less=True), Signal(INDEX_BITS)  # the high word of the register behind `holder`
-        for register in REGISTERS:
+        for register in self.registers:
             name = register.name.lower()
             meant = Signal(name=f"is_write_{name}")
             m.d.comb += meant.eq(done & (index == register.address >> 2))
-            if register.access == "rw":
+            if register.access == "bell":
+                m.d.sync += getattr(self, f"rung_{name}").eq(meant)
+            if register.access in ("rw", "bell"):
                 setting, mask = getattr(self, f"set_{name}"), register.mask(self.config)
                 with m.If(meant):
                     for byte in range(4):
@@ -160,7 +166,7 @@ class RegisterFile(wiring.Component):
         with m.If(write):
             m.d.sync += [index.eq(bus.awaddr[2:]), value.eq(bus.wdata), strobes.eq(bus.wstrb)]
 
-        judged = [register for register in REGISTERS if register.access in ("rw", "w")]
+        judged = [register for register in self.registers if register.access in ("rw", "bell", "w")]
         unusable = {register: WORD & ~register.mask(self.config) for register in judged}
         limits = {register: register.bits.most for register in judged if register.bits.most is not None}
         assert all(limit < 256 for limit in limits.values()), "a limit is that of the lowest byte"

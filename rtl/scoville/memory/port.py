@@ -29,27 +29,28 @@ class MemoryPort(wiring.Component):
     ----------
     config : ChipConfig
     clients : int, of the fetch port
+    writers : int, at least 2
 
     Members
     -------
     bus : Out(AXI4)
     descriptor : In(stream), {address, beats}, what to stream; `beats` : Out(stream(bus_bits))
     request : In(stream) a client, short reads; `response` : Out(stream) each
-    command, data : In(stream) each for the writes of the KV store and of the dump
+    command, data : In(stream) each for the writes of the KV store, of the dump, and of others
     stop, resetting : In(1)
     base, limit : In(addr_bits), the window
     reads_idle, fetches_idle, writes_idle : Out(1)
     read_trouble, write_trouble : Out(trouble_layout), of the stream and of writes
     """
 
-    def __init__(self, config, clients=2):
-        self.config, self.clients = config, clients
+    def __init__(self, config, clients=2, writers=2):
+        self.config, self.clients, self.writers = config, clients, writers
         super().__init__({
             "bus": Out(axi.signature(config)),
             "request": In(stream.Signature(fetch_layout(config))).array(clients),
             "response": Out(stream.Signature(response_layout(config))).array(clients),
-            "command": In(stream.Signature(write_command_layout(config))).array(2),
-            "data": In(stream.Signature(write_data_layout(config))).array(2),
+            "command": In(stream.Signature(write_command_layout(config))).array(writers),
+            "data": In(stream.Signature(write_data_layout(config))).array(writers),
             "descriptor": In(stream.Signature(request_layout(config))),
             "beats": Out(stream.Signature(config.bus_bits)),
             "stop": In(1), "resetting": In(1),
@@ -65,7 +66,6 @@ class MemoryPort(wiring.Component):
         m.submodules.reader, m.submodules.writer = reader, writer = self.reader, self.writer
         m.submodules.fetch_port = fetch_port = FetchPort(config, clients=self.clients)
         m.submodules.read_mux = read_mux = ReadMux(config)
-        m.submodules.write_arbiter = arbiter = WriteArbiter(config)
         m.submodules.window = window = Window(config)
 
         connect(m, reader.bus, read_mux.reader)
@@ -98,9 +98,15 @@ class MemoryPort(wiring.Component):
                 response.valid.eq(answer.valid),
                 answer.ready.eq(response.ready | stop),
             ]
-        for number in range(2):
-            connect(m, flipped(self.command[number]), getattr(arbiter, f"command{number}"))
-            connect(m, flipped(self.data[number]), getattr(arbiter, f"data{number}"))
+        # One arbiter behind the other: the last writer takes turns with all before it.
+        command, beats = flipped(self.command[0]), flipped(self.data[0])
+        for number in range(1, self.writers):
+            m.submodules[f"write_arbiter{number}"] = arbiter = WriteArbiter(config)
+            connect(m, command, arbiter.command0)
+            connect(m, beats, arbiter.data0)
+            connect(m, flipped(self.command[number]), arbiter.command1)
+            connect(m, flipped(self.data[number]), arbiter.data1)
+            command, beats = arbiter.command, arbiter.data
         connect(m, arbiter.data, writer.data)
         m.d.comb += [
             writer.command.payload.eq(arbiter.command.payload),

@@ -62,7 +62,7 @@ class BatchController(wiring.Component):
     halt : In(1), a fault: no pass begins, and no completion is written any more
     submit_strobe, submit_count, complete_strobe, complete_count : In, what the host writes to SUBMIT_TAIL and
         COMPLETE_HEAD; submit_head, complete_tail : Out, the registers of these names
-    posted : Out(1), for one cycle: a completion is written
+    posted : Out(1), for one cycle: a completion is written; held : Out(1), the host has to go on
     read_error : Out(1), for one cycle: the ring's entry at `error_address` could not be read, `refused` by the window
     state : Out(PassState), sampling : Out(Sampling): of a pass, from `begin` to the next plan
     begin : Out(1), for one cycle; pass_done : In(1), for one cycle: it is computed
@@ -80,7 +80,7 @@ class BatchController(wiring.Component):
             "start": In(1), "running": Out(1), "halt": In(1),
             "submit_strobe": In(1), "submit_count": In(COUNT_BITS), "submit_head": Out(COUNT_BITS),
             "complete_strobe": In(1), "complete_count": In(COUNT_BITS), "complete_tail": Out(COUNT_BITS),
-            "posted": Out(1),
+            "posted": Out(1), "held": Out(1),
             "read_error": Out(1), "refused": Out(1), "error_address": Out(config.addr_bits),
             "state": Out(PassState(config)), "sampling": Out(Sampling(config)),
             "begin": Out(1), "pass_done": In(1),
@@ -163,7 +163,8 @@ class BatchController(wiring.Component):
     def _host(self, m, intake, planner, seater, outbox):
         """Settings, doorbells, and whether it runs."""
         settings, begun = self.settings, Signal()
-        m.d.comb += [begun.eq(self.start & ~self.halt), outbox.halt.eq(self.halt), self.posted.eq(outbox.posted)]
+        m.d.comb += [begun.eq(self.start & ~self.halt), outbox.halt.eq(self.halt), self.posted.eq(outbox.posted),
+                     self.held.eq(planner.idle | outbox.held)]
         with m.If(self.halt):
             m.d.sync += self.running.eq(0)
         with m.Elif(self.start):

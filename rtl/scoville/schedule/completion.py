@@ -64,12 +64,13 @@ class CompletionRing(wiring.Component):
         m.submodules.doorbell = doorbell = Doorbell()
         wiring.connect(m, doorbell.overrun, wiring.flipped(self.overrun))
         head, tail, news = self.head, self.tail, self.i.p
-        waiting = Signal(COUNT_BITS)  # entries that the host has not taken
+        waiting = Signal(COUNT_BITS)  # entries that the host has not taken; it may take one that is in memory already
+        sent = Signal()  # one is, perhaps, whose response is still to come
         place = Signal(self.config.addr_bits)
         cycles = Signal(CYCLE_BITS, reset_less=True)
         beat = Signal(range(beats))
         m.d.comb += [
-            waiting.eq(tail - head),
+            waiting.eq(tail + sent - head),
             doorbell.strobe.eq(self.strobe), doorbell.count.eq(self.count), doorbell.origin.eq(head),
             doorbell.low.eq(0), doorbell.high.eq(waiting),
             place.eq(self.base + Cat(Const(0, exact_log2(COMPLETION_BYTES)),
@@ -109,10 +110,12 @@ class CompletionRing(wiring.Component):
                     m.d.sync += beat.eq(beat + 1)
                     with m.If(beat == beats - 1):
                         m.next = "written"
-            with m.State("written"), m.If(self.written):
-                m.d.comb += [self.i.ready.eq(1), self.posted.eq(1)]
-                m.d.sync += tail.eq(tail + 1)
-                m.next = "idle"
+            with m.State("written"):
+                m.d.comb += sent.eq(1)
+                with m.If(self.written):
+                    m.d.comb += [self.i.ready.eq(1), self.posted.eq(1)]
+                    m.d.sync += tail.eq(tail + 1)
+                    m.next = "idle"
         with m.If(self.start):
             m.d.sync += [head.eq(0), tail.eq(0)]
         assert len(record) == 8 * COMPLETION_BYTES and len(words) == WORDS
@@ -120,7 +123,7 @@ class CompletionRing(wiring.Component):
         check(m, waiting <= self.entries, "completion ring: no more entries than there are")
         with m.If(~fsm.ongoing("idle")):
             check(m, self.i.valid, "completion ring: what is offered stays")
-            check(m, waiting < self.entries, "completion ring: no entry is overwritten")
+            check(m, waiting - sent < self.entries, "completion ring: no entry is overwritten")
         for name in ("write_command", "write_data"):
             check_stream(m, getattr(self, name), f"completion ring: {name}")
         return m

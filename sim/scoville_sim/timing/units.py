@@ -121,7 +121,7 @@ UNITS = {
     "performance_counters": lambda config: PerformanceCounters(),
     "fault_latch": FaultLatch,
     "fault_unit": FaultUnit,
-    "host_port": lambda config: HostPort(),
+    "host_port": HostPort,
     "logits_place": LogitsPlace,
     "rest": lambda config: Rest(),
     "register_file": RegisterFile,
