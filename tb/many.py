@@ -36,8 +36,7 @@ class Host:
 
     def __init__(self, image, pages, *, running=None, vocab=None, entries=4, room=1 << 22, seed=0, **sizes):
         config = dataclasses.replace(image.config, **sizes)
-        size = image.layers * image.registers["KV_PAGE_BYTES"] * (
-            image.registers["KV_PAGES"] // image.layers // -(-image.context // 32))
+        size = image.registers["KV_PAGE_BYTES"]
         self.memory = np.concatenate([image.allocate(), np.zeros(room + pages * size, np.uint8)])
         self.base, self.end, self.vocab = image.base, image.base + image.size, image.vocab
         registers = {"PROGRAM": image.registers["PROGRAM"], "KV_PAGES": pages, "KV_PAGE_BYTES": size,

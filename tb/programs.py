@@ -1,26 +1,35 @@
 """Random instructions and pass states for the tests of the control blocks."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 from scoville.attention.kv_store import page_offsets
-from scoville.config import BLOCK
+from scoville.config import BLOCK, get_config
 from scoville.control.legality import Legality, Tag
 from scoville.control.rules import tile_beats
-from scoville.isa import FIELDS, Dest, Element, LoadDest, Mode, Opcode, ScaleFormat, decode, encode
+from scoville.isa import FIELDS, PAGE_SIZE_BITS, Dest, Element, LoadDest, Mode, Opcode, ScaleFormat, decode, encode
 from scoville.registers import Status
-from scoville.schedule.seats import of_run
+from scoville.schedule.seats import of_run, of_runs
 
-__all__ = ["LegalProgram", "encoded", "largest_page", "matrix_beats", "random_instruction", "random_state"]
+__all__ = ["LegalProgram", "encoded", "largest_page", "matrix_beats", "random_instruction", "random_runs",
+           "random_state", "with_slots"]
 
 
 def largest_page(config):
-    """Bytes of a KV page of the largest head."""
-    return page_offsets(config, config.max_head_blocks)[1]
+    """The most bytes that a KV page may have."""
+    return (1 << PAGE_SIZE_BITS) - config.bus_bytes
 
 
 def matrix_beats(config, fields):
     """Beats of the matrix of a LINEAR."""
     return fields["tiles"] * int(tile_beats(config, SimpleNamespace(**fields)))
+
+
+def with_slots(name):
+    """A configuration, by its name and how many slots it has: "duo 4"; of a name alone, as it is."""
+    name, *slots = name.split()
+    return replace(get_config(name), slots=int(*slots)) if slots else get_config(name)
+
 
 IDS = 1 << 16  # token ids are below
 FINITE = 255 << 23  # floats below it are finite and not negative
@@ -38,6 +47,18 @@ def random_state(config, rng, *, last_position=150):
                   rng.choice([0, rng.randrange(32), rng.randrange(last_position)]), last=rng.randrange(2))
 
 
+def random_runs(config, rng, tokens, *, last_position=300):
+    """A pass state of so many tokens of several slots: runs of one or many, positions that differ wildly."""
+    lengths = []
+    while sum(lengths) < tokens:
+        longest = min(tokens - sum(lengths), config.seats // 2 if rng.random() < 0.4 else 1) or 1
+        lengths.append(rng.randint(1, longest) if len(lengths) + 1 < config.slots else tokens - sum(lengths))
+    slots = rng.sample(range(config.slots), len(lengths))
+    return of_runs([(slot, [rng.randrange(IDS) for _ in range(length)],
+                     rng.choice([0, rng.randrange(32), rng.randrange(last_position)]), rng.randrange(2))
+                    for slot, length in zip(slots, lengths, strict=True)])
+
+
 def random_instruction(config, rng, opcode, **given):
     """The fields of a legal instruction; those in `given` are taken as they are."""
     bus = config.bus_bytes
@@ -48,15 +69,21 @@ def random_instruction(config, rng, opcode, **given):
     def beats_bytes():
         return bus * rng.randint(1, 20)
 
-    table, group = address(), rng.choice([1, 3, 4])
+    group = rng.choice([1, 3, 4])
+
+    def place():
+        """Of a layer in a page, for a few KV heads."""
+        return {"offset": rng.getrandbits(27) // bus * bus, "cache": rng.randrange(config.cache_groups),
+                "stride": page_offsets(config, fields["head_blocks"])[1] + bus * rng.randrange(30)}
+
     fields = {name: rng.getrandbits(width) for name, (_, width) in FIELDS[opcode].items() if name != "opcode"}
     fields |= {"only_last": int(rng.random() < 0.2), "wait": int(rng.random() < 0.3)}
     if "address" in fields:
         fields["address"] = address()
     if "bytes" in fields:
         fields["bytes"] = beats_bytes()
-    if "stride" in fields:
-        fields["stride"] = rng.randint(1, 1 << 12) * bus
+    if opcode in (Opcode.ROPE, Opcode.EMBED):  # rows that are within the address space
+        fields |= {"stride": rng.randint(1, 1 << 12) * bus, "address": rng.randrange((1 << 40) - (1 << 37)) & -bus}
     if "head_blocks" in fields:
         fields["head_blocks"] = rng.randint(1, config.max_head_blocks)
     if "group" in fields:
@@ -77,14 +104,14 @@ def random_instruction(config, rng, opcode, **given):
         fields["limit"] = rng.randint(1, fields["tiles"] * BLOCK)
         if fields["dest"] in (Dest.KEY, Dest.VALUE):
             fields["norm"] = 0
-            fields |= {"table": table, "table_stride": bus * rng.randint(1, 30)}
+            fields |= place()
             del fields["inv_n"], fields["epsilon"]  # they are in the same bits
         else:
-            del fields["table"], fields["table_stride"]
+            del fields["offset"], fields["stride"], fields["cache"]
     elif opcode is Opcode.ATTEND:
         room = config.operand_blocks - 3 * group * config.max_head_blocks
-        fields |= {"kv_heads": rng.randint(1, 3), "src": rng.randint(0, room), "dst": rng.randint(0, room),
-                   "table": table, "table_stride": bus * rng.randint(1, 30)}
+        fields |= {"kv_heads": rng.randint(1, 3), "src": rng.randint(0, room), "dst": rng.randint(0, room)}
+        fields |= place()
     elif opcode is Opcode.END:
         fields["only_last"] = 0
     fields |= given
@@ -145,14 +172,14 @@ class LegalProgram:
                  only_last=0, **rows)
 
     def layer(self, *, group=None, kv_heads=None, **pages):
-        """An attention with its appends; `pages` may say `table` and `table_stride`."""
+        """An attention with its appends; `pages` may say `offset`, `stride` and `cache`."""
         config, rng = self.config, self.rng
         head_blocks = 1 if group or kv_heads else rng.randint(1, min(2, config.max_head_blocks))
         group = group or rng.choice([1, 3, 4])
         most = max(1, min(3, config.operand_blocks // (4 * group * head_blocks)))
         heads = {"kv_heads": kv_heads or rng.randint(1, most), "head_blocks": head_blocks, "only_last": 0}
         key = self.add(Opcode.LINEAR, dest=Dest.KEY, tiles=heads["kv_heads"] * head_blocks, wait=1, **heads, **pages)
-        pages = {name: key[name] for name in ("table", "table_stride")}
+        pages = {name: key[name] for name in ("offset", "stride", "cache")}
         self.add(Opcode.LINEAR, dest=Dest.VALUE, tiles=key["tiles"], **heads, **pages)
         query = self.add(Opcode.LINEAR, dest=Dest.QUERY, tiles=key["tiles"] * group, group=group, **heads)
         self.add(Opcode.ATTEND, src=query["dst"], group=group, wait=1, **heads, **pages)
@@ -215,7 +242,7 @@ class LegalProgram:
             if not x.values:
                 return None
             blocks = x.query_heads * x.query_group * x.query_blocks
-            put(src=x.query, kv_heads=x.query_heads, group=x.query_group, head_blocks=x.query_blocks, table=x.table,
-                table_stride=x.table_stride, softmax_scale=rng.randrange(FINITE),
+            put(src=x.query, kv_heads=x.query_heads, group=x.query_group, head_blocks=x.query_blocks, offset=x.offset,
+                stride=x.stride, cache=x.cache, softmax_scale=rng.randrange(FINITE),
                 dst=rng.randint(0, config.operand_blocks - blocks))
         return fields

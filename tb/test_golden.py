@@ -68,9 +68,8 @@ def test_configurations_do_not_matter(expected, name):
     assert same_bits(chip_for(random_model(), config).run(PROMPT, 6).logits, expected.logits)
 
 
-@pytest.mark.parametrize("seed", [2, 3])
-def test_page_order_and_base_do_not_matter(expected, seed):
-    chip = chip_for(random_model(), page_seed=seed, base=4096 * seed)
+def test_base_does_not_matter(expected):
+    chip = chip_for(random_model(), base=4096 * 3)
     assert same_bits(chip.run(PROMPT, 6).logits, expected.logits)
 
 
@@ -111,10 +110,7 @@ def test_status_of_a_full_context():
 
 def test_status_of_a_page_fault():
     image = compile_model(random_model(), ROOMY)
-    memory = image.allocate()
-    table = image.region(memory, "page_table").view(np.uint32)
-    table[1] = 0xFFFFFFFF  # tokens 32 to 63 of the first head
-    chip = GoldenChip(image.config, memory, image.registers, base=image.base)
+    chip = GoldenChip(image.config, image.allocate(), image.registers | {"KV_PAGES": 1}, base=image.base)
     result = chip.run(PROMPT[:30], 10)
     assert chip.status is Status.PAGE_FAULT
     assert len(result.tokens) == 3

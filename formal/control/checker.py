@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from amaranth.hdl import Assert, Cover, Mux, Signal
 from scoville.control.checker import Checker
-from scoville.control.rules import PRODUCTS
+from scoville.control.rules import products
 from scoville.isa import Opcode, field
 
 from formal.around import Around
@@ -17,7 +17,7 @@ __all__ = ["PROOFS"]
 
 FEW = replace(PASS, max_hidden=64, operand_blocks=6)
 """Few operand blocks: the way to the covers leads through a wipe of all."""
-PHASES = (("wipe", "write"), ("offer",), ("settle",), ("read",), ("sources",), ("factors", "multiply", "ids"),
+PHASES = (("wipe", "write"), ("offer",), ("settle",), ("read",), ("sources",), ("factors", "multiply", "rows"),
           ("sort",))
 
 
@@ -38,9 +38,9 @@ class Judges(Around):
                     m.d.comb += phase.eq(number)
         # What is counted comes round, whatever it begins with: what is left is the way to its end.
         block, blocks, seat = seen["block"], seen["left"], seen["seat"]
-        last = Mux(opcode == Opcode.LINEAR, *(len(PRODUCTS[kind]) - 1 for kind in (Opcode.LINEAR, Opcode.ATTEND)))
+        last = Mux(opcode == Opcode.LINEAR, *(len(products(FEW)[kind]) - 1 for kind in (Opcode.LINEAR, Opcode.ATTEND)))
         ways = (("wipe", FEW.operand_blocks - 1 - block, block), ("write", blocks - 1, blocks),
-                ("read", blocks, blocks), ("ids", tokens - seat, seat), ("factors", last - step, step),
+                ("read", blocks, blocks), ("rows", tokens - seat, seat), ("factors", last - step, step),
                 ("multiply", last - step, step))
         left = Signal(max(len(counter) for _, _, counter in ways))
         for name, way, counter in ways:

@@ -66,7 +66,7 @@ class EndsInstructions(Around):
                  | unit.lookup.valid & ~unit.lookup.ready | at["found"] & ~unit.found.valid
                  | at["appended"] & ((seen["appends"] != 0) | unit.kv_busy))
         attend = {name: field(word, Opcode.ATTEND, name) for name in ("kv_heads", "group")}
-        step, keys_left, unserved, further, further_left, behind = step_layout()(seen["plan.step__payload"]), *(
+        step, keys_left, unserved, further, further_left, behind = step_layout(PASS)(seen["plan.step__payload"]), *(
             seen[f"plan.{name}"] for name in ("keys_left", "unserved", "further", "further_left", "behind"))
         pairs, last_seat = state.tokens * attend["group"], seen["plan.last_seat"]
         level, seat = seen["values.level"], seen["seat"]
@@ -122,7 +122,7 @@ def ends(*fault):
 
 PROOFS = [
     Proof(name="control.front_end", quick=True, depth=2, reach=24, fails=12, alone=True,
-          says="an instruction that is taken ends, if reader, page walker, KV store and back end go on",
+          says="an instruction that is taken ends, if reader, page addresses, KV store and back end go on",
           claim=ends, fault="the last KV head is never reached",
           broken=lambda: ends(*ENDLESS)),
 ]

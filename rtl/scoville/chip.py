@@ -14,6 +14,7 @@ from scoville.control.monitor import PerformanceCounters
 from scoville.control.register_file import RegisterFile
 from scoville.control.saturation import saturation
 from scoville.core import Core
+from scoville.kv.one import OneSlot
 from scoville.memory import axi
 from scoville.registers import IDENTITY, VERSION, address_of, usable
 from scoville.schedule.sequence import STOPS, SequenceController
@@ -55,13 +56,17 @@ class Chip(wiring.Component):
         m.submodules.host = host = HostPort()
         reset = ResetInserter(host.reset)
         core, sequence, place = Core(config), SequenceController(config), LogitsPlace(config)
-        faults, counters = FaultUnit(config), PerformanceCounters()
+        kv, faults, counters = OneSlot(config), FaultUnit(config), PerformanceCounters()
         m.submodules.core, m.submodules.sequence, m.submodules.logits_place = reset(core), reset(sequence), reset(place)
-        m.submodules.faults, m.submodules.counters = reset(faults), reset(counters)
+        m.submodules.kv, m.submodules.faults, m.submodules.counters = reset(kv), reset(faults), reset(counters)
         units = core.units | {"reader": core.port.reader, "writer": core.port.writer, "sequence": sequence}
 
         connect(m, flipped(self.s_axil), registers.bus)
         connect(m, core.bus, flipped(self.m_axi))
+        for name in ("read", "append"):
+            connect(m, getattr(core, name), getattr(kv, name))
+            connect(m, getattr(kv, f"{name}_page"), getattr(core, f"{name}_page"))
+        m.d.comb += kv.pages.eq(registers.set_kv_pages)
         connect(m, core.sampled, sequence.sampled)
         connect(m, sequence.token, host.token)
         m.d.comb += [
@@ -72,7 +77,7 @@ class Chip(wiring.Component):
             sequence.response.valid.eq(core.response.valid), core.response.ready.eq(sequence.response.ready),
             sequence.start.eq(host.start), place.start.eq(host.start), sequence.halt.eq(faults.fault),
             place.next.eq(sequence.sampled.valid & sequence.sampled.ready),
-            core.settings.logits.eq(place.address), core.settings.dump.eq(place.enable),
+            core.sampling[0].logits.eq(place.address),
             core.stop.eq(host.stop), core.resetting.eq(host.resetting), core.fault.eq(faults.fault),
         ]
         self._settings(m, registers, core, sequence, place, faults)
@@ -86,10 +91,11 @@ class Chip(wiring.Component):
     def _settings(self, m, registers, core, sequence, place, faults):
         """From the register file to the units."""
         ports = {name: getattr(core.settings, name) for name in (
-            "program", "kv_base", "kv_pages", "kv_page_bytes", "window_base", "window_limit", "seed", "temperature")}
+            "program", "kv_base", "kv_page_bytes", "window_base", "window_limit")}
         ports |= {name: getattr(sequence, name) for name in (
             "prompt", "prompt_length", "max_new", "context", "stop_count")}
         ports |= {f"stop{index}": sequence.stops[index] for index in range(STOPS)}
+        ports |= {"seed": core.sampling[0].seed, "temperature": core.sampling[0].invt}
         ports |= {"position": sequence.first, "logits": place.first, "logits_stride": place.stride,
                   "watchdog": faults.limit}
         for name, target in ports.items():
@@ -105,7 +111,7 @@ class Chip(wiring.Component):
         m.d.comb += [
             faults.stream.eq(core.stream_trouble), faults.write.eq(core.write_trouble),
             faults.program.eq(core.program_trouble), faults.front.eq(core.front_report),
-            faults.page.eq(core.page_fault), faults.page_row.eq(core.page_row),
+            faults.page.eq(core.page_fault), faults.page_number.eq(core.page_number),
             faults.prompt.error.eq(sequence.read_error), faults.prompt.address.eq(sequence.error_address),
             faults.prompt.refused.eq(core.response.p.refused),
             faults.overrun.eq(sequence.overrun),

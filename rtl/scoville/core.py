@@ -7,7 +7,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from scoville.array.array import DotArray
 from scoville.array.operand import OperandBuffer
 from scoville.attention.kv_store import KvStore
-from scoville.attention.pages import PageWalker
 from scoville.attention.softmax import Softmax
 from scoville.checks import check
 from scoville.control.faults import report_layout
@@ -19,29 +18,32 @@ from scoville.epilogue.chain import Chain
 from scoville.epilogue.quantiser import Quantiser
 from scoville.epilogue.router import Router
 from scoville.epilogue.vectors import VectorUnit
-from scoville.isa import INSTRUCTION_BYTES, PAGE_BITS
+from scoville.isa import INSTRUCTION_BYTES, PAGE_SIZE_BITS
 from scoville.issue.issue import Issue
+from scoville.kv.address import NUMBER_BITS, PageAddress
+from scoville.kv.layouts import page_layout, place_layout
 from scoville.memory import axi
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import fetch_layout, response_layout
 from scoville.memory.port import MemoryPort, trouble_layout
+from scoville.memory.tile_dump import TileDump
 from scoville.sampler.sampler import Sampler
-from scoville.schedule.seats import PassState
+from scoville.schedule.seats import PassState, Sampling
 from scoville.slices import Skid
 from scoville.weights.decoder import WeightDecoder
 
 __all__ = ["INSTRUCTION_QUEUE", "Core", "settings_layout"]
 
 INSTRUCTION_QUEUE = 8
-PAGES, PROGRAM, OTHERS = range(3)  # clients of the fetch port
+PROGRAM, OTHERS = range(2)  # clients of the fetch port
 
 
 def settings_layout(config):
-    """What the host has set, stable while a sequence runs; `logits` is 0 for nowhere."""
+    """What the host has set, stable while a sequence runs."""
     address = config.addr_bits
     return data.StructLayout({
-        "program": address, "kv_base": address, "kv_pages": PAGE_BITS, "kv_page_bytes": PAGE_BITS,
-        "window_base": address, "window_limit": address, "logits": address, "dump": 1, "seed": 64, "temperature": 32})
+        "program": address, "kv_base": address, "kv_page_bytes": PAGE_SIZE_BITS,
+        "window_base": address, "window_limit": address})
 
 
 class Core(wiring.Component):
@@ -55,21 +57,24 @@ class Core(wiring.Component):
     -------
     bus : Out(AXI4), to memory
     settings : In(settings_layout)
-    state : In(PassState); `begin` : In(1), a pass begins; `done` : Out(1), it has ended
-    sampled : Out(stream), {token}, one for each pass with ``state.last``
+    state : In(PassState), sampling : In(Sampling), stable during a pass
+    begin : In(1), a pass begins; `done` : Out(1), it has ended
+    sampled : Out(stream), {token}, of every seat that samples, in their order; they may wait behind the pass's end
     request, response : short reads of another
+    read, read_page, append, append_page : Out(stream), In(stream), to a translation (`kv.one`, `kv.translation`)
     stop, resetting : In(1), as of `MemoryPort`; `fault` : In(1), a pass may end anyhow
     rests : Out(1), nothing is under way; `bus_idle` : Out(1), no transaction is open and none is wanted
     stream_trouble, write_trouble, program_trouble : Out(trouble_layout)
-    front_report : Out(report_layout); `page_fault`, `page_row` : Out, of the KV store
+    front_report : Out(report_layout); `page_fault`, `page_number` : Out, of the KV store
     """
 
     def __init__(self, config):
         self.config = config
+        place, page = place_layout(config), page_layout(config)
         super().__init__({
             "bus": Out(axi.signature(config)),
             "settings": In(settings_layout(config)),
-            "state": In(PassState(config)), "begin": In(1), "done": Out(1),
+            "state": In(PassState(config)), "sampling": In(Sampling(config)), "begin": In(1), "done": Out(1),
             "sampled": Out(stream.Signature(data.StructLayout({"token": 32}))),
             "request": In(stream.Signature(fetch_layout(config))),
             "response": Out(stream.Signature(response_layout(config))),
@@ -78,11 +83,14 @@ class Core(wiring.Component):
             "stream_trouble": Out(trouble_layout(config)), "write_trouble": Out(trouble_layout(config)),
             "program_trouble": Out(trouble_layout(config)),
             "front_report": Out(report_layout(config)),
-            "page_fault": Out(1), "page_row": Out(config.addr_bits),
+            "page_fault": Out(1), "page_number": Out(NUMBER_BITS),
+            "read": Out(stream.Signature(place)), "read_page": In(stream.Signature(page)),
+            "append": Out(stream.Signature(place)), "append_page": In(stream.Signature(page)),
         })
         self.port = MemoryPort(config)
         self.units = {
-            "page_walker": PageWalker(config),
+            "reads": PageAddress(config),
+            "appends": PageAddress(config),
             "decoder": WeightDecoder(config),
             "vectors": VectorUnit(config),
             "operands": OperandBuffer(config),
@@ -93,7 +101,7 @@ class Core(wiring.Component):
             "router": Router(config),
             "kv_store": KvStore(config),
             "sampler": Sampler(config),
-            "dump": LogitsDump(config),
+            "dump": (TileDump if config.slots > 1 else LogitsDump)(config),
             "instruction_fetch": InstructionFetch(config),
             "front_end": FrontEnd(config),
             "issue": Issue(config),
@@ -120,35 +128,34 @@ class Core(wiring.Component):
     def _memory(self, m):
         """The memory port, and what it writes and looks up."""
         port, settings, units = self.port, self.settings, self.units
-        walker, kv_store, dump, front = (units[name] for name in ("page_walker", "kv_store", "dump", "front_end"))
+        kv_store, dump, front = (units[name] for name in ("kv_store", "dump", "front_end"))
         connect(m, port.bus, flipped(self.bus))
         connect(m, kv_store.write_command, port.command[0])
         connect(m, kv_store.write_data, port.data[0])
         connect(m, dump.command, port.command[1])
         connect(m, dump.data, port.data[1])
         connect(m, front.descriptor, port.descriptor)
-        connect(m, front.lookup, walker.request0)
-        connect(m, walker.response0, front.found)
-        connect(m, kv_store.lookup, walker.request1)
-        connect(m, walker.response1, kv_store.found)
+        for user, address, place, page in ((front, units["reads"], self.read, self.read_page),
+                                           (kv_store, units["appends"], self.append, self.append_page)):
+            connect(m, user.lookup, address.request)
+            connect(m, address.response, user.found)
+            connect(m, address.place, flipped(place))
+            connect(m, flipped(page), address.page)
+            m.d.comb += [address.kv_base.eq(settings.kv_base), address.page_bytes.eq(settings.kv_page_bytes)]
         fetch = units["instruction_fetch"]
-        clients = ((PAGES, walker.read_request, walker.read_response), (PROGRAM, fetch.request, fetch.response))
-        for client, request, response in clients:
-            asked, answer = port.request[client], port.response[client]
-            m.d.comb += [
-                asked.p.address.eq(request.p.address), asked.p.beats.eq(getattr(request.p, "beats", 1)),
-                asked.valid.eq(request.valid), request.ready.eq(asked.ready),
-                response.p.data.eq(answer.p.data), response.p.error.eq(answer.p.error),
-                response.valid.eq(answer.valid), answer.ready.eq(response.ready),
-            ]
+        asked, answer = port.request[PROGRAM], port.response[PROGRAM]
+        m.d.comb += [
+            asked.p.address.eq(fetch.request.p.address), asked.p.beats.eq(fetch.request.p.beats),
+            asked.valid.eq(fetch.request.valid), fetch.request.ready.eq(asked.ready),
+            fetch.response.p.data.eq(answer.p.data), fetch.response.p.error.eq(answer.p.error),
+            fetch.response.valid.eq(answer.valid), answer.ready.eq(fetch.response.ready),
+        ]
         connect(m, flipped(self.request), port.request[OTHERS])
         connect(m, port.response[OTHERS], flipped(self.response))
         m.d.comb += [
             port.stop.eq(self.stop), port.resetting.eq(self.resetting),
             port.base.eq(settings.window_base), port.limit.eq(settings.window_limit),
-            walker.kv_base.eq(settings.kv_base), walker.kv_pages.eq(settings.kv_pages),
-            walker.page_bytes.eq(settings.kv_page_bytes), front.page_bytes.eq(settings.kv_page_bytes),
-            walker.invalidate.eq(self.begin),
+            front.page_bytes.eq(settings.kv_page_bytes), kv_store.state.eq(self.state),
             kv_store.writes_done.eq(port.writes_idle),
             front.kv_taken.eq(kv_store.command.valid & kv_store.command.ready),
             front.kv_busy.eq(kv_store.busy),
@@ -157,7 +164,7 @@ class Core(wiring.Component):
             self.program_trouble.error.eq(fetch.error), self.program_trouble.address.eq(fetch.error_address),
             self.program_trouble.refused.eq(port.response[PROGRAM].p.refused),
             self.front_report.status.eq(front.status), self.front_report.address.eq(front.fault_address),
-            self.page_fault.eq(kv_store.fault), self.page_row.eq(kv_store.fault_row),
+            self.page_fault.eq(kv_store.fault), self.page_number.eq(kv_store.fault_page),
         ]
 
     def _datapath(self, m):
@@ -183,7 +190,7 @@ class Core(wiring.Component):
             chain.i.valid.eq(array.o.valid & ~to_softmax),
             softmax.i.valid.eq(array.o.valid & to_softmax),
             array.o.ready.eq(Mux(to_softmax, softmax.i.ready, chain.i.ready)),
-            sampler.dump_enable.eq(self.settings.dump),  # it changes between tokens
+            sampler.state.eq(self.state), sampler.sampling.eq(self.sampling), dump.sampling.eq(self.sampling),
         ]
         connect(m, vectors.embed, chain.embed)
         connect(m, chain.bias, vectors.bias)
@@ -213,8 +220,6 @@ class Core(wiring.Component):
             issue.state.eq(self.state), self.done.eq(issue.done),
             issue.quiet.eq(rest.quiet), issue.settled.eq(rest.settled),
             issue.probability_done.eq(self.units["router"].probability_done),
-            issue.dump_base.eq(self.settings.logits), issue.seed.eq(self.settings.seed),
-            issue.invt.eq(self.settings.temperature),
         ]
 
     def _commands(self, m, rest):
@@ -224,7 +229,7 @@ class Core(wiring.Component):
             source, consumer = getattr(self.units["issue"], name), units[name]
             m.submodules[f"{name}_queue"] = queue = Queue(source.payload.shape())
             connect(m, source, queue.i)
-            connect(m, queue.o, consumer.start if name == "dump" else consumer.command)
+            connect(m, queue.o, consumer.command)
             m.d.comb += rest.empty[name].eq(queue.empty)
         m.d.comb += [rest.busy[name].eq(units[name].busy) for name in rest.busy.shape().members]
         m.d.comb += [rest.sampled.eq(self.sampled.valid), rest.written.eq(self.port.writes_idle)]

@@ -155,7 +155,7 @@ class GoldenChip:
         ContextOverrun, Refused, PageFault, OutsideMemory
         """
         if position + len(ids) > self.context:
-            raise ContextOverrun(f"{position + len(ids)} positions; the page table has room for {self.context}")
+            raise ContextOverrun(f"{position + len(ids)} positions; CONTEXT is {self.context}")
         return self.execute(ids, [Part(len(ids), position, self.memory.cache)], last=last)
 
     def execute(self, ids, parts, *, last):
@@ -185,4 +185,4 @@ class GoldenChip:
 
 
 class ContextOverrun(Exception):
-    """A sequence longer than its page table."""
+    """A sequence longer than CONTEXT."""

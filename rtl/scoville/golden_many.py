@@ -2,11 +2,9 @@
 
 import numpy as np
 
-from .control.rules import page_size
 from .golden import GoldenChip, failure
-from .golden_pages import PagedCache, PageFault
+from .golden_pages import PagedCache
 from .golden_pass import Part
-from .isa import Dest, Opcode
 from .kv.model import KvModel
 from .registers import Status
 from .sampler import sampler
@@ -17,24 +15,6 @@ from .schedule.slots import Setup
 __all__ = ["GoldenMany"]
 
 SETTINGS = ("PROGRAM", "KV_BASE", "KV_PAGES", "KV_PAGE_BYTES", "CONTEXT", "WINDOW_BASE", "WINDOW_LIMIT")
-
-
-def _offsets(program, config, page_bytes):
-    """Where in a page each layer lies, by its page table: programs name one a layer still, and their order counts.
-
-    Raises
-    ------
-    ValueError
-        If the layers do not fit a page.
-    """
-    offsets, size = {}, 0
-    for i in program:
-        if i and i["opcode"] is Opcode.LINEAR and i["dest"] == Dest.KEY:
-            offsets[i["table"]] = size
-            size += i["kv_heads"] * page_size(config, i["head_blocks"])
-    if size > page_bytes:
-        raise ValueError(f"a page has {page_bytes} bytes; all layers need {size}")
-    return offsets
 
 
 class _Words:
@@ -80,7 +60,6 @@ class GoldenMany:
         if self.chip.refused:
             self.status = Status.SETTING
             return
-        self.offsets = _offsets(self.chip.program, config, registers["KV_PAGE_BYTES"])
         self.memory = self.chip.memory
         setup = Setup(kv_pages=registers["KV_PAGES"], context=registers["CONTEXT"], vocab=registers["VOCAB"],
                       running=registers["RUNNING"], window=window)
@@ -120,7 +99,7 @@ class GoldenMany:
     def _compute(self, plan):
         """The sampled tokens of a pass; their logits go to memory."""
         ids = [token for run in plan.runs for token in run.tokens]
-        parts = [Part(len(run.tokens), run.first, PagedCache(self.memory, self._addresses(run.slot)))
+        parts = [Part(len(run.tokens), run.first, PagedCache(self.memory, self._page(run.slot)))
                  for run in plan.runs]
         logits = self.chip.execute(ids, parts, last=any(run.samples for run in plan.runs))
         tokens, seat = [], -1
@@ -136,15 +115,6 @@ class GoldenMany:
                 tokens.append(sampler.model(values, invt, request.seed, slot.known - 1))
         return tokens
 
-    def _addresses(self, slot):
-        """Where the KV-cache controller has the pages of a slot: see `PagedCache`."""
-        def addresses(instruction, page, write):
-            number = (self.kv.write if write else self.kv.read)(slot, 0, page)
-            if number is None:
-                raise PageFault(f"slot {slot} has no page {page} to {'write' if write else 'read'}")
-            first = self.memory.kv_base + number * self.memory.kv_page_bytes + self.offsets[instruction["table"]]
-            return first + np.arange(instruction["kv_heads"]) * page_size(self.config, instruction["head_blocks"])
-
-        return addresses
-
-
+    def _page(self, slot):
+        """Which page of a slot the KV-cache controller has: see `PagedCache`."""
+        return lambda group, number, write: (self.kv.write if write else self.kv.read)(slot, group, number)

@@ -1,11 +1,12 @@
-"""The golden model's side of the memory: weight streams and page tables, read as the chip reads them."""
+"""The golden model's side of the memory: weight streams and KV pages, read as the chip reads them."""
 
 import numpy as np
 
 from .config import BLOCK, TILE_ROWS
 from .golden_linear import Weights
-from .golden_pages import PagedCache, PageFault, align
+from .golden_pages import PagedCache, align
 from .isa import ScaleFormat
+from .kv.one import OneSlot
 from .numerics import block
 
 __all__ = ["GoldenMemory", "OutsideMemory", "unpack_weights"]
@@ -115,20 +116,8 @@ class GoldenMemory:
 
     @property
     def cache(self):
-        """The pages of the page tables in memory, as the instructions name them."""
-        return PagedCache(self, self._table_addresses)
-
-    def _table_addresses(self, instruction, page, write):
-        first = instruction["table"] + 4 * page
-        try:
-            entries = [self.view(first + head * instruction["table_stride"], 4)
-                       for head in range(instruction["kv_heads"])]
-        except OutsideMemory as error:
-            raise PageFault(str(error)) from error
-        numbers = np.stack(entries).view(np.uint32).reshape(-1).astype(np.int64)
-        if (numbers >= self.kv_pages).any():
-            raise PageFault(f"page {page} of the table at {instruction['table']:#x} is not mapped")
-        return self.kv_base + numbers * self.kv_page_bytes
+        """The cache of the only sequence of a chip of one slot."""
+        return PagedCache(self, lambda group, number, write: OneSlot.model(self.config, number, self.kv_pages))
 
 
 class OutsideMemory(ValueError):

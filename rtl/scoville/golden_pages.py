@@ -33,12 +33,25 @@ class PagedCache:
     Parameters
     ----------
     memory : GoldenMemory
-    addresses : function (fields of an instruction, number of a page in the sequence, whether it is written) -> where
-        the K part of each KV head begins, int ``[heads]``; it raises `PageFault` where there is no such page
+    page : function (cache group, number of a page in the sequence, whether it is written) -> the page, or None where
+        there is none
     """
 
-    def __init__(self, memory, addresses):
-        self.memory, self.addresses = memory, addresses
+    def __init__(self, memory, page):
+        self.memory, self.page = memory, page
+
+    def addresses(self, instruction, number, write):
+        """Where the parts of each KV head begin, int ``[heads]``.
+
+        Raises
+        ------
+        PageFault
+        """
+        page = self.page(instruction["cache"], number, write)
+        if page is None:
+            raise PageFault(f"the sequence has no page {number} to {'write' if write else 'read'}")
+        first = self.memory.kv_base + page * self.memory.kv_page_bytes + instruction["offset"]
+        return first + np.arange(instruction["kv_heads"]) * instruction["stride"]
 
     def _parts(self, blocks):
         """Slices of a head's bytes: K exponents, K codes, V exponents, V codes."""
@@ -90,4 +103,4 @@ class PagedCache:
 
 
 class PageFault(Exception):
-    """A KV page that the page table does not map."""
+    """A KV page that the sequence does not have."""

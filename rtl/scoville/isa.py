@@ -8,12 +8,13 @@ import enum
 
 from amaranth.lib import data
 
-__all__ = ["FIELDS", "INSTRUCTION_BYTES", "OPERATION", "PAGE_BITS", "POSITION_BITS", "Dest", "Element", "LoadDest",
-           "Mode", "Opcode", "ScaleFormat", "decode", "encode", "field", "width"]
+__all__ = ["FIELDS", "INSTRUCTION_BYTES", "OPERATION", "PAGE_BITS", "PAGE_SIZE_BITS", "POSITION_BITS", "Dest",
+           "Element", "LoadDest", "Mode", "Opcode", "ScaleFormat", "decode", "encode", "field", "width"]
 
 INSTRUCTION_BYTES = 32
 POSITION_BITS = 24  # of a token's position in its sequence
-PAGE_BITS = 24  # of a KV page's number, in a row of the page table and in the pool
+PAGE_BITS = 24  # of a KV page's number
+PAGE_SIZE_BITS = 28  # of its bytes: 80 layers of 8 heads of 128
 
 
 class Opcode(enum.IntEnum):
@@ -59,7 +60,9 @@ class Dest(enum.IntEnum):
 
 _COMMON = {"opcode": (0, 4), "only_last": (4, 1), "wait": (5, 1)}
 _ADDRESS = {"address": (8, 40)}
-_PAGES = {"table": (168, 40), "table_stride": (208, 24), "group": (232, 8), "head_blocks": (240, 4)}
+_PAGES = {
+    "offset": (168, 32), "cache": (200, 4), "stride": (208, 24),  # in a page of the cache group: the layer, a KV head
+    "group": (232, 8), "head_blocks": (240, 4)}
 _NORM = {"inv_n": (168, 32), "epsilon": (200, 32)}
 
 FIELDS = {
@@ -83,7 +86,7 @@ FIELDS = {
     Opcode.ATTEND: _COMMON | {
         "src": (84, 12), "dst": (96, 12), "kv_heads": (120, 8), "softmax_scale": (128, 32)} | _PAGES,
 }
-"""Fields by opcode. In LINEAR, `inv_n`, `epsilon` (norm = 1) share bits with `table`, `table_stride` (KEY, VALUE)."""
+"""Fields by opcode. In LINEAR, `inv_n`, `epsilon` (norm = 1) share bits with `offset`, `cache` (KEY, VALUE)."""
 
 OPERATION = data.UnionLayout({
     opcode.name.lower(): data.FlexibleLayout(8 * INSTRUCTION_BYTES, {

@@ -4,9 +4,9 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scoville.config import ChipConfig
+from scoville.config import PAGE_TOKENS, ChipConfig
 from scoville.control.instruction_fetch import chunk_bytes
-from scoville.isa import PAGE_BITS, POSITION_BITS
+from scoville.isa import PAGE_SIZE_BITS, POSITION_BITS
 
 __all__ = ["ALL", "IDENTITY", "LOCKED", "REGISTERS", "STALLS", "VERSION", "Bits", "Register", "Status", "address_of",
            "c_header", "fits", "markdown", "usable"]
@@ -23,8 +23,8 @@ class Status(enum.IntEnum):
     WRITE_ERROR = 2  # AXI error response to a write
     ILLEGAL_INSTRUCTION = 3  # ERROR_ADDRESS is the instruction's
     WINDOW = 4  # a read or a write that is not wholly in WINDOW_BASE .. WINDOW_LIMIT; ERROR_ADDRESS is the burst's
-    PAGE_FAULT = 5  # a KV page that is not mapped, or whose entry cannot be read; ERROR_ADDRESS is the page-table row's
-    CONTEXT = 6  # CONTEXT positions are reached, or those of an instruction's table: ERROR_ADDRESS is 0, or its address
+    PAGE_FAULT = 5  # the sequence has no such KV page; ERROR_ADDRESS is the page's number in the sequence
+    CONTEXT = 6  # CONTEXT positions are reached, or those of a ROPE's table: ERROR_ADDRESS is 0, or its address
     WATCHDOG = 7  # no progress for WATCHDOG cycles
     SETTING = 8  # a register write that was refused; ERROR_ADDRESS is the register's
     TOKEN = 9  # a token id that the embedding table has no row for; ERROR_ADDRESS is the EMBED's
@@ -34,7 +34,7 @@ STALLS = {
     # The array has a task and room for its results, and no item of the weight stream.
     "memory": "beats that are on their way have not come",
     "kv_write": "nothing is being read: appends to the KV cache have to be written before pages are read",
-    "page_walk": "nothing is being read: the page table is looked up",
+    "page_lookup": "nothing is being read: a page is looked up",
     "vector": "the beat is of a vector: norm weights, RoPE row, embedding row, bias, code table",
     "header": "the beat is scales, minimums or exponents",
     "bus": "an item takes more beats than one",
@@ -149,7 +149,9 @@ def _map():
         ("POSITION", "rw", "Positions whose keys and values are in the pages already; the prompt begins there.",
          _number(POSITION_BITS)),
         ("MAX_NEW", "rw", "Tokens to generate; 0 counts as 1.", _number(32)),
-        ("CONTEXT", "rw", "Positions that the page table has room for.", _number(POSITION_BITS)),
+        ("CONTEXT", "rw", "Positions that a sequence may have.",
+         Bits("below 64 · `slot_pages`; a slot has pages for half as many",
+              lambda config: 2 * PAGE_TOKENS * config.slot_pages - 1)),
         ("STOP_COUNT", "rw", "How many of STOP0..STOP3 end the sequence.", _number(3, 4)),
         ("STOP0", "rw", "A stop token."),
         ("STOP1", "rw", "A stop token."),
@@ -159,8 +161,9 @@ def _map():
          Bits("not negative", lambda config: 0x7FFFFFFF)),
         ("SEED_LO", "rw", "Seed of the sampler's generator."),
         ("KV_BASE_LO", "rw", "Address of KV page 0.", BUS),
-        ("KV_PAGES", "rw", "Pages in the pool; a page number at or above it is a fault.", _number(PAGE_BITS)),
-        ("KV_PAGE_BYTES", "rw", "Bytes from one page to the next.", _bytes(PAGE_BITS)),
+        ("KV_PAGES", "rw", "Pages in the pool.",
+         Bits("below 2 · `pool_pages`; no more than those are used", lambda config: 2 * config.pool_pages - 1)),
+        ("KV_PAGE_BYTES", "rw", "Bytes from one page to the next.", _bytes(PAGE_SIZE_BITS)),
         ("WINDOW_BASE_LO", "rw", "Reads and writes below this address are refused.", BUS),
         ("WINDOW_LIMIT_LO", "rw", "Reads and writes at or above this address are refused.", BUS),
         ("LOGITS_LO", "rw", "Where the logits of each generated token go, one row after the other; 0 for nowhere.",

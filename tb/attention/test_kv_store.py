@@ -1,5 +1,7 @@
 """The KV store with its writer: page contents byte for byte, faults, few lookups, throughput."""
 
+from dataclasses import replace
+
 import cocotb
 import harness
 import numpy as np
@@ -9,13 +11,27 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from cocotbext.axi import AxiRamWrite, AxiWriteBus
 from scoville.attention.kv_store import KvStore, kv_block_layout, page_offsets, store_command_layout
-from scoville.attention.pages import page_address_layout, page_request_layout
 from scoville.config import get_config
+from scoville.isa import PAGE_SIZE_BITS, POSITION_BITS
+from scoville.kv.address import NUMBER_BITS, page_address_layout, page_request_layout
 from scoville.memory import axi
 from scoville.memory.writer import StreamWriter
+from scoville.schedule.seats import PassState
 from subordinate import Everywhere, Subordinate
 
-TABLE, STRIDE, PAGES = 0x1_2345_6000, 0x800, 12
+PAGES = 12
+
+
+def sized(parameters):
+    """The configuration of a run."""
+    return replace(get_config(parameters["config"]), slots=parameters["slots"])
+
+
+def seated(config, places):
+    """The state of a pass of tokens (slot, position)."""
+    whose = [{"slot": slot} if config.slots > 1 else {} for slot, _ in places]
+    return harness.pack(PassState(config), {"tokens": len(places), "seats": [
+        slot | {"position": position} for slot, (_, position) in zip(whose, places, strict=True)]})
 
 
 class Store(wiring.Component):
@@ -29,7 +45,8 @@ class Store(wiring.Component):
             "lookup": Out(stream.Signature(page_request_layout(config))),
             "found": In(stream.Signature(page_address_layout(config))),
             "bus": Out(axi.guarded_write_signature(config)),
-            "clear": In(1), "busy": Out(1), "fault": Out(1), "fault_row": Out(config.addr_bits)})
+            "state": In(PassState(config)),
+            "clear": In(1), "busy": Out(1), "fault": Out(1), "fault_page": Out(NUMBER_BITS)})
 
     def elaborate(self, platform):
         m = Module()
@@ -42,32 +59,34 @@ class Store(wiring.Component):
         connect(m, store.write_data, writer.data)
         connect(m, writer.bus, flipped(self.bus))
         m.d.comb += [
-            store.writes_done.eq(writer.idle), store.clear.eq(self.clear),
-            self.busy.eq(store.busy), self.fault.eq(store.fault), self.fault_row.eq(store.fault_row)]
+            store.writes_done.eq(writer.idle), store.clear.eq(self.clear), store.state.eq(self.state),
+            self.busy.eq(store.busy), self.fault.eq(store.fault), self.fault_page.eq(store.fault_page)]
         return m
 
 
 class System:
-    """Pages of a few KV heads in memory; `mapped` gives each (head, page number) its physical page."""
+    """Pages of a few layers and KV heads in memory; `mapped` gives each (slot, page number) its physical page."""
 
     def __init__(self, dut, seed, stalls, head_blocks, heads=2, missing=()):
         self.dut, self.head_blocks, self.heads = dut, head_blocks, heads
-        self.config = config = get_config(harness.parameters()["config"])
+        self.config = config = sized(harness.parameters())
         self.tb = tb = harness.Bench(dut, seed)
-        _, self.page_bytes = page_offsets(config, head_blocks)
+        self.stride = page_offsets(config, head_blocks)[1] + config.bus_bytes
+        self.layer = 3 * self.stride  # bytes in front of it in a page
+        self.page_bytes = self.layer + heads * self.stride
         self.base = 3 * config.bus_bytes
         self.ram = AxiRamWrite(AxiWriteBus.from_prefix(dut, "bus_"), dut.clk, dut.rst, size=1 << 19)
         self.ram.log.setLevel("ERROR")
         if stalls:
             for channel in (self.ram.aw_channel, self.ram.w_channel, self.ram.b_channel):
                 channel.set_pause_generator(tb.rng.random() < stalls for _ in iter(int, 1))
-        size = self.page_bytes * PAGES * heads
+        size = self.page_bytes * PAGES * config.slots
         self.before = tb.np_rng.integers(0, 256, size, dtype=np.uint8)
         self.ram.write(self.base, self.before.tobytes())
-        self.wanted = self.before.copy().reshape(PAGES * heads, self.page_bytes)
-        physical = list(range(PAGES * heads))
+        self.wanted = self.before.copy().reshape(-1, self.page_bytes)
+        physical = list(range(PAGES * config.slots))
         tb.rng.shuffle(physical)
-        self.mapped = {(head, page): physical.pop() for head in range(heads) for page in range(PAGES)}
+        self.mapped = {(slot, page): physical.pop() for slot in range(config.slots) for page in range(PAGES)}
         self.missing = set(missing)
         self.commands, self.blocks = tb.source("command", stalls), tb.source("i", stalls)
         self.lookups, self.found = tb.sink("lookup", stalls), tb.source("found", stalls)
@@ -80,30 +99,36 @@ class System:
         while True:
             [packed] = await self.lookups.receive(1)
             request = harness.unpack(page_request_layout(self.config), packed)
-            head, rest = divmod(request["row"] - TABLE, STRIDE)
-            assert rest == 0
-            key = (head, request["page"])
+            key = (request["slot"], request["page"])
             self.found.send([harness.pack(page_address_layout(self.config), {
                 "address": self.base + self.page_bytes * self.mapped[key], "fault": int(key in self.missing)})])
 
-    def append(self, value, position, tokens, shuffle=False):
+    async def seat(self, places):
+        """Begin a pass of tokens (slot, position) when nothing is under way."""
+        await self.settle()
+        self.places = places
+        self.dut.state.value = seated(self.config, places)
+
+    def append(self, value, shuffle=False):
         """Queue the output of one matrix: head by head, block by block, token by token."""
         config, rng = self.config, self.tb.np_rng
         order = [(head, part, seat) for head in range(self.heads) for part in range(self.head_blocks)
-                 for seat in range(tokens)]
+                 for seat in range(len(self.places))]
         if shuffle:
             self.tb.rng.shuffle(order)
         self.commands.send([harness.pack(store_command_layout(config), {
-            "value": value, "table": TABLE, "table_stride": STRIDE, "position": position,
-            "head_blocks": self.head_blocks, "blocks": len(order)})])
+            "value": value, "offset": self.layer, "stride": self.stride, "head_blocks": self.head_blocks,
+            "blocks": len(order)})])
         for head, part, seat in order:
             q, e8 = rng.integers(-127, 128, 32), int(rng.integers(0, 256))
             self.blocks.send([harness.pack(kv_block_layout(config), {
                 "seat": seat, "kv_head": head, "part": part, "value": value, "q": q, "e8": e8})])
-            page, slot = divmod(position + seat, 32)
-            if (head, page) not in self.missing:
-                KvStore.model(config, self.wanted[self.mapped[head, page]], q.astype(np.int8), e8, value=value,
-                              slot=slot, part=part, head_blocks=self.head_blocks)
+            slot, position = self.places[seat]
+            page, token = divmod(position, 32)
+            if (slot, page) not in self.missing:
+                parts = self.wanted[self.mapped[slot, page]][self.layer + head * self.stride:]
+                KvStore.model(config, parts[:self.stride], q.astype(np.int8), e8, value=value, slot=token, part=part,
+                              head_blocks=self.head_blocks)
 
     async def settle(self):
         await self.commands.drain()
@@ -119,15 +144,19 @@ class System:
 
 
 async def appends(dut, seed, stalls):
-    config = get_config(harness.parameters()["config"])
+    config = sized(harness.parameters())
     system = System(dut, seed, stalls, head_blocks=1 + seed % config.max_head_blocks)
     await system.start()
     rng = system.tb.rng
     for trial in range(8):
-        tokens = rng.randint(1, config.seats)
-        position = rng.choice([0, 31, 32 * PAGES - tokens, rng.randrange(32 * PAGES - tokens)])
+        tokens, slot = rng.randint(1, config.seats), rng.randrange(config.slots)
+        first = rng.choice([0, 31, 32 * PAGES - tokens, rng.randrange(32 * PAGES - tokens)])
+        places = [(slot, first + seat) for seat in range(tokens)]
+        if config.slots > 1 and trial % 2:
+            places = [(rng.randrange(config.slots), rng.randrange(32 * PAGES)) for _ in places]
+        await system.seat(places)
         for value in (0, 1):
-            system.append(value, position, tokens, shuffle=trial % 2 == 1)
+            system.append(value, shuffle=trial % 2 == 1)
     await system.settle()
     system.check()
     assert not dut.fault.value
@@ -150,15 +179,16 @@ async def largest_head(dut):
 
 @cocotb.test()
 async def page_fault(dut):
-    """Blocks of a missing page are dropped, the others are written, the row of the first missing page is reported."""
-    system = System(dut, 4, 0.2, head_blocks=2, missing={(1, 5), (0, 6)})
+    """Blocks of a missing page are dropped, the others are written, the first missing page is reported."""
+    system = System(dut, 4, 0.2, head_blocks=2, missing={(0, 5), (0, 6)})
     await system.start()
     for position in (5 * 32 + 3, 7 * 32, 6 * 32 + 9):
+        await system.seat([(0, position)])
         for value in (0, 1):
-            system.append(value, position, 1)
+            system.append(value)
     await system.settle()
     system.check()
-    assert dut.fault.value and harness.peek(dut.fault_row) == TABLE + STRIDE
+    assert dut.fault.value and harness.peek(dut.fault_page) == 5
     dut.clear.value = 1
     await system.tb.wait(1)
     dut.clear.value = 0
@@ -168,15 +198,16 @@ async def page_fault(dut):
 
 @cocotb.test()
 async def throughput(dut):
-    """One lookup a head, and the cycles of a block that the docstring gives (or the bus model's own pace)."""
+    """One lookup a matrix, and the cycles of a block that the docstring gives (or the bus model's own pace)."""
     system = System(dut, 5, 0.0, head_blocks=2)
     await system.start()
     config = system.config
+    await system.seat([(0, 40)])
     for value in (0, 1):
-        system.append(value, 40, 1)
+        system.append(value)
     await system.settle()
     system.check()
-    assert len(system.lookups.received) == 2 * system.heads
+    assert len(system.lookups.received) == 2
     for value, beats in ((0, max(1, 32 // config.bus_bytes)), (1, 1024 // config.bus_bytes)):
         # Two blocks wait at the input, so a block is taken when the one two before it begins.
         cycles = system.blocks.cycles[2 * system.heads * value + 2:2 * system.heads * (value + 1)]
@@ -187,8 +218,8 @@ async def throughput(dut):
 @cocotb.test()
 @cocotb.parametrize(stalls=[0.0, 0.3])
 async def anywhere(dut, stalls):
-    """Every bit of a page's address, of the table's, of strides, positions, heads and parts; faults among them."""
-    config = get_config(harness.parameters()["config"])
+    """Every bit of a page's address, of offsets, strides, positions, heads and parts; faults among them."""
+    config = sized(harness.parameters())
     tb, layout = harness.Bench(dut, int(10 * stalls) + 6), store_command_layout(config)
     rng, memory, bits = tb.rng, Everywhere(tb, config.addr_bits), config.addr_bits
     bus = Subordinate(tb, "bus_", memory, bus_bytes=config.bus_bytes, stalls=stalls)
@@ -204,36 +235,39 @@ async def anywhere(dut, stalls):
     for _ in range(160):
         value, head_blocks = rng.randrange(2), rng.randrange(1, 16)
         _, page_bytes = page_offsets(config, head_blocks)
-        command = {"value": value, "table": rng.getrandbits(bits), "table_stride": number(layout["table_stride"].width),
-                   "position": number(layout["position"].width), "head_blocks": head_blocks,
+        command = {"value": value, "offset": number(27) & -config.bus_bytes,
+                   "stride": number(19) & -config.bus_bytes, "cache": rng.randrange(16), "head_blocks": head_blocks,
                    "blocks": rng.choice([0, 1, 1, 2, 5])}
+        places = [(rng.randrange(config.slots), number(POSITION_BITS)) for _ in range(config.seats)]
+        if rng.random() < 0.5:  # several of one page
+            places = [(places[0][0], places[0][1] & ~31 | rng.randrange(32)) for _ in places]
+        dut.state.value = seated(config, places)
         commands.send([harness.pack(layout, command)])
         known = first_fault = base = None
         wanted = {}
         for _ in range(command["blocks"]):
             q, e8 = tb.np_rng.integers(-128, 128, 32), rng.randrange(256)
-            head = known[0] if known and rng.random() < 0.5 else number(8)
-            block = {"seat": rng.randrange(config.seats), "kv_head": head,
+            block = {"seat": rng.randrange(config.seats), "kv_head": number(8),
                      "part": rng.randrange(head_blocks), "value": value, "q": q, "e8": e8}
             blocks.send([harness.pack(kv_block_layout(config), block)])
-            position = (command["position"] + block["seat"]) % (1 << layout["position"].width)
-            page, slot = divmod(position, 32)
-            if known != (block["kv_head"], page):
-                known = block["kv_head"], page
-                row = (command["table"] + block["kv_head"] * command["table_stride"]) % (1 << bits)
-                request = harness.pack(page_request_layout(config), {"row": row, "page": page})
-                assert await lookups.receive(1) == [request]
-                address = min(number(bits), (1 << bits) - 2 * page_bytes) // config.bus_bytes * config.bus_bytes
+            slot, position = places[block["seat"]]
+            page, token = divmod(position, 32)
+            place = {"page": page, "cache": command["cache"], "slot": slot}
+            if known != place:
+                known = place
+                assert await lookups.receive(1) == [harness.pack(page_request_layout(config), place)]
+                address = min(number(bits), (1 << bits) - (1 << PAGE_SIZE_BITS)) & -config.bus_bytes
                 fault = rng.random() < 0.1
                 if fault and first_fault is None:
-                    first_fault = row
+                    first_fault = page
                 found.send([harness.pack(page_address_layout(config), {"address": address, "fault": fault})])
                 base = None if fault else address
             if base is not None:
                 content = np.full(page_bytes, -1, np.int16)  # where nothing is written
-                KvStore.model(config, content, q.astype(np.int8), e8, value=value, slot=slot, part=block["part"],
+                KvStore.model(config, content, q.astype(np.int8), e8, value=value, slot=token, part=block["part"],
                               head_blocks=head_blocks)
-                wanted |= {base + int(at): int(content[at]) for at in np.flatnonzero(content >= 0)}
+                first = base + command["offset"] + block["kv_head"] * command["stride"]
+                wanted |= {first + int(at): int(content[at]) for at in np.flatnonzero(content >= 0)}
         await commands.drain()
         await blocks.drain()
         await tb.wait(2)
@@ -242,16 +276,18 @@ async def anywhere(dut, stalls):
             await tb.wait(1)
         assert bus.idle and memory.written == wanted
         assert harness.peek(dut.fault) == (first_fault is not None)
-        assert first_fault is None or harness.peek(dut.fault_row) == first_fault
+        assert first_fault is None or harness.peek(dut.fault_page) == first_fault
         memory.written.clear()
         dut.clear.value = 1
         await tb.wait(1)
         dut.clear.value = 0
 
 
-@pytest.mark.parametrize("config", ["nano", "duo", "slim", "wide", "kria"])
-def test_kv_store(sim, config):
-    harness.run(Store(get_config(config)), __name__, sim=sim, parameters={"config": config})
+@pytest.mark.parametrize(("config", "slots"), [("nano", 1), ("duo", 1), ("slim", 1), ("wide", 1), ("kria", 1),
+                                               ("duo", 4)])
+def test_kv_store(sim, config, slots):
+    parameters = {"config": config, "slots": slots}
+    harness.run(Store(sized(parameters)), __name__, sim=sim, parameters=parameters)
 
 
 def test_page_offsets():

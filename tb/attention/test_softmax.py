@@ -7,10 +7,10 @@ import harness
 import numpy as np
 import pytest
 from cocotb.triggers import RisingEdge
+from programs import with_slots
 from scoville.array.drain import drain_row
 from scoville.attention.denominator import FRACTION_BITS
 from scoville.attention.softmax import Softmax, model, softmax_command_layout
-from scoville.config import get_config
 from scoville.isa import PAGE_BITS, POSITION_BITS
 
 LATENCY = 20  # from the last score of a page to its first output
@@ -25,15 +25,17 @@ class Command:
 
     def __init__(self, rng, config, *, pages, head_blocks, spread=8.0, positions=None, phases=None):
         seats = config.seats
-        self.phases = phases or int(rng.integers(1, config.phases + 1))
+        self.phases = range(phases or int(rng.integers(1, config.phases + 1)))
+        if config.slots > 1:  # they may begin with any
+            self.phases = self.phases[int(rng.integers(len(self.phases))):]
         self.config, self.pages, self.head_blocks = config, pages, head_blocks
         if positions is None:
             # The last tokens of a chunk: one a seat, possibly over a page boundary.
             first = max(0, 32 * pages - int(rng.integers(1, 32 if pages == 1 else 48)))
             positions = np.minimum(first + np.arange(seats), 32 * pages - 1)
         self.positions = np.asarray(positions)
-        self.mask = np.array([seat < self.phases * config.lanes and rng.random() < 0.8 for seat in range(seats)])
-        self.mask[0] = True
+        self.mask = np.array([seat // config.lanes in self.phases and rng.random() < 0.8 for seat in range(seats)])
+        self.mask[self.phases[0] * config.lanes] = True
         self.scores = rng.normal(0, spread, (pages, 32, seats)).astype(np.float32)
         self.ev8 = rng.integers(90, 140, (pages, head_blocks, 32)).astype(np.uint8)
         self.scale = np.float32(rng.uniform(0.1, 1.5))
@@ -45,14 +47,15 @@ class Command:
     def command(self):
         return harness.pack(softmax_command_layout(self.config), {
             "scale": int(bits(self.scale)), "pages": self.pages, "head_blocks": self.head_blocks,
-            "last_phase": self.phases - 1,
-            "positions": [int(p) for p in self.positions], "mask": sum(int(v) << k for k, v in enumerate(self.mask))})
+            "last_phase": self.phases[-1],
+            "positions": [int(p) for p in self.positions], "mask": sum(int(v) << k for k, v in enumerate(self.mask)),
+        } | ({"first_phase": self.phases[0]} if self.config.slots > 1 else {}))
 
     def rows(self):
         layout, lanes = drain_row(self.config), self.config.lanes
         return [harness.pack(layout, {"row": row, "phase": phase, "values": [
             int(v) for v in bits(page[row, phase * lanes:(phase + 1) * lanes])]})
-            for page in self.scores for phase in range(self.phases) for row in range(32)]
+            for page in self.scores for phase in self.phases for row in range(32)]
 
     def beats(self):
         beats = []
@@ -92,7 +95,7 @@ async def play(dut, seed, make, stalls, slow=None):
 
     `slow` is the name of an output that is taken once in 400 cycles.
     """
-    config = get_config(harness.parameters()["config"])
+    config = with_slots(harness.parameters()["config"])
     tb = harness.Bench(dut, seed)
     commands, rows, beats = (tb.source(name, stalls) for name in ("command", "i", "exponents"))
     outputs, shifts, factors = sinks = [tb.sink(name, stalls) for name in ("o", "shift", "factor")]
@@ -182,7 +185,7 @@ async def wide_fields(dut):
 @cocotb.test()
 async def long_commands(dut):
     """The first page of commands too long to be read here: it is not the last."""
-    config, tb = get_config(harness.parameters()["config"]), harness.Bench(dut, 8)
+    config, tb = with_slots(harness.parameters()["config"]), harness.Bench(dut, 8)
     commands, rows, beats = (tb.source(name) for name in ("command", "i", "exponents"))
     outputs, shifts, factors = (tb.sink(name) for name in ("o", "shift", "factor"))
     for pages in [(1 << bit) + more for bit in range(1, PAGE_BITS) for more in (0, 1)]:
@@ -234,7 +237,7 @@ async def throughput(dut):
                 for b in blocks for _ in "12"]
 
     _, rows, outputs = await play(dut, 4, make, 0.0)
-    config = get_config(harness.parameters()["config"])
+    config = with_slots(harness.parameters()["config"])
     starts = []
     position = 0
     for blocks in [1] * 8 + [config.max_head_blocks] * 8:
@@ -248,7 +251,12 @@ async def throughput(dut):
 
 @pytest.mark.parametrize("config", ["nano", "duo", "slim", "kria"])
 def test_softmax(sim, config):
-    harness.run(Softmax(get_config(config)), __name__, sim=sim, parameters={"config": config})
+    harness.run(Softmax(with_slots(config)), __name__, sim=sim, parameters={"config": config})
+
+
+@pytest.mark.parametrize("config", ["duo 4"])
+def test_of_many(sim, config):
+    harness.run(Softmax(with_slots(config)), __name__, sim=sim, parameters={"config": config})
 
 
 def test_model_is_softmax():

@@ -18,7 +18,6 @@ from scoville_host.runtime.driver import DONE, ERROR, INTERRUPTS, NO_TOKEN, RESE
 
 CONFIG = get_config("nano")
 PROMPT = [3, 39, 0]
-UNMAPPED = 0xFFFFFFFF
 DEAD = 1 - 1e-10  # a channel with this chance of a stall never answers
 WATCHDOG = 3000
 
@@ -109,20 +108,12 @@ def test_error_response_to_a_prompt_read():
         stops(chip, Status.READ_ERROR, address + 16, prompt=[1, 2, 3, 4, 5, 6, 7])
 
 
-def test_error_response_to_a_page_table_read():
-    with machine() as chip:
-        row = chip.image.regions["page_table"].address
-        chip.chip.inject_error(row, 4)
-        stops(chip, Status.PAGE_FAULT, row)
-
-
 def test_error_response_to_a_kv_write():
     with machine() as chip:
         registers = chip.image.registers
         chip.chip.inject_error(chip.image.regions["kv_pool"].address, chip.image.regions["kv_pool"].size)
-        page = int(chip.region("page_table").view(np.uint32)[0])
         header = 32  # the first write is that of the codes of token 0's key, behind the exponents of one block
-        stops(chip, Status.WRITE_ERROR, registers["KV_BASE"] + page * registers["KV_PAGE_BYTES"] + header)
+        stops(chip, Status.WRITE_ERROR, registers["KV_BASE"] + header)
 
 
 def test_error_response_to_a_logits_write():
@@ -164,12 +155,12 @@ def test_window_base():
               WINDOW_BASE=program)
 
 
-@pytest.mark.parametrize("entry", [UNMAPPED, "KV_PAGES"])
-def test_page_that_is_not_mapped(entry):
-    prompt = [n % 40 for n in range(30)]
+@pytest.mark.parametrize("pages", [0, 1, 2])
+def test_page_that_is_not_there(pages):
+    """A pool that is too small for the sequence: the page's number is shown."""
+    prompt = [n % 40 for n in range(32 * pages - 2)] or PROMPT
     with machine() as chip:
-        chip.region("page_table").view(np.uint32)[1] = chip.image.registers.get(entry, entry)
-        stops(chip, Status.PAGE_FAULT, chip.image.regions["page_table"].address, tokens=3, prompt=prompt, max_new=6)
+        stops(chip, Status.PAGE_FAULT, pages, tokens=3 if pages else 0, prompt=prompt, max_new=6, KV_PAGES=pages)
 
 
 @pytest.mark.parametrize(("context", "tokens"), [(5, 3), (3, 1), (2, 0)])
@@ -226,8 +217,8 @@ def beyond(register):
 
 @pytest.mark.parametrize(("name", "value"), [
     ("WINDOW_LIMIT", 1 << 40), ("WINDOW_LIMIT", 8), ("WINDOW_BASE", 1 << 63), ("PROGRAM", 1 << 41), ("PROGRAM", 64),
-    ("KV_BASE", 4), ("KV_PAGES", 1 << 24), ("KV_PAGE_BYTES", 1 << 24), ("LOGITS", 1 << 40), ("LOGITS_STRIDE", 4),
-    ("PROMPT", 2), ("CONTEXT", 1 << 24)])
+    ("KV_BASE", 4), ("KV_PAGES", 2 * CONFIG.pool_pages), ("KV_PAGE_BYTES", 1 << 28), ("LOGITS", 1 << 40),
+    ("LOGITS_STRIDE", 4), ("PROMPT", 2), ("CONTEXT", 1 << 24)])
 def test_setting_that_does_not_fit(name, value):
     """It is refused, and not cut: 2^40 in WINDOW_LIMIT was 0, and opened the window."""
     with machine(spare=4096) as chip:
@@ -393,24 +384,19 @@ def test_sequences_without_a_reset_between():
             assert chip.counters_add_up()
 
 
-def test_page_table_that_changes_between_sequences():
-    """The walker keeps nothing of the old table: the same sequence in other pages, and not a byte in the old ones."""
+def test_pages_of_another_pool():
+    """Nothing of the last sequence's pages is kept: the same sequence in another place, and not a byte in the old one.
+    """
     wanted = golden(small(), PROMPT, 4)
-    with machine() as chip:
-        for _ in range(3):
-            tokens, logits = chip.run(PROMPT, 4)
-            assert tokens == wanted.tokens and same_bits(logits, wanted.logits)
-            table = chip.region("page_table").view(np.uint32)
-            used = int(table[0])
-            mapped = table < chip.image.registers["KV_PAGES"]
-            table[mapped] = np.roll(table[mapped], 1)
+    with machine(spare=1 << 16) as chip:
+        registers, size = chip.image.registers, chip.image.registers["KV_PAGE_BYTES"]
+        other = chip.image.size + 3 * CONFIG.bus_bytes
+        for base in (registers["KV_BASE"], other):
+            settings = {"KV_BASE": base, "WINDOW_LIMIT": len(chip.chip.memory)}
             chip.region("kv_pool")[:] = 0xA5
-            assert used != int(table[0])
-        pages = chip.region("kv_pool").reshape(-1, chip.image.registers["KV_PAGE_BYTES"])
-        assert (pages == 0xA5).all()
-        chip.run(PROMPT, 4)
-        pages = chip.region("kv_pool")[:len(pages) * pages.shape[1]].reshape(pages.shape)
-        assert [page for page in range(len(pages)) if (pages[page] != 0xA5).any()] == [int(table[0])]
+            tokens, logits = chip.run(PROMPT, 4, **settings)
+            assert tokens == wanted.tokens and same_bits(logits, wanted.logits)
+            assert (chip.region("kv_pool")[:size] != 0xA5).any() == (base != other)
 
 
 @pytest.mark.parametrize("seed", range(3))

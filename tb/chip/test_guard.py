@@ -50,11 +50,9 @@ def first_refused(start, end, limit):
 @pytest.mark.parametrize("far", [0, 4096, 1 << 39])
 def test_pages_beyond_the_limit(far):
     with Machine(small(), spare=SPARE) as machine:
-        registers = machine.image.registers
         base = far if far > SPARE else machine.image.size + far
-        page = int(machine.region("page_table").view(np.uint32)[0])
         # The first write is that of the codes of token 0's key, behind the exponents of one block.
-        refused(machine, base + page * registers["KV_PAGE_BYTES"] + 32, KV_BASE=base)
+        refused(machine, base + 32, KV_BASE=base)
         assert golden_status(machine.image, KV_BASE=base) == Status.WINDOW
 
 
@@ -63,8 +61,7 @@ def test_page_across_the_limit(inside):
     """Keys lie in the window, and the values' codes up to `inside` bytes: none of the burst is written."""
     with Machine(small(), spare=SPARE) as machine:
         registers = machine.image.registers
-        page = int(machine.region("page_table").view(np.uint32)[0])
-        codes = registers["KV_BASE"] + page * registers["KV_PAGE_BYTES"] + 32 + CODES + 32
+        codes = registers["KV_BASE"] + 32 + CODES + 32
         limit = codes + inside
         settings = {"WINDOW_LIMIT": limit, "LOGITS": 0}
         burst = first_refused(codes, codes + CODES, limit)

@@ -237,7 +237,7 @@ def mutated(runs):
 
 
 class MadeUp(LegalProgram):
-    """Random instructions on the random data, with the model's page table."""
+    """Random instructions on the random data, with the model's pages."""
 
     def __init__(self, runs):
         self.image = runs.image
@@ -248,20 +248,19 @@ class MadeUp(LegalProgram):
     def _draw(self, opcode, given):
         if (fields := super()._draw(opcode, given)) is None:
             return None
-        rng, bus, tables = self.rng, CONFIG.bus_bytes, self.image.regions["page_table"]
+        rng, bus = self.rng, CONFIG.bus_bytes
         fields["wait"] = given.get("wait", int(rng.random() < 0.7))
         if "address" in fields:
             fields["address"] = self.image.size - BLOB + rng.randrange(BLOB // 2) // bus * bus
-        if "stride" in fields:
+        if opcode in (Opcode.ROPE, Opcode.EMBED):
             fields["stride"] = rng.randrange(40) * bus
         if "limit" in fields and opcode is not Opcode.LINEAR:
             fields["limit"] = self.image.vocab
         if fields.get("dest") == Dest.LOGITS and "tiles" not in given:
             fields |= {"tiles": 2, "limit": rng.randint(1, self.image.vocab)}
             fields["beats"] = matrix_beats(CONFIG, fields)
-        if fields.get("dest") in (Dest.KEY, Dest.VALUE) and "table" not in given:
-            stride = tables.size // SHAPE["kv_heads"]
-            fields |= {"table": tables.address, "table_stride": stride}
+        if fields.get("dest") in (Dest.KEY, Dest.VALUE) and "offset" not in given:
+            fields["offset"] = rng.randrange(max(1, self.page_bytes - 3 * fields["stride"])) // bus * bus
         return fields
 
 

@@ -9,7 +9,7 @@ from scoville.config import get_config
 from scoville_sim import MemoryTiming
 
 SHAPE = {"layers": 2, "heads": 2, "kv_heads": 1, "hidden": 64, "ffn": 96}
-WAITS = {"memory", "prompt", "fetch", "page_walk"}  # what a slow read may cost
+WAITS = {"memory", "prompt", "fetch", "page_lookup"}  # what a slow read may cost
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_slow_writes(image):
     grown = growth(image, dataclasses.replace(FAST, write_latency=400))
     assert grown["kv_write"] > 1000
     # The page walk and the read behind a write are no longer hidden.
-    named = ("kv_write", "pass_end", "page_walk", "memory")
+    named = ("kv_write", "pass_end", "page_lookup", "memory")
     assert sum(grown.get(name, 0) for name in named) >= 0.9 * sum(grown.values())
 
 

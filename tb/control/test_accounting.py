@@ -82,7 +82,7 @@ class Model:
         fed = no_task and not s["issue.waiting"]
         reasons = {
             "kv_write": unread and s["front_end.waiting_kv"],
-            "page_walk": unread and walks,
+            "page_lookup": unread and walks,
             "memory": starved and waiting and not unread or no_task and s["vectors.busy"] and s["decoder.waiting"],
             "vector": starved and vector or fed and moves("decoder.vector"),
             "header": starved and header or fed and not s["issue.waiting_softmax"] and s["decoder.header"],
@@ -117,7 +117,7 @@ class Model:
             "routed": moves("router.i") and s["router.i.p.last"]
             and s["router.i.p.info.dest"] != QuantDest.PROBABILITY.value,
             "token": moves("sequence.sampled"), "done": s["issue.done"], "waiting": s["issue.waiting"],
-            "kv_wait": s["front_end.waiting_kv"], "page_walk": walks, "read": not s["reader.idle"],
+            "kv_wait": s["front_end.waiting_kv"], "page_lookup": walks, "read": not s["reader.idle"],
             "beat": s["reader.bus.rvalid"] and s["reader.bus.rready"], "decoder": moves("decoder.i"),
             "drain": s["array.o.valid"], "writer": not s["writer.idle"], **{unit: s[f"{unit}.busy"] for unit in BUSY}}
         self.now, self.before = now, self.now

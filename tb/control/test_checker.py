@@ -9,7 +9,7 @@ import pytest
 from cocotb.triggers import RisingEdge
 from programs import IDS, LegalProgram, encoded, largest_page, matrix_beats, random_instruction, random_state
 from scoville.attention.kv_store import page_offsets
-from scoville.config import BLOCK, CONFIGS, PAGE_TOKENS, get_config
+from scoville.config import BLOCK, CONFIGS, get_config
 from scoville.control import legality
 from scoville.control.checker import Checker, checked_layout
 from scoville.control.instruction_fetch import instruction_layout
@@ -118,18 +118,18 @@ def faults(config):
         yield Opcode.LINEAR, {"dest": dest}, "norm", [1], [0], ILLEGAL
     yield Opcode.LINEAR, PLAIN | {"mode": Mode.ROPE}, "head_blocks", [0, heads + 1], range(1, heads + 1), ILLEGAL
     yield Opcode.LINEAR, {"dest": Dest.QUERY}, "group", [0, 2, 5, 255], [1, 3], ILLEGAL
-    key = {"dest": Dest.KEY, "table": bus, "kv_heads": 3}
-    yield Opcode.LINEAR, key, "table_stride", [8 * bus + 1, 8 * bus + bus // 2], [8 * bus], ILLEGAL
-    yield Opcode.LINEAR, key, "table_stride", [0], [], Status.CONTEXT
-    yield Opcode.LINEAR, key | {"table_stride": 8 * bus}, "table", [
-        1, memory - 1, memory - 24 * bus + bus], [memory - 24 * bus], ILLEGAL
+    size, page = page_offsets(config, 1)[1], largest_page(config)
+    key = {"dest": Dest.KEY, "offset": bus, "kv_heads": 3, "head_blocks": 1}
+    yield Opcode.LINEAR, key, "stride", [0, size + 1, size + bus // 2, size - bus], [size, size + bus], ILLEGAL
+    yield Opcode.LINEAR, key | {"stride": size}, "offset", [
+        1, page - 1, page - 3 * size + bus], [page - 3 * size], ILLEGAL
+    yield Opcode.LINEAR, key, "cache", [config.cache_groups, 15], range(config.cache_groups), ILLEGAL
 
 
 ONE = of_run([1], 40, last=1)
 PROMPT = ONE | {"last": 0}
 IN_VAIN = {
     "`lane_scale`: a norm came before": "the blocks that are read are of an EMBED, or made from them, and it is a norm",
-    "the entries of the pass's pages fit `table_stride`": "KEY's were judged in the same pass, with the same stride",
 }
 """Rules that hold if the others do; each with its reason."""
 
@@ -158,7 +158,7 @@ class Broken(LegalProgram):
         self.begin()
         self.of(Opcode.LINEAR, dest=Dest.KEY, kv_heads=2, head_blocks=1, tiles=2)
         self.heads = {"kv_heads": 2, "head_blocks": 1} | {
-            name: self.fields[-1][name] for name in ("table", "table_stride")}
+            name: self.fields[-1][name] for name in ("offset", "stride", "cache")}
         self.of(Opcode.LINEAR, dest=Dest.VALUE, tiles=2, **self.heads)
         queries = self.config.operand_blocks - 6
         self.of(Opcode.LINEAR, dest=Dest.QUERY, kv_heads=2, head_blocks=1, group=3, tiles=6, dst=queries)
@@ -187,13 +187,16 @@ def alone(config, rng):
     yield fault(new().started().bad(linear, **PLAIN | {"tiles": 0, "dst": 0, "src": 1, "kblocks": 1, "code_bits8": 1}))
     yield fault(new().started().bad(linear, address=memory - bus, **PLAIN | {
         "tiles": 1, "src": 1, "kblocks": 1, "dst": 0}))
+    size, page = page_offsets(config, 1)[1], largest_page(config)
     for name, most in (("bias", config.max_rows), ("residual", config.max_hidden)):
-        yield fault(new(PROMPT).started().bad(linear, only_last=1, src=0, kblocks=1, **{
-            "dest": Dest.VALUE, "mode": Mode.PLAIN, "kv_heads": most // BLOCK + 1, "head_blocks": 1, "table": 0,
-            "table_stride": bus, "tiles": most // BLOCK + 1, "bias": 0, "residual": 0} | {name: 1}), state=PROMPT)
-    skipped = {"only_last": 1, "kv_heads": 1, "group": 1, "head_blocks": 1, "src": 0, "dst": 8, "table": 0,
-               "table_stride": bus, "softmax_scale": 0}
-    for fields in ({"table": 1}, {"table_stride": 1}, {"table": memory - bus, "table_stride": 2 * bus}, {"kv_heads": 0},
+        rows = {"kv_heads": most // BLOCK + 1, "tiles": most // BLOCK + 1, "head_blocks": 1}
+        yield fault(new(PROMPT).started().bad(linear, only_last=1, src=0, kblocks=1, **rows | {
+            "dest": Dest.VALUE, "mode": Mode.PLAIN, "offset": 0, "cache": 0, "stride": size, "bias": 0, "residual": 0,
+            } | {name: 1}), state=PROMPT)
+    skipped = {"only_last": 1, "kv_heads": 1, "group": 1, "head_blocks": 1, "src": 0, "dst": 8, "offset": 0,
+               "stride": size, "cache": 0, "softmax_scale": 0}
+    for fields in ({"offset": 1}, {"stride": size + 1}, {"stride": size - bus}, {"offset": page + bus - size},
+                   {"cache": config.cache_groups}, {"kv_heads": 0},
                    {"group": 0}, {"head_blocks": 0}, {"head_blocks": config.max_head_blocks + 1, "dst": 16},
                    {"src": blocks}, {"dst": blocks}, {"dst": 0}, {"softmax_scale": 255 << 23},
                    {"softmax_scale": 511 << 23}):
@@ -202,7 +205,7 @@ def alone(config, rng):
     yield fault(new().started().bad(linear, **key), page_bytes=page_offsets(config, 1)[1] - 1)
     yield fault(new().started().of(linear, **PLAIN | {"mode": Mode.ROPE, "head_blocks": 1}).bad(rope, wait=0))
     yield fault(new().of(load, load_dest=LoadDest.NORM, count=32).bad(embed, rows=64, dst=0))
-    small = {"tiles": 2, "src": 0, "kblocks": 1, "dst": 2}
+    small = {"tiles": 2, "src": 0, "kblocks": 1, "dst": 2, "mode": Mode.PLAIN}
     yield fault(new().started().of(load, load_dest=LoadDest.NORM, count=32).bad(linear, **PLAIN | small | {"norm": 1}))
     yield fault(new().started().of(load, load_dest=LoadDest.BIAS, count=32).bad(linear, **PLAIN | small | {"bias": 1}))
     for name, opcode, before in (("norm", load, LoadDest.NORM), ("bias", load, LoadDest.BIAS)):
@@ -225,12 +228,12 @@ def alone(config, rng):
     yield fault(program.bad(attend, wait=0, dst=0, **program.heads))
     yield fault(new().started().of(linear, **logits).bad(linear, **logits))
     yield fault(new().started().bad(linear, **key | {"dest": Dest.VALUE}))
-    for change in ({"table": bus}, {"table_stride": 31 * bus}, {"kv_heads": 1, "tiles": 1}):
+    for change in ({"offset": bus}, {"stride": size + 31 * bus}, {"kv_heads": 1, "tiles": 1}):
         program = new().attended()
         pages = {"dest": Dest.VALUE, "tiles": 2} | {name: value for name, value in program.heads.items()
                                                      if name not in ("src", "group")}
         yield fault(program.bad(linear, **pages | change))
-    for change in ({"table": bus}, {"table_stride": 31 * bus}, {"group": 1}, {"src": blocks - 5, "group": 1}):
+    for change in ({"offset": bus}, {"stride": size + 31 * bus}, {"group": 1}, {"src": blocks - 5, "group": 1}):
         program = new().attended()
         yield fault(program.bad(attend, dst=0, **program.heads | change))
     program = new().attended()
@@ -266,6 +269,8 @@ class System:
     async def run(self, words, state, page_bytes=None):
         """One pass; what comes is what the model says. Returns how it ended."""
         dut, page_bytes = self.dut, page_bytes or self.page_bytes
+        ends = [number for number, word in enumerate(words) if word & 15 == Opcode.END]
+        words = words[:ends[0] + 1] if ends else words  # what is behind an END is the next pass's
         if self.refused:
             await self.tb.reset()
         dut.state.value = harness.pack(PassState(self.config), state)
@@ -338,13 +343,14 @@ def wide(rng, bits, least=1):
 
 
 def wide_cache(config, rng):
-    """KV heads of any number and rows of any size, anywhere in the address space."""
-    bus, memory = config.bus_bytes, 1 << config.addr_bits
+    """KV heads of any number and parts of any size, anywhere in a page."""
+    bus, page, head_blocks = config.bus_bytes, largest_page(config), rng.randint(1, config.max_head_blocks)
     kv_heads, shift = wide(rng, 8), bus.bit_length() - 1
-    stride = bus * wide(rng, FIELDS[Opcode.ATTEND]["table_stride"][1] - shift)
-    table = rng.choice([memory - kv_heads * stride, rng.randrange(memory - kv_heads * stride + 1) & -bus])
-    return {"kv_heads": kv_heads, "head_blocks": rng.randint(1, config.max_head_blocks), "table": table,
-            "table_stride": stride}
+    stride = bus * wide(rng, FIELDS[Opcode.ATTEND]["stride"][1] - shift)
+    stride = max(min(stride, page // kv_heads & -bus), page_offsets(config, head_blocks)[1])
+    offset = rng.choice([page - kv_heads * stride, rng.randrange(page - kv_heads * stride + 1) & -bus])
+    return {"kv_heads": kv_heads, "head_blocks": head_blocks, "offset": offset, "stride": stride,
+            "cache": rng.randrange(config.cache_groups)}
 
 
 def own_blocks(config, rng, count=8, state=ONE):
@@ -372,7 +378,7 @@ async def remembered(dut):
         program.end()
         assert await system.run(program.words, ONE) is Status.OK
     flips = [(name, bit) for name, (_, width) in FIELDS[Opcode.ATTEND].items()
-             for bit in range(width) if name in ("table", "table_stride", "kv_heads")]
+             for bit in range(width) if name in ("offset", "stride", "cache", "kv_heads")]
     for name, bit in flips:
         cache = wide_cache(config, rng)
         program = linear(own_blocks(config, rng), Dest.KEY, cache)
@@ -396,11 +402,11 @@ async def remembered(dut):
         if heads["dst"] < 0:
             continue
         if number % 2:
-            name = rng.choice(["src", "group", "table", "table_stride"])
+            name = rng.choice(["src", "group", "offset", "stride"])
             heads |= {"src": {"src": at + rng.randrange(1, blocks + 1), "group": rng.randint(1, group)},
                       "group": {"group": rng.randint(1, group)},
-                      "table": {"table": heads["table"] ^ config.bus_bytes << rng.randrange(20)},
-                      "table_stride": {"table_stride": heads["table_stride"] ^ config.bus_bytes << rng.randrange(12)},
+                      "offset": {"offset": heads["offset"] ^ config.bus_bytes << rng.randrange(20)},
+                      "stride": {"stride": heads["stride"] ^ config.bus_bytes << rng.randrange(12)},
                       }[name]
         program.bad(Opcode.ATTEND, **heads)
         program.end()
@@ -410,28 +416,16 @@ async def remembered(dut):
 
 @cocotb.test()
 async def long_contexts(dut):
-    """Positions of every width: the last one that a KEY's table and ROPE's limit have room for, and the next."""
+    """Positions of every width: the last one that ROPE's limit has room for, and the next, in any seat."""
     system = System(dut, 8, 0.0)
-    config, rng, bus = system.config, system.rng, system.config.bus_bytes
-    row = PAGE_TOKENS * bus // 4  # positions whose entries are a bus word
-    for bit in range(POSITION_BITS - row.bit_length() + 2):
-        words = min(rng.randrange(1 << bit, 2 << bit), (1 << POSITION_BITS) // row)
-        for end, wanted in ((words * row, Status.OK), (words * row + 1, Status.CONTEXT)):
-            tokens = rng.randint(1, config.seats)
-            state = of_run([1] * tokens, end - tokens)
-            if end - tokens < 1 << POSITION_BITS:
-                program = own_blocks(config, rng, 1, state).bad(
-                    Opcode.LINEAR, dest=Dest.KEY, kv_heads=1, head_blocks=1, tiles=1, mode=Mode.PLAIN, bias=0,
-                    code_bits8=1, src=0, kblocks=1, table=0, table_stride=bus * words)
-                heads = {"kv_heads": 1, "head_blocks": 1, "group": 1, "table": 0, "table_stride": bus * words}
-                one = {"mode": Mode.PLAIN, "bias": 0, "code_bits8": 1, "src": 0, "kblocks": 1, "tiles": 1}
-                program.bad(Opcode.LINEAR, dest=Dest.VALUE, **one | heads)
-                program.bad(Opcode.LINEAR, dest=Dest.QUERY, dst=2, **one, kv_heads=1, head_blocks=1, group=1)
-                program.bad(Opcode.ATTEND, src=2, dst=3, **heads)
-                program.end()
-                assert await system.run(program.words, state) is wanted
-            if end < 1 << POSITION_BITS:
-                limit = end - (wanted is Status.CONTEXT)
+    config, rng = system.config, system.rng
+    for bit in range(POSITION_BITS):
+        limit = rng.randrange(1 << bit, 2 << bit)
+        for over, wanted in ((0, Status.OK), (1, Status.CONTEXT)):
+            tokens = min(rng.randint(1, config.seats), limit)
+            state = of_run([1] * tokens, limit + over - tokens)
+            rng.shuffle(state["seats"])
+            if limit + over < 1 << POSITION_BITS:
                 program = Broken(config, rng, state).bad(Opcode.ROPE, limit=limit)
                 program.end()
                 assert await system.run(program.words, state) is wanted
@@ -484,7 +478,6 @@ async def wide_products(dut):
     """Factors of all widths, of instructions that are skipped: only what they say by themselves is judged."""
     system = System(dut, 7, 0.0)
     config, rng, bus = system.config, system.rng, system.config.bus_bytes
-    memory = 1 << config.addr_bits
     beats_bits = FIELDS[Opcode.LINEAR]["beats"][1]
     matrix = {"mode": Mode.PLAIN, "norm": 0, "residual": 0, "minimum": 0, "src": 0, "only_last": 1, "bias": 0,
               "address": 0, "code_bits8": 1, "scale_format": ScaleFormat.E8M0}
@@ -494,7 +487,7 @@ async def wide_products(dut):
         for judged in (0, 0, 0, 1):  # the last may be refused
             cache = wide_cache(config, rng)
             if judged and number % 2:
-                cache["table"] = min(cache["table"] + (bus << rng.randrange(3)), memory - bus)
+                cache["offset"] += bus << rng.randrange(3)
             kind = rng.randrange(3)
             if kind == 0:
                 half = config.operand_blocks // 2
@@ -609,8 +602,8 @@ def test_no_rule_is_in_vain(monkeypatch):
     cases.append((wide, Broken(wide, rng, PROMPT).bad(Opcode.LINEAR, **many, beats=1 << 20, residual=0, norm=0).words,
                   PROMPT, ILLEGAL, largest_page(wide)))
     roomy = replace(nano, operand_blocks=1024)
-    heads = {"only_last": 1, "kv_heads": 200, "group": 2, "head_blocks": 1, "src": 0, "dst": 512, "table": 0,
-             "table_stride": 0, "softmax_scale": 0}
+    heads = {"only_last": 1, "kv_heads": 200, "group": 2, "head_blocks": 1, "src": 0, "dst": 512, "offset": 0,
+             "stride": page_offsets(nano, 1)[1], "cache": 0, "softmax_scale": 0}
     cases.append((roomy, Broken(roomy, rng, PROMPT).bad(Opcode.ATTEND, **heads).words, PROMPT, ILLEGAL,
                   largest_page(roomy)))
 

@@ -9,7 +9,7 @@ from programs import matrix_beats
 from scoville.attention.kv_store import page_offsets
 from scoville.config import BLOCK, get_config
 from scoville.control.checker import Checker
-from scoville.isa import FIELDS, PAGE_BITS, Dest, LoadDest, Mode, Opcode, ScaleFormat
+from scoville.isa import FIELDS, PAGE_SIZE_BITS, Dest, LoadDest, Mode, Opcode, ScaleFormat
 from scoville.registers import Status
 from test_checker import ILLEGAL, ONE, PLAIN, PROMPT, Broken, System, own_blocks
 
@@ -76,26 +76,26 @@ def skipped(config, rng, opcode, fields):
 
 @cocotb.test()
 async def page_sizes(dut):
-    """KV_PAGE_BYTES of every width, and of just a page's bytes; the instruction is one that the pass skips."""
+    """KV_PAGE_BYTES of every width, and of just a layer's bytes; the instruction is one that the pass skips."""
     system = System(dut, 10, 0.0)
     config, rng = system.config, system.rng
     cases = [(blocks, page_offsets(config, blocks)[1] - less) for blocks in range(1, config.max_head_blocks + 1)
              for less in (0, 1)]
-    cases += [(rng.randint(1, config.max_head_blocks), 1 << bit) for bit in range(PAGE_BITS)]
+    cases += [(rng.randint(1, config.max_head_blocks), 1 << bit) for bit in range(PAGE_SIZE_BITS)]
     for blocks, page_bytes in cases:
         program = skipped(config, rng, Opcode.LINEAR, MATRIX | {
-            "dest": Dest.KEY, "tiles": blocks, "kv_heads": 1, "head_blocks": blocks, "table": 0,
-            "table_stride": config.bus_bytes})
+            "dest": Dest.KEY, "tiles": blocks, "kv_heads": 1, "head_blocks": blocks, "offset": 0,
+            "stride": page_offsets(config, blocks)[1], "cache": 0})
         wanted = Status.OK if page_bytes >= page_offsets(config, blocks)[1] else ILLEGAL
         assert await system.run(program.words, PROMPT, page_bytes) is wanted
 
 
 def far_beyond(config):
     """(opcode, fields): fields that are a power of two, mostly beyond their limit; all of skipped instructions."""
-    bus, blocks = config.bus_bytes, config.operand_blocks
+    blocks = config.operand_blocks
     logits = MATRIX | {"dest": Dest.LOGITS, "limit": 1}
-    heads = {"kv_heads": 1, "group": 1, "head_blocks": 1, "src": 0, "dst": blocks // 2, "table": 0,
-             "table_stride": bus, "softmax_scale": 0}
+    heads = {"kv_heads": 1, "group": 1, "head_blocks": 1, "src": 0, "dst": blocks // 2, "offset": 0,
+             "stride": page_offsets(config, 1)[1], "cache": 0, "softmax_scale": 0}
     for opcode, fields, names in (
             (Opcode.LINEAR, MATRIX, ("src", "dst", "kblocks", "tiles")),
             (Opcode.LINEAR, logits | {"bias": 1}, ("tiles",)),
@@ -110,7 +110,8 @@ def far_beyond(config):
     for name in ("residual", "bias"):  # heads are what may be many
         for bit in range(5, 8):
             yield Opcode.LINEAR, MATRIX | {"dest": Dest.VALUE, name: 1, "tiles": 1 << bit, "kv_heads": 1 << bit,
-                                        "head_blocks": 1, "table": 0, "table_stride": bus}
+                                        "head_blocks": 1, "offset": 0, "cache": 0,
+                                        "stride": page_offsets(config, 1)[1]}
     for tiles in (32, 64, 96):
         yield Opcode.LINEAR, MATRIX | {"norm": 1, "src": blocks - 1, "dst": 0, "tiles": min(tiles, blocks - 1)}
 
@@ -139,8 +140,8 @@ async def unseen_fields(dut):
         for opcode, given in kinds:
             if given.get("dest") is Dest.VALUE:
                 x = program.legality.context
-                given |= {"kv_heads": x.cache_heads, "head_blocks": x.cache_blocks, "table": x.table,
-                          "table_stride": x.table_stride}
+                given |= {"kv_heads": x.cache_heads, "head_blocks": x.cache_blocks, "offset": x.offset,
+                          "stride": x.stride, "cache": x.cache}
             given = {"only_last": int(given.get("dest") is Dest.LOGITS), "wait": 1} | given
             fields = deepcopy(program).add(opcode, **given)
             names = sorted(fields.keys() - given.keys() - {"tiles", "kblocks", "beats", "dst"})

@@ -6,6 +6,7 @@ import pytest
 from cocotb.triggers import RisingEdge
 from scoville.config import get_config
 from scoville.control.faults import FaultUnit, report_layout
+from scoville.kv.address import NUMBER_BITS
 from scoville.memory.port import trouble_layout
 from scoville.registers import Status
 
@@ -22,11 +23,14 @@ def event(rng, density):
     def address():
         return rng.getrandbits(CONFIG.addr_bits)
 
+    def number():
+        return rng.getrandbits(NUMBER_BITS)
+
     signals = {name: {"error": often(), "refused": rng.getrandbits(1), "address": address()} for name in TROUBLES}
     return signals | {
         "front": {"status": rng.choice([*REPORTS, 1 << rng.randrange(8), rng.choice(REPORTS) ^ 1 << rng.randrange(8)])
                   if often() else Status.OK, "address": address()},
-        "page": often(), "page_row": address(), "overrun": often(), "setting": often(), "setting_address": address()}
+        "page": often(), "page_number": number(), "overrun": often(), "setting": often(), "setting_address": address()}
 
 
 def drive(dut, signals):

@@ -5,11 +5,11 @@ import harness
 import pytest
 from cocotb.triggers import RisingEdge
 from programs import LegalProgram, largest_page, random_state
-from scoville.attention.pages import page_address_layout, page_request_layout
 from scoville.config import get_config
 from scoville.control.front_end import FrontEnd
 from scoville.control.instruction_fetch import instruction_layout
-from scoville.isa import FIELDS, INSTRUCTION_BYTES, POSITION_BITS, Dest, LoadDest, Opcode
+from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_SIZE_BITS, POSITION_BITS, Dest, LoadDest, Opcode
+from scoville.kv.address import page_address_layout, page_request_layout
 from scoville.memory.reader import request_layout
 from scoville.registers import Status
 from scoville.schedule.seats import PassState, of_run
@@ -19,7 +19,7 @@ BODY = (Opcode.LOAD, Opcode.ROPE, Opcode.EMBED, Opcode.LINEAR, None)  # None: a 
 
 
 class System:
-    """The front end between an instruction source, a page walker and a KV store that takes its time."""
+    """The front end between an instruction source, an address of pages and a KV store that takes its time."""
 
     def __init__(self, dut, seed, stalls):
         self.dut, self.stalls = dut, stalls
@@ -34,7 +34,7 @@ class System:
         self.appends = 0  # LINEARs to the cache that the KV store has not done yet
         self.waited = 0
         self.takes = 0.1  # chance a cycle that the KV store takes a command
-        self.others = []  # what the walker and the store do at an edge
+        self.others = []  # what pages and store do at an edge
         tb.each_cycle(self._cycle)
 
     async def start(self):
@@ -42,27 +42,27 @@ class System:
         self.entries, self.appends = {}, 0
         self.dut.kv_taken.value = self.dut.kv_busy.value = 0
         self.dut.page_bytes.value = largest_page(self.config)
-        self.others = [self._walk(), self._store()]
+        self.others = [self._pages(), self._store()]
 
     def _cycle(self):
         for other in self.others:
             next(other)
         self._watch()
 
-    def entry(self, row, page):
+    def entry(self, *place):
         """Where a page is: made up at the first look."""
-        if (row, page) not in self.entries:
-            address = self.rng.getrandbits(self.config.addr_bits) // self.config.bus_bytes * self.config.bus_bytes
-            self.entries[row, page] = (address, int(self.rng.random() < self.fault_rate))
-        return self.entries[row, page]
+        if place not in self.entries:
+            address = self.rng.randrange((1 << self.config.addr_bits) - (1 << PAGE_SIZE_BITS)) & -self.config.bus_bytes
+            self.entries[place] = (address, int(self.rng.random() < self.fault_rate))
+        return self.entries[place]
 
-    def _walk(self):
+    def _pages(self):
         served = 0
         while True:
             for packed in self.lookups.received[served:]:
                 served += 1
                 request = harness.unpack(page_request_layout(self.config), packed)
-                address, fault = self.entry(request["row"], request["page"])
+                address, fault = self.entry(request["slot"], request["cache"], request["page"])
                 self.found.send([harness.pack(page_address_layout(self.config), {"address": address, "fault": fault})])
             yield
 
@@ -119,7 +119,8 @@ class System:
             zip((self.forwarded, self.descriptors, self.lookups), marks, strict=True))
         assert got_forwarded == forwarded
         assert [tuple(harness.unpack(request_layout(config), d).values()) for d in got_descriptors] == descriptors
-        assert [tuple(harness.unpack(page_request_layout(config), d).values()) for d in got_lookups] == lookups
+        asked = [harness.unpack(page_request_layout(config), packed) for packed in got_lookups]
+        assert [(place["slot"], place["cache"], place["page"]) for place in asked] == lookups
         assert ended == (stop[0] is Status.OK)
         assert harness.peek(dut.status) == stop[0]
         if stop[0] is not Status.OK:
@@ -273,7 +274,7 @@ async def many_appends(dut):
 
 @cocotb.test()
 async def far_pages(dut):
-    """The first pages of contexts too long to be walked here: one after the other, of the same row."""
+    """The first pages of contexts too long to be walked here: one after the other."""
     system = System(dut, 8, 0.0)
     config, rng, bus = system.config, system.rng, system.config.bus_bytes
     for bit in range(8, POSITION_BITS):
@@ -282,8 +283,7 @@ async def far_pages(dut):
             state = of_run([1] * config.seats, position)
             program = LegalProgram(config, rng, state)
             program.begin(stride=bus, address=0)
-            table = rng.getrandbits(config.addr_bits - 1) & -bus
-            program.layer(table=table, table_stride=((position >> 5) + 2) * 4 + bus & -bus)
+            program.layer()
             system.source.send(harness.pack(instruction_layout(config), {"word": word}) for word in program.words)
             dut.state.value = harness.pack(PassState(config), state)
             dut.start.value = 1
@@ -291,7 +291,7 @@ async def far_pages(dut):
             dut.start.value = 0
             requests = [harness.unpack(page_request_layout(config), packed)
                         for packed in await system.lookups.receive(12 if position > 400 else position // 32 + 1)]
-            assert requests == [{"row": table, "page": page} for page in range(len(requests))]
+            assert requests == [{"slot": 0, "cache": 0, "page": page} for page in range(len(requests))]
 
 
 @cocotb.test()

@@ -1,15 +1,10 @@
-"""Attention: lengths and heads of what softmax, page walker and KV store are asked for."""
+"""Attention: lengths and heads of what softmax, page addresses and KV store are asked for."""
 
 from cocotb_coverage.coverage import CoverCross, CoverPoint
 
 from cover.observe import observes
 
-PLACES = ["first of a page", "middle", "last of a page"]
 MANY = ["one", "few", "many"]
-
-
-def place(position):
-    return PLACES[0 if position % 32 == 0 else 2 if position % 32 == 31 else 1]
 
 
 def many(count):
@@ -26,8 +21,8 @@ def softmax(item):
 
 @observes("test_kv_store", "command")
 @CoverPoint("attention.kv_store.value", xf=lambda item: item["value"], bins=[0, 1])
-@CoverPoint("attention.kv_store.place", xf=lambda item: place(item["position"]), bins=PLACES)
-@CoverCross("attention.kv_store.value_place", items=["attention.kv_store.value", "attention.kv_store.place"])
+@CoverPoint("attention.kv_store.blocks", xf=lambda item: many(item["blocks"]), bins=MANY)
+@CoverCross("attention.kv_store.value_blocks", items=["attention.kv_store.value", "attention.kv_store.blocks"])
 def store(item):
     pass
 
@@ -38,14 +33,8 @@ def found(item):
     pass
 
 
-@observes("test_pages", "response0")
-@observes("test_pages", "response1")
-@CoverPoint("attention.pages.fault", xf=lambda item: item["fault"], bins=[0, 1])
-def walked(item):
-    pass
-
-
-@observes("test_pages", "read_response")
-@CoverPoint("attention.pages.error", xf=lambda item: item["error"], bins=[0, 1])
-def entry(item):
+@observes("test_address", "response0")
+@observes("test_address", "response1")
+@CoverPoint("kv.address.fault", xf=lambda item: item["fault"], bins=[0, 1])
+def placed(item):
     pass

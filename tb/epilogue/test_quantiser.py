@@ -8,15 +8,16 @@ import harness
 import numpy as np
 import pytest
 from cocotb.triggers import RisingEdge, Timer
+from programs import with_slots
 from rows import floats, to_ints
-from scoville.config import BLOCK, get_config
+from scoville.config import BLOCK
 from scoville.epilogue import quantiser
 from scoville.epilogue.quantiser import Quantiser, QuantSource, quantiser_command
 from scoville.epilogue.router import quant_info, quantised_block
 
 
 def build_config(name, act_bits):
-    return dataclasses.replace(get_config(name), act_bits=act_bits)
+    return dataclasses.replace(with_slots(name), act_bits=act_bits)
 
 
 class System:
@@ -57,7 +58,7 @@ class System:
                 x[:BLOCK] = 0
         first, last = sorted(self.tb.rng.choices(range(config.phases), k=2))
         if source is QuantSource.SOFTMAX:
-            first, half = 0, 0
+            first, half = first if config.slots > 1 else 0, 0
         if one:  # one seat, of the first phase
             first, last, mask = 0, 0, 1 << self.tb.rng.randrange(config.lanes)
         elif mask is None:  # some lanes of each phase
@@ -205,6 +206,6 @@ async def busy(dut):
     assert not harness.peek(dut.busy)
 
 
-@pytest.mark.parametrize("name, act_bits", [("duo", 8), ("slim", 8), ("kria", 10)])
+@pytest.mark.parametrize("name, act_bits", [("duo", 8), ("slim", 8), ("kria", 10), ("duo 4", 8)])
 def test_quantiser(sim, name, act_bits):
     harness.run(Quantiser(build_config(name, act_bits)), __name__, sim=sim, parameters=[name, act_bits])

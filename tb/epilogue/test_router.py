@@ -3,18 +3,20 @@
 import cocotb
 import harness
 import pytest
+from programs import with_slots
 from scoville.array.operand import credit_bits, operand_depth, operand_write
 from scoville.attention.kv_store import kv_block_layout
 from scoville.config import BLOCK, get_config
 from scoville.epilogue import router
 from scoville.epilogue.router import QuantDest, Router, quantised_block
+from scoville.program.spread import places
 
 
 class System:
     """A router with its streams, and what must come out of them."""
 
     def __init__(self, dut, seed, stalls):
-        self.config = get_config(harness.parameters())
+        self.config = with_slots(harness.parameters())
         self.dut = dut
         self.tb = tb = harness.Bench(dut, seed)
         self.source = tb.source("i", stalls)
@@ -32,10 +34,13 @@ class System:
         while True:
             group, blocks, heads = sizes or (rng.randint(1, 9), rng.randint(1, 4), rng.randint(1, 3))
             rows = blocks * (heads * group if dest == QuantDest.QUERY else heads)
-            if sizes or rows < depth:
+            stride = blocks * places(config, group)
+            room = heads * stride if dest == QuantDest.QUERY else rows
+            if sizes or room < depth:
                 break
-        spare = max(0, depth - rows)
-        return rows, {
+        spare = max(0, depth - room)
+        spread = {"places": places(config, group, rng.randrange(2)), "stride": stride} if config.slots > 1 else {}
+        return rows, spread | {
             "dest": dest.value, "group": group, "head_blocks": blocks,
             "dst": rng.randint(0, spare if dest in (QuantDest.OPERAND, QuantDest.PROBABILITY) else spare // 2),
             "seat_token": [rng.randrange(config.seats) for _ in range(config.seats)],
@@ -112,9 +117,13 @@ async def sizes(dut):
     """Every bit of the counts: blocks a head, heads of KV, query heads of a KV head."""
     system = System(dut, 4, 0.0)
     await system.tb.reset()
-    most = operand_depth(system.config) - 1
+    config, most = system.config, operand_depth(system.config) - 1
+
+    def widest(heads):
+        return max(group for group in range(1, 256) if heads * places(config, group) <= most)
+
     for dest, *sizes in ((QuantDest.KEY, 1, 15, 2), (QuantDest.VALUE, 1, 9, 3), (QuantDest.KEY, 1, 1, 255),
-                         (QuantDest.QUERY, min(most, 255), 1, 1), (QuantDest.QUERY, min(most // 3, 255), 1, 3),
+                         (QuantDest.QUERY, widest(1), 1, 1), (QuantDest.QUERY, widest(3), 1, 3),
                          (QuantDest.OPERAND, 1, 1, most)):
         system.send(dest, sizes)
         await system.check()
@@ -163,7 +172,12 @@ async def full_throughput(dut):
 
 @pytest.mark.parametrize("config", ["duo", "slim", "kria"])
 def test_router(sim, config):
-    harness.run(Router(get_config(config)), __name__, sim=sim, parameters=config)
+    harness.run(Router(with_slots(config)), __name__, sim=sim, parameters=config)
+
+
+@pytest.mark.parametrize("config", ["duo 4", "kria 16"])
+def test_of_many(sim, config):
+    harness.run(Router(with_slots(config)), __name__, sim=sim, parameters=config)
 
 
 def test_queries_find_their_attending_lane():

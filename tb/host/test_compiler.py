@@ -11,7 +11,7 @@ from scoville_host.checkpoint.formats import FORMATS
 from scoville_host.checkpoint.load import load_checkpoint
 from scoville_host.compiler.compiler import compile_model
 from scoville_host.compiler.image import Image
-from scoville_host.compiler.layout import unpack_matrix
+from scoville_host.compiler.layout import page_bytes, unpack_matrix
 from scoville_host.compiler.listing import listing
 from scoville_host.errors import RequestError
 
@@ -70,14 +70,21 @@ def test_gate_and_up_alternate(model):
     assert np.abs(rows[1::2] - model.tensors["0.up"].floats()).max() < 1e-3
 
 
-def test_page_table_is_a_permutation(model):
+def test_layers_share_a_page(model):
+    """The parts of every layer and KV head lie in a page, beside each other, and fill it."""
     image = compile_model(model, get_config("nano"), context=100)
-    table = image.region(image.allocate(), "page_table").view(np.uint32).reshape(2 * 2, -1)
-    pages = table[:, :4]
-    assert sorted(pages.reshape(-1).tolist()) == list(range(16))
-    assert (pages.reshape(-1) != np.arange(16)).any()
-    assert (table[:, 4:] == 0xFFFFFFFF).all()
-    assert image.registers["KV_PAGES"] == 16
+    parts = page_bytes(image.config, 1)
+    keys = [i for i in program(image) if i["opcode"] is Opcode.LINEAR and i["dest"] == Dest.KEY]
+    assert [(i["offset"], i["stride"], i["kv_heads"]) for i in keys] == [(0, parts, 2), (2 * parts, parts, 2)]
+    assert (image.registers["KV_PAGES"], image.registers["KV_PAGE_BYTES"]) == (4, 4 * parts)
+    assert image.regions["kv_pool"].size == 16 * parts
+
+
+def test_a_context_beyond_a_slot_is_refused(model):
+    config = replace(get_config("nano"), slot_pages=2, pool_pages=2)
+    compile_model(model, config, context=64)
+    with pytest.raises(RequestError, match="context is 65; a sequence has at most 64 positions in configuration nano"):
+        compile_model(model, config, context=65)
 
 
 def test_code_tables_load_when_the_format_changes(tmp_path):

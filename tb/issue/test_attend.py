@@ -1,21 +1,32 @@
 """ATTEND: its commands for every GQA ratio, chunk and number of pages, and the operand map."""
 
+import random
+
 import cocotb
 import harness
 import pytest
 from cocotb.triggers import RisingEdge
-from programs import encoded, random_instruction
+from programs import encoded, random_instruction, random_runs, with_slots
 from scoville.array.array import array_task
 from scoville.array.operand import credit_bits
-from scoville.config import VALUES_BEHIND, get_config
+from scoville.config import VALUES_BEHIND
 from scoville.epilogue.router import QuantDest
 from scoville.epilogue.router import model as route
-from scoville.isa import POSITION_BITS, Opcode
+from scoville.isa import POSITION_BITS, Dest, Opcode
 from scoville.issue.attend import COMMANDS, AttendIssuer
 from scoville.issue.commands import layouts
-from scoville.schedule.seats import PassState, of_run
+from scoville.issue.linear import LinearIssuer
+from scoville.program.plan_attend import AttendPlan
+from scoville.program.spread import places
+from scoville.schedule.seats import PassState, of_run, of_runs
 
 GROUPS = (1, 3, 4)
+
+
+def one_run(config, tokens, position):
+    """A pass of tokens of one sequence."""
+    return of_run([0] * tokens, position) if config.slots == 1 else of_runs([
+        (position % config.slots, [0] * tokens, position, 0)])
 
 
 def subset(got, wanted, mask):
@@ -37,7 +48,7 @@ class System:
 
     def __init__(self, dut, seed, stalls):
         self.dut, self.stalls = dut, stalls
-        self.config = get_config(harness.parameters())
+        self.config = with_slots(harness.parameters())
         self.tb = tb = harness.Bench(dut, seed)
         self.rng = tb.rng
         self.shift = tb.source("shift", stalls)
@@ -106,16 +117,22 @@ class System:
 
 
 async def sweep(dut, seed, stalls):
-    """Every GQA ratio and number of tokens, on one to four pages."""
+    """Every GQA ratio and number of tokens, on one to four pages; of several runs, one or many tokens of each."""
     system = System(dut, seed, stalls)
     config, rng = system.config, system.rng
     await system.start()
-    for group in GROUPS:
+    for group in GROUPS if config.slots == 1 else (*GROUPS, 5):
         for tokens in range(1, config.seats + 1):
             pages = rng.randint(1, 4)
             position = rng.choice([max(0, 32 * pages - tokens), 32 * (pages - 1), rng.randrange(100)])
-            state = of_run([0] * tokens, position)
-            await system.run(state, group=group, kv_heads=rng.randint(1, 2))
+            kv_heads = rng.randint(1, 2)
+            if config.slots == 1 or rng.random() < 0.2:
+                await system.run(one_run(config, tokens, position), group=group, kv_heads=kv_heads, **(
+                    {} if config.slots == 1 else {"src": 0}))
+            else:
+                room = config.operand_blocks - kv_heads * places(config, group) * config.max_head_blocks
+                await system.run(random_runs(config, rng, tokens, last_position=150), group=group, kv_heads=kv_heads,
+                                 src=rng.randint(0, room))
     return system
 
 
@@ -137,7 +154,8 @@ async def many_heads(dut):
     await system.start()
     most = min(255, system.config.operand_blocks - 4)
     for kv_heads, group, position in ((most, 1, 31), (2, most // 2, 40), (most // 7, 7, 5)):
-        state = of_run([0] * system.config.seats, position)
+        state = one_run(system.config, system.config.seats, position)
+        kv_heads = min(kv_heads, most // places(system.config, group))
         await system.run(state, group=group, kv_heads=kv_heads, src=3, dst=1, head_blocks=1)
 
 
@@ -154,14 +172,14 @@ async def far_positions(dut):
     for position, kv_heads, group in cases:
         await system.tb.reset()
         position = min(position, (1 << POSITION_BITS) - config.seats)
-        state = of_run([0] * config.seats, position)
+        state = one_run(config, config.seats, position)
         fields = random_instruction(config, rng, Opcode.ATTEND, kv_heads=kv_heads, group=group, head_blocks=1, src=0)
         dut.state.value = harness.pack(PassState(config), state)
         dut.guard.value = 0
         await system.begin(fields)
         await system.tb.wait(100)  # no softmax unit answers, so that the walk stops in front of the first values
         # The same begins with these, whatever is to come.
-        near = of_run([0] * config.seats, min(position, 640 + position % 32))
+        near = one_run(config, config.seats, min(position, 640 + position % 32))
         expected = AttendIssuer.model(config, fields, near, iter(lambda: [0] * config.seats, None))
         if near != state:
             expected["softmax"][0] |= {"pages": (position + config.seats - 1) // 32 + 1, "positions": [
@@ -180,44 +198,76 @@ async def many_pages(dut):
     """A long context: pages alternate between the two probability buffers."""
     system = System(dut, 3, 0.1)
     await system.start()
-    state = of_run([0], 32 * 25 + 7)
-    await system.run(state, group=1, kv_heads=1, src=5, dst=9, head_blocks=1)
+    await system.run(one_run(system.config, 1, 32 * 25 + 7), group=1, kv_heads=1, src=5, dst=9, head_blocks=1)
 
 
 @pytest.mark.parametrize("config", ["slim", "nano", "duo", "kria"])
 def test_attend(sim, config):
-    harness.run(AttendIssuer(get_config(config)), __name__, sim=sim, parameters=config)
+    harness.run(AttendIssuer(with_slots(config)), __name__, sim=sim, parameters=config)
 
 
-@pytest.mark.parametrize("config", ["slim", "nano", "duo", "kria"])
-@pytest.mark.parametrize("group", GROUPS)
-def test_operand_map(config, group):
-    """Each lane reads the query blocks that the router wrote for it; each head's output goes to its token's bank."""
-    config = get_config(config)
-    kv_heads, blocks, src, dst = 2, 2, 3, 40
+@pytest.mark.parametrize("config", ["duo 4", "kria 16", "slim 2"])
+def test_of_many(sim, config):
+    harness.run(AttendIssuer(with_slots(config)), __name__, sim=sim, parameters=config)
+
+
+def passes_of(config, seed):
+    """Pass states: every number of tokens; of several slots, runs at random."""
+    rng = random.Random(seed)
     for tokens in range(1, config.seats + 1):
+        yield one_run(config, tokens, rng.randrange(200))
+        for _ in range(10 if config.slots > 1 else 0):
+            yield random_runs(config, rng, tokens)
+
+
+@pytest.mark.parametrize("config", ["slim", "nano", "duo", "kria", "slim 2", "nano 2", "duo 4", "kria 16"])
+@pytest.mark.parametrize("group", [*GROUPS, 5, 9])
+def test_operand_map(config, group):
+    """Each seat reads the query blocks that the router wrote for it, once, with pages of its own run as far as its own
+    position; each head's output goes to its token's bank; the last of a KV head credits all."""
+    config = with_slots(config)
+    kv_heads, blocks, src, dst = 2, 2, 3, 40
+    for state in passes_of(config, group):
         fields = {"head_blocks": blocks, "group": group, "kv_heads": kv_heads, "src": src, "dst": dst,
                   "softmax_scale": 0}
-        state = of_run([0] * tokens, 0)
+        query = linear_query(config, state, dst=src, head_blocks=blocks, group=group)
         commands = AttendIssuer.model(config, fields, state, iter(lambda: [0] * config.seats, None))
-        query = {"dest": QuantDest.QUERY, "dst": src, "head_blocks": blocks, "group": group}
         written = {}  # (bank, address) -> (token, head, block)
-        for token in range(tokens):
+        for token in range(state["tokens"]):
             for index in range(kv_heads * group * blocks):
                 _, bank, address = route(config, query, token, index)
                 assert (bank, address) not in written
+                assert src <= address < src + kv_heads * places(config, group) * blocks
                 written[bank, address] = (token, *divmod(index, blocks))
-        outputs = set()
-        scores = [task for task in commands["task"] if task["tag"]]
+        read, outputs = set(), set()
+        served = [step[:2] for step in AttendPlan.model(config, fields, state)[0] if step and step[2] == 0]
+        scores = iter([task for task in commands["task"] if task["tag"]])
         finals = [c for c in commands["quantiser"] if c["info"]["dest"] == QuantDest.ATTENTION.value]
-        for task, command in zip(scores, finals, strict=True):
-            for seat in range(config.seats):
-                if not command["mask"] >> seat & 1:
-                    continue
+        for (kv_head, one), command, softmax in zip(served, finals, commands["softmax"], strict=True):
+            tasks = [next(scores) for _ in range(one.pages)]
+            assert len({task["address"] for task in tasks}) == 1 and softmax["mask"] == command["mask"]
+            seats = [seat for seat in range(config.seats) if command["mask"] >> seat & 1]
+            phases = sorted({seat // config.lanes for seat in seats})
+            assert phases == list(range(command["first_phase"], command["last_phase"] + 1))
+            for seat in seats:
                 token, head = command["info"]["seat_token"][seat], command["info"]["seat_head"][seat]
+                mine = state["seats"][token]
+                assert head // group == kv_head and mine.get("slot", 0) == one.slot
+                assert softmax["positions"][seat] == mine["position"] < 32 * softmax["pages"] == 32 * one.pages
                 for block in range(blocks):
-                    assert written[seat, task["address"] + block] == (token, head, block)
+                    place = seat, tasks[0]["address"] + block
+                    assert written[place] == (token, head, block) and place not in read
+                    read.add(place)
                     kind, bank, address = route(config, command["info"], seat, block)
                     assert (kind, bank, address) == ("operand", token, dst + head * blocks + block)
                     outputs.add((bank, address))
-        assert len(outputs) == len(written)
+        assert next(scores, None) is None and len(outputs) == len(read) == len(written)
+        credits = [command["info"]["credit"] for command in finals]
+        assert all(credit == (group * blocks if last else 0) for credit, last in zip(
+            credits, [*(now[0] != then[0] for now, then in zip(served, served[1:], strict=False)), True], strict=True))
+
+
+def linear_query(config, state, **given):
+    """What a LINEAR to the attending seats tells the router."""
+    fields = random_instruction(config, random.Random(1), Opcode.LINEAR, dest=Dest.QUERY, **given)
+    return LinearIssuer.model(config, fields, state)["quantiser"][0]["info"]

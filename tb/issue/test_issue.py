@@ -75,10 +75,10 @@ class System:
     def marks(self):
         return {name: len(sink.received) for name, sink in self.sinks.items()}
 
-    def check(self, marks, program, state, *, whole=True, **settings):
+    def check(self, marks, program, state, *, whole=True):
         """What came since the marks is what the model says, or, if not the whole of it, as many tasks of it."""
         config = self.config
-        expected = Issue.model(config, program, state, iter(self.shifts), promises=self.promises, **settings)
+        expected = Issue.model(config, program, state, iter(self.shifts), promises=self.promises)
         for name, sink in self.sinks.items():
             got = [harness.unpack(self.layouts[name], packed) for packed in sink.received[marks[name]:]]
             if not whole and name == "task":
@@ -92,10 +92,6 @@ class System:
         """One pass, up to its `done`."""
         dut, rng = self.dut, self.rng
         program = [encoded(opcode, random_instruction(self.config, rng, opcode)) for opcode in opcodes]
-        settings = {"dump_base": rng.choice([0, rng.getrandbits(40)]), "seed": rng.getrandbits(64),
-                    "invt": rng.getrandbits(32)}
-        for name, value in settings.items():
-            getattr(dut, name).value = value
         dut.state.value = harness.pack(PassState(self.config), state)
         self.shifts.clear()
         marks, dones = self.marks(), self.dones
@@ -104,7 +100,7 @@ class System:
             await RisingEdge(dut.clk)
         await self.tb.wait(10)
         assert self.dones == dones + 1
-        self.check(marks, program, state, **settings)
+        self.check(marks, program, state)
 
 
 async def random_programs(dut, seed, stalls, count):
@@ -175,7 +171,7 @@ async def guards(dut):
 
 @cocotb.test()
 async def wide_fields(dut):
-    """Fields, settings and positions of all widths; of matrices too large to be run here, the first tiles."""
+    """Fields and positions of all widths; of matrices too large to be run here, the first tiles."""
     system = System(dut, 5, 0.0)
     config, rng = system.config, system.rng
     await system.start()
@@ -197,15 +193,11 @@ async def wide_fields(dut):
             given = {"bytes": config.bus_bytes * anything(24) & (1 << 24) - config.bus_bytes or config.bus_bytes}
         state = of_run([0] * rng.randint(1, config.seats),
                        min(anything(POSITION_BITS), (1 << POSITION_BITS) - config.seats), last=rng.getrandbits(1))
-        settings = {"dump_base": rng.choice([0, anything(config.addr_bits)]), "seed": rng.getrandbits(64),
-                    "invt": rng.getrandbits(32)}
-        for name, value in settings.items():
-            getattr(dut, name).value = value
         dut.state.value = harness.pack(PassState(config), state)
         word = encoded(opcode, random_instruction(config, rng, opcode, wait=turn % 2, **given))
         system.source.send([word])
         await system.tb.wait(40)
-        system.check(dict.fromkeys(system.sinks, 0), [word], state, whole=False, **settings)
+        system.check(dict.fromkeys(system.sinks, 0), [word], state, whole=False)
         assert opcode is not Opcode.LINEAR or len(system.sinks["task"].received) >= min(given["tiles"], 20)
 
 

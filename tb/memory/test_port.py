@@ -13,7 +13,7 @@ from scoville.memory.writer import write_command_layout, write_data_layout
 from subordinate import Subordinate
 
 BASE, SIZE = 0x3000, 1 << 15  # the window, and all the memory that there is
-CLIENTS, WRITERS = 3, 2
+CLIENTS, WRITERS = 2, 2
 
 
 class System:

@@ -13,9 +13,10 @@ from cocotb.triggers import RisingEdge
 from cocotbext.axi import AddressSpace, AxiSlaveWrite, AxiWriteBus, MemoryRegion, Region
 from scoville.config import get_config
 from scoville.memory import axi
-from scoville.memory.dump import LogitsDump
+from scoville.memory.dump import LogitsDump, copy_layout
 from scoville.memory.write_arbiter import WriteArbiter
 from scoville.memory.writer import WRITE_BEATS_BITS, StreamWriter, write_command_layout, write_data_layout
+from scoville.schedule.seats import Sampling
 from writes import MEMORY, Writes
 
 BROKEN = 1 << 20  # from here writes fail
@@ -295,7 +296,7 @@ class Shared(wiring.Component):
         self.dump = LogitsDump(config)
         self.writer = StreamWriter(config)
         super().__init__({
-            "start": In(self.dump.start.signature.flip()), "i": In(stream.Signature(32)),
+            "sampling": In(Sampling(config)), "i": In(stream.Signature(copy_layout(config))),
             "command": In(stream.Signature(write_command_layout(config))),
             "data": In(stream.Signature(write_data_layout(config))),
             "bus": Out(axi.guarded_write_signature(config)), "idle": Out(1), "busy": Out(1)})
@@ -305,7 +306,7 @@ class Shared(wiring.Component):
         m.submodules.dump = dump = self.dump
         m.submodules.writer = writer = self.writer
         m.submodules.arbiter = arbiter = WriteArbiter(self.config)
-        connect(m, flipped(self.start), dump.start)
+        m.d.comb += dump.sampling.eq(self.sampling)
         connect(m, flipped(self.i), dump.i)
         connect(m, flipped(self.command), arbiter.command0)
         connect(m, flipped(self.data), arbiter.data0)
@@ -322,20 +323,21 @@ async def dumps(dut, seed, stalls):
     system = System(dut, seed, stalls)
     tb, config = system.tb, system.config
     commands, beats = tb.source("command", stalls), tb.source("data", stalls)
-    starts, words = tb.source("start", stalls), tb.source("i", stalls)
+    words = tb.source("i", stalls)
     await tb.reset()
-    address = MEMORY // 2
-    for count in (1, 2, 3, 64, 65, 333, 1000):
-        values = tb.np_rng.integers(0, 1 << 32, count, dtype=np.uint32)
-        system.wanted[address:address + 4 * count] = values.tobytes()
-        starts.send([address | count << config.addr_bits])
-        words.send(values.tolist())
-        address += -(-4 * count // config.bus_bytes) * config.bus_bytes
     for _ in range(20):
         command, packed = system.random_burst(0, MEMORY // 2, 50)
         commands.send([command])
         beats.send(packed)
-    for source in (starts, words, commands, beats):
+    address = MEMORY // 2
+    for count in (1, 2, 3, 64, 65, 333, 1000):
+        values = tb.np_rng.integers(0, 1 << 32, count, dtype=np.uint32)
+        system.wanted[address:address + 4 * count] = values.tobytes()
+        dut.sampling.value = harness.pack(Sampling(config), [{"logits": address}])
+        words.send([*values[:-1].tolist(), int(values[-1]) | 1 << 32])
+        await words.drain()
+        address += -(-4 * count // config.bus_bytes) * config.bus_bytes
+    for source in (commands, beats):
         await source.drain()
     await tb.wait(2)
     await system.settle()

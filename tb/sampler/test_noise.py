@@ -1,10 +1,17 @@
 """Gumbel noise: the generator's published vectors, the stream against the model, and the distribution."""
 
+from dataclasses import replace
+
 import cocotb
 import harness
 import numpy as np
+import pytest
 from cocotb.triggers import FallingEdge, Timer
+from scoville.config import get_config
+from scoville.isa import POSITION_BITS
 from scoville.sampler import noise
+from scoville.sampler.walk import Walk, sampling_seats
+from scoville.schedule.seats import PassState, Sampling
 
 LATENCY = 43
 SEED = 0x0123_4567_89AB_CDEF
@@ -34,17 +41,54 @@ def rare_words():
     return [int(positions[place]) for place in chosen], words[chosen]
 
 
+def configuration(name):
+    base = name.removeprefix("many ")
+    return get_config(name) if base == name else replace(get_config(base), slots=4)
+
+
+async def settings(tb, seed, position):
+    """Of a chip with one slot, before a command: those of the last of some seats."""
+    config, rng = configuration(harness.parameters()[0]), tb.rng
+    tokens = rng.randint(1, config.seats)
+    seats = [{"position": position if seat == tokens - 1 else rng.getrandbits(POSITION_BITS)}
+             for seat in range(config.seats)]
+    tb.dut.state.value = harness.pack(PassState(config), {"tokens": tokens, "seats": seats})
+    tb.dut.sampling.value = harness.pack(Sampling(config), [{"seed": seed}])
+    await tb.wait(1)
+
+
 async def check(tb, jobs):
     source, sink = tb.sources[0], tb.sinks[0]
-    source.send(harness.pack(noise.noise_command, dict(zip(("seed", "position", "rows"), job, strict=True)))
-                for job in jobs)
-    for job in jobs:
-        received = np.array(await sink.receive(job[2]), np.uint32)
-        expected = noise.model(*job).view(np.uint32)
+    for seed, position, rows in jobs:
+        await settings(tb, seed, position)
+        source.send([rows])
+        received = np.array(await sink.receive(rows), np.uint32)
+        expected = noise.model(seed, position, rows).view(np.uint32)
         wrong = np.flatnonzero(received != expected)
-        assert not len(wrong), f"{job}: rows {wrong} are {received[wrong]}, expected {expected[wrong]}"
+        assert not len(wrong), f"{position}: rows {wrong} are {received[wrong]}, expected {expected[wrong]}"
+        await source.drain()
     await tb.wait(3 * LATENCY)
     assert len(sink.received) == sum(job[2] for job in jobs), "values that nobody asked for"
+
+
+async def check_seats(tb, count):
+    """Passes of random seats: their noise in the order of `Walk`."""
+    config, rng, source, sink = configuration(harness.parameters()[0]), tb.rng, tb.sources[0], tb.sinks[0]
+    for _ in range(count):
+        seats = [{"position": rng.getrandbits(POSITION_BITS), "samples": rng.getrandbits(1)}
+                 for _ in range(config.seats)]
+        state = {"tokens": rng.randint(1, config.seats), "seats": seats}
+        seats[rng.randrange(state["tokens"])]["samples"] = 1
+        sampling = [{"seed": rng.getrandbits(64)} for _ in seats]
+        rows = rng.choice([1, 32, 33, rng.randint(1, 90)])
+        tb.dut.state.value = harness.pack(PassState(config), state)
+        tb.dut.sampling.value = harness.pack(Sampling(config), sampling)
+        await tb.wait(1)
+        values = {seat: noise.model(sampling[seat]["seed"], seats[seat]["position"], rows).view(np.uint32)
+                  for seat in sampling_seats(config, state)}
+        source.send([rows])
+        pairs = Walk.model(config, state, rows)
+        assert await sink.receive(len(pairs)) == [int(values[seat][row]) for row, seat, *_ in pairs]
 
 
 @cocotb.test()
@@ -52,7 +96,8 @@ async def under_stalls(dut):
     tb = harness.Bench(dut, seed=1)
     tb.source("command", stalls=0.3), tb.sink("o", stalls=0.3)
     await tb.reset()
-    await check(tb, [(tb.rng.getrandbits(64), tb.rng.getrandbits(32), tb.rng.randint(1, 90)) for _ in range(12)])
+    await check(tb, [(tb.rng.getrandbits(64), tb.rng.getrandbits(POSITION_BITS), tb.rng.randint(1, 90))
+                     for _ in range(12)])
 
 
 @cocotb.test()
@@ -87,7 +132,8 @@ async def any_number_of_rows(dut):
         if bit < 11:
             await check(tb, [(tb.rng.getrandbits(64), bit, 1 << bit)])
             continue
-        source.send([harness.pack(noise.noise_command, {"seed": SEED, "position": bit, "rows": 1 << bit})])
+        await settings(tb, SEED, bit)
+        source.send([1 << bit])
         assert (np.array(await sink.receive(5), np.uint32) == noise.model(SEED, bit, 5).view(np.uint32)).all()
     assert not harness.peek(dut.command__ready)
     await FallingEdge(dut.clk)
@@ -101,12 +147,13 @@ async def any_number_of_rows(dut):
 @cocotb.test()
 async def many_rows(dut):
     """A long command, of whose values those about the powers of two are looked at, and its end."""
-    rows = LONG[harness.parameters()] + 3
+    rows = LONG[harness.parameters()[1]] + 3
     expected = noise.model(SEED, 9, rows).view(np.uint32)
     tb = harness.Bench(dut, seed=5)
     await tb.reset()
+    await settings(tb, SEED, 9)
     await FallingEdge(dut.clk)
-    dut.command__payload.value = harness.pack(noise.noise_command, {"seed": SEED, "position": 9, "rows": rows})
+    dut.command__payload.value = rows
     dut.command__valid.value = dut.o__ready.value = 1
     await FallingEdge(dut.clk)
     dut.command__valid.value = 0
@@ -118,8 +165,38 @@ async def many_rows(dut):
         assert row == rows or harness.peek(dut.o__payload) == expected[row], row
 
 
-def test_stream(sim):
-    harness.run(noise.GumbelNoise, __name__, sim=sim, parameters=sim)
+@cocotb.test()
+async def seats_with_waits(dut):
+    tb = harness.Bench(dut, seed=6)
+    tb.source("command", stalls=0.3), tb.sink("o", stalls=0.3)
+    await tb.reset()
+    await check_seats(tb, 16)
+
+
+@cocotb.test()
+async def seats_at_full_speed(dut):
+    """A value a cycle, whatever the number of seats."""
+    tb = harness.Bench(dut, seed=7)
+    source, sink = tb.source("command"), tb.sink("o")
+    await tb.reset()
+    for _ in range(8):
+        mark = len(sink.cycles)
+        await check_seats(tb, 1)
+        assert sink.cycles[-1] - sink.cycles[mark] == len(sink.cycles) - 1 - mark
+        assert sink.cycles[mark] - source.cycles[-1] == LATENCY + 1
+
+
+@pytest.mark.parametrize("config", ["nano", "duo"])
+def test_stream(sim, config):
+    harness.run(noise.GumbelNoise(get_config(config)), __name__, sim=sim, parameters=[config, sim],
+                testcase=["under_stalls", "full_throughput", "rare_values", "any_number_of_rows", "many_rows"])
+
+
+@pytest.mark.parametrize("config", ["kria", "nano", "slim"])
+def test_seats(sim, config):
+    config = f"many {config}"
+    harness.run(noise.GumbelNoise(configuration(config)), __name__, sim=sim, parameters=[config, sim],
+                testcase=["seats_with_waits", "seats_at_full_speed"])
 
 
 def test_published_vectors():

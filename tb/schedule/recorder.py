@@ -1,5 +1,6 @@
 """What a schedule's model was given and did, step by step, to be played to the RTL."""
 
+from copy import deepcopy
 from types import SimpleNamespace
 
 from scoville.schedule.model import Scheduler
@@ -13,8 +14,9 @@ class Recorder(Scheduler):
 
     Members
     -------
-    steps : one a plan: ``requests`` since the one before, ``runs`` as (slot, first, count, error), ``plan``, and
-        ``sampled`` as (token, stop, failed), all in order
+    steps : one a plan: ``requests`` since the one before, ``runs`` as (slot, first, count, error), ``plan``, its
+        ``sampling`` as (seed, temperature, address of the logits), a run that samples, ``sampled`` as (token, stop,
+        failed), all in order; and ``kv``, what the slots of its runs have when it begins
     heard : all completions
     """
 
@@ -31,10 +33,16 @@ class Recorder(Scheduler):
         super().submit(fields)
 
     def plan(self):
-        self.steps.append(SimpleNamespace(requests=self.requests, runs=[], plan=None, sampled=[]))
+        self.steps.append(SimpleNamespace(requests=self.requests, runs=[], plan=None, sampling=[], sampled=[], kv={}))
         self.requests = []
-        self.steps[-1].plan = super().plan()
-        return self.steps[-1].plan
+        self.steps[-1].plan = plan = super().plan()
+        for run in plan.runs if plan else ():
+            slot, request = self.slots[run.slot], self.slots[run.slot].request
+            self.steps[-1].kv[run.slot] = deepcopy(self.kv.slots[run.slot])
+            if run.samples:
+                row = request.logits and request.logits + (slot.known - request.prompt) * request.logits_stride
+                self.steps[-1].sampling.append((request.seed, request.temperature, row))
+        return plan
 
     def _run(self, slot, count):
         first, before = slot.computed, len(self.heard)

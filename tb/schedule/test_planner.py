@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import cocotb
 import harness
 import pytest
+from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 from recorder import Recorder, judged
+from scoville.isa import POSITION_BITS
 from scoville.kv.layouts import Op, answer_layout, command_layout
 from scoville.kv.model import KvModel
 from scoville.schedule.completion import news_layout
@@ -20,6 +22,7 @@ from world import VOCAB, World, chip
 
 SIZES = {"4 seats, 8 slots": {"lanes": 4, "slots": 8}, "1 seat, 2 slots": {"lanes": 1, "slots": 2},
          "8 seats, 16 slots": {"lanes": 4, "phases": 2, "slots": 16}}
+SPANS = {"1 seat, 2 slots": (40,)}
 
 
 class Host:
@@ -45,14 +48,20 @@ class Host:
         if rng.random() < 0.03:
             prompt[-1] = VOCAB + rng.randrange(5)
         stops = [rng.randrange(VOCAB)] * rng.getrandbits(1)
-        told = world.request(name, prompt, limit=rng.randint(1, 60), seed=rng.getrandbits(64), tenant=tenant,
+        told = world.request(name, prompt, limit=rng.randint(1, 60), seed=(seed := rng.getrandbits(64)), tenant=tenant,
                              priority=rng.choice([0, 0, 5]), parent=parent, shared=shared, stops=stops,
-                             flags=Flag.PARK * (rng.random() < self.parks))
+                             flags=Flag.PARK * (rng.random() < self.parks), **self.sampling(seed))
         self.names.append(name)
         if rng.random() < 0.03:
             world.buffers.broken.add(told.request.tokens + 4 * rng.randrange(len(prompt)))
         if stops and rng.random() < 0.05:
             world.buffers.broken.add(told.request.stops)
+
+    def sampling(self, seed):
+        """The fields that the schedule hands on, and does not look at."""
+        bus = self.world.config.bus_bytes
+        return {"temperature": seed & 0x7FFFFFFF, "logits": (seed & 1) * ((1 << 36) + (seed >> 8 & 0xFFFF) * bus),
+                "logits_stride": (seed >> 24 & 0xFFF) * bus}
 
     def err(self):
         """Something that cannot be served, like a request that was."""
@@ -89,11 +98,12 @@ class Host:
             world.cancel(rng.choice(self.names))
 
 
-def recorded(config, seed, requests):
+def recorded(config, seed, requests, pages=(8, 8, 12, 40), grain=4, spans=None):
     """A world whose scheduler was recorded, often with a quarter of the pages that it would like."""
     rng = random.Random(seed)
     running = rng.choice([min(config.seats, config.slots), config.slots])
-    world = World(config, rng.choice([8, 8, 12, 40]), running=running, kind=Recorder)
+    world = World(config, rng.choice(pages), running=running, spans=spans, kind=Recorder)
+    world.buffers.grain = grain
     host = Host(world, rng)
     while len(host.names) < requests or world.open:
         host.turn(requests)
@@ -114,9 +124,10 @@ class System:
         self.gaps = []  # (runs, cycles between passes) where all that run decode
         tb.each_cycle(self._controller)
 
-    async def start(self, pages, running):
-        self.kv, self.done = KvModel(self.config, pages), 0
-        self.dut.running.value, self.dut.free.value = running, pages
+    async def start(self, setup):
+        self.kv, self.done = KvModel(self.config, setup.kv_pages), 0
+        self.dut.running.value, self.dut.free.value = setup.running, setup.kv_pages
+        self.dut.span.value = harness.pack(data.ArrayLayout(POSITION_BITS, self.config.cache_groups), setup.spans)
         await self.tb.reset()
 
     def _controller(self):
@@ -134,6 +145,9 @@ class System:
                 ok = kv.reserve(it.slot, it.amount)
             elif op is Op.COMMIT:
                 ok = kv.commit(it.slot, it.amount)
+            elif op is Op.LEAVE:
+                ok = kv.leave(it.slot, it.group, it.amount)
+                assert kv.moved, "a window that gives nothing back"
             else:
                 ok = kv.release(it.slot)
             self.dut.free.value = kv.free
@@ -147,9 +161,9 @@ async def plays(dut, seed, stalls, schedules, requests):
     system = System(dut, config, seed, stalls)
     events = Counter()
     for number in range(schedules):
-        world = recorded(config, 100 * seed + number, requests)
+        world = recorded(config, 100 * seed + number, requests, spans=SPANS.get(harness.parameters()))
         setup, steps = world.setup, world.scheduler.steps
-        await system.start(setup.kv_pages, setup.running)
+        await system.start(setup)
         seen = began = 0
         for step in steps:
             for fields in step.requests:

@@ -4,7 +4,7 @@ import pytest
 from scoville.schedule.records import NONE, Error, Event, Flag, Kind
 from scoville.schedule.slots import State
 from test_schedule_model import VOCAB
-from world import World, chip
+from world import World, chip, nobody_left
 
 
 def tokens(count, seed=0):
@@ -240,3 +240,8 @@ def test_a_hit_a_batch_or_a_chunk_changes_the_tokens(lanes, pages):
         world.finish()
         found.append([told.got for told in world.told.values()])
     assert found[0] == found[1]
+
+
+def test_who_gave_way_goes_on_where_all_others_failed():
+    for lanes in (2, 4, 8):
+        nobody_left(chip(lanes=lanes, slots=2))

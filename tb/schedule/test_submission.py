@@ -35,6 +35,7 @@ class System:
             self.base = ((1 << config.addr_bits) - max(size, step)) // step * step
         self.memory = bytearray(rng.randbytes(max(size, step)))
         self.entries, self.served = entries, 0
+        self.dut.room.value = 1
         self.dut.base.value, self.dut.entries.value = self.base, entries
         await self.tb.reset()
 

@@ -12,7 +12,7 @@ from scoville.schedule.model import Scheduler
 from scoville.schedule.records import NONE, Error, Event, Kind, Reason
 from scoville.schedule.slots import Setup, State, most_positions
 
-__all__ = ["VOCAB", "Buffers", "World", "alone", "chip"]
+__all__ = ["VOCAB", "Buffers", "World", "alone", "chip", "nobody_left"]
 
 VOCAB = 64
 STEP = 1 << 16  # from one buffer's address to the next
@@ -25,10 +25,11 @@ def chip(*, lanes=4, phases=1, slots=8, groups=1, slot_pages=8):
 
 
 class Buffers:
-    """u32 words at addresses, a list a buffer; `broken` holds addresses of words that answer with a bus error."""
+    """u32 words at addresses, a list a buffer; `broken` holds addresses of words that answer with a bus error, and with
+    each all in the same `grain` bytes."""
 
     def __init__(self):
-        self.words, self.broken = {}, set()
+        self.words, self.broken, self.grain = {}, set(), 4
 
     def place(self, words, room):
         """Address of a new buffer."""
@@ -39,9 +40,13 @@ class Buffers:
     def read(self, address, count):
         base = address // STEP * STEP
         first = (address - base) // 4
-        if any(base + 4 * (first + n) in self.broken for n in range(count)):
+        if self.fails(address, address + 4 * count):
             return None
         return self.words[base][first:first + count]
+
+    def fails(self, start, end):
+        """Whether reading what lies from `start` up to `end` gives a bus error."""
+        return any(start // self.grain <= word // self.grain <= (end - 1) // self.grain for word in self.broken)
 
     def write(self, address, token):
         self.words[address // STEP * STEP][address % STEP // 4] = token
@@ -162,7 +167,7 @@ class World:
             elif done.token != NONE:
                 told.got.append(done.token)
                 assert done.position == len(told.words) + len(told.got)
-                assert self.buffers.read(told.request.tokens, done.position) == told.words + told.got
+                assert self.buffers.words[told.request.tokens][:done.position] == told.words + told.got
             if done.event in (Event.FINISHED, Event.ERROR):
                 parked = done.event == Event.FINISHED and done.code != Reason.CANCELLED and told.request.flags
                 told.final, told.state = done, "parked" if parked else "gone"
@@ -263,3 +268,15 @@ class World:
         assert self.kv.free == self.kv.pages, "pages are lost"
         assert not self.scheduler.turns and not self.scheduler.parked
         assert all(slot.state is State.FREE for slot in self.scheduler.slots)
+
+
+def nobody_left(config, kind=Scheduler):
+    """A world to its end: in one plan a sequence gives way, and then the only other one that runs fails."""
+    world = World(config, 4 * config.cache_groups, running=2, kind=kind)
+    victim = world.request(1, [1] * 31, limit=5)
+    while not victim.got:
+        world.step()
+    world.request(2, [2] * config.seats + [VOCAB] + [2] * 64, limit=1, priority=5)
+    world.finish()
+    assert victim.preempted == 1
+    return world

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from scoville.config import BLOCK, PAGE_TOKENS, TILE_ROWS
 from scoville.isa import Dest, Element, LoadDest, Mode, Opcode
+from scoville.program.spread import places
 from scoville.registers import fits
 
 from ..checkpoint.formats import get_format
@@ -20,11 +21,9 @@ __all__ = ["DEFAULT_CONTEXT", "Compiler", "compile_model"]
 
 DEFAULT_CONTEXT = 512
 MAX_TURNS = 1 << 22  # positions times blocks of a head: bounds the table of positions
-MAX_PAGES = 1 << 24  # bounds the page table; beyond any memory that a board has
-UNMAPPED = 0xFFFFFFFF
 
 
-def compile_model(model, config, *, weights=None, context=None, base=0, page_seed=1, progress=None):
+def compile_model(model, config, *, weights=None, context=None, base=0, progress=None):
     """Lower a model to an `Image`.
 
     Parameters
@@ -34,7 +33,6 @@ def compile_model(model, config, *, weights=None, context=None, base=0, page_see
     weights : name of a weight format for every matrix. None: blocks stay as they are stored, floats become MXINT8.
     context : positions to make room for; None means the model's own, at most 512.
     base : address of the image's first byte.
-    page_seed : physical KV pages are dealt out in a random order, so that the page table is really used.
     progress : called with (done, total) layers.
 
     Raises
@@ -46,7 +44,7 @@ def compile_model(model, config, *, weights=None, context=None, base=0, page_see
     if not 1 <= context <= model.context:
         raise RequestError(f"context is {context}; {model.name} allows 1 to {model.context}")
     matrices = Matrices(model, get_format(weights or "mxint8"), requantise=weights is not None)
-    return Compiler(model, config, matrices, context, base).build(page_seed, progress)
+    return Compiler(model, config, matrices, context, base).build(progress)
 
 
 class Compiler:
@@ -66,7 +64,7 @@ class Compiler:
         self.hidden = align(model.hidden, TILE_ROWS)
         # Operand buffer: what a layer reads stays apart from what it writes; the FFN takes over from attention.
         self.x, self.query = 0, self.hidden // BLOCK
-        self.attended = self.query + model.heads * self.blocks
+        self.attended = self.query + model.kv_heads * places(config, model.group) * self.blocks
         self.ffn = self.query
         self._check_limits()
         self.map = self.memory_map(config, base)
@@ -78,16 +76,15 @@ class Compiler:
 
     def _check_limits(self):
         """Every size of the build that this model could exceed."""
-        for field, (need, what) in buffer_needs(self.model).items():
+        for field, (need, what) in buffer_needs(self.model, self.config).items():
             have = getattr(self.config, field)
             if need > have:
                 raise RequestError(f"{self.model.name} does not fit configuration {self.config.name}: {what} needs "
                                    f"{field} = {need}, and it has {have}")
 
-    def build(self, page_seed, progress):
+    def build(self, progress):
         model, emit = self.model, self.program.emit
-        self.page_stride = align(4 * -(-self.context // PAGE_TOKENS), self.config.bus_bytes)
-        self.tables = self.map.reserve("page_table", model.layers * model.kv_heads * self.page_stride)
+        self.head_bytes = page_bytes(self.config, self.blocks)
         self.inv_n = _bits(1 / model.hidden)
         # A norm does not see the size of its input, but for epsilon: so the residual is kept 1/residual_scale as large,
         # and what attention and the FFN add to it needs no factor.
@@ -100,7 +97,7 @@ class Compiler:
         self._linear(None, "lm_head", self.matrices.lm_head(), only_last=1, wait=1, src=self.x, dest=Dest.LOGITS,
                      lane_scale=1, limit=model.vocab)
         emit("end of the pass", Opcode.END)
-        return self._finish(page_seed)
+        return self._finish()
 
     def _embed(self):
         model, config = self.model, self.config
@@ -149,9 +146,8 @@ class Compiler:
 
     def _layer(self, n):
         model, group = self.model, self.model.group
-        table = self.tables + n * model.kv_heads * self.page_stride
         heads = {"kv_heads": model.kv_heads, "head_blocks": self.blocks}
-        pages = {"table": table, "table_stride": self.page_stride} | heads
+        pages = {"offset": n * model.kv_heads * self.head_bytes, "stride": self.head_bytes} | heads
         norm = {"residual": 1, "norm": 1, "inv_n": self.inv_n, "epsilon": self.epsilon,
                 "dst": self.x, "dest": Dest.OPERAND}
         after = f"{n + 1}.attention_norm" if n + 1 < model.layers else "norm"
@@ -227,18 +223,12 @@ class Compiler:
             self.read[part] += rows * -(-columns // BLOCK) * fmt.block_bytes
             self.macs[part] += rows * columns
 
-    def _finish(self, page_seed):
+    def _finish(self):
         model, config, memory = self.model, self.config, self.map
-        pages_a_head = -(-self.context // PAGE_TOKENS)
-        pages = model.layers * model.kv_heads * pages_a_head
-        if pages > MAX_PAGES:
-            raise RequestError(f"{model.name} needs {pages:,} KV pages for a context of {self.context:,}; "
-                               f"at most {MAX_PAGES:,} are laid out")
-        size = page_bytes(config, self.blocks)
-        order = np.random.default_rng(page_seed).permutation(pages).astype(np.uint32)
-        table = np.full((model.layers * model.kv_heads, self.page_stride // 4), UNMAPPED, np.uint32)
-        table[:, :pages_a_head] = order.reshape(-1, pages_a_head)
-        memory.fill("page_table", table)
+        pages, size = -(-self.context // PAGE_TOKENS), model.layers * model.kv_heads * self.head_bytes
+        if pages > config.slot_pages:
+            raise RequestError(f"context is {self.context:,}; a sequence has at most "
+                               f"{PAGE_TOKENS * config.slot_pages:,} positions in configuration {config.name}")
         program = memory.place("program", np.frombuffer(self.program.data(), np.uint8))
         initialised = memory.contents()
         prompt = memory.reserve("prompt", 4 * self.context)

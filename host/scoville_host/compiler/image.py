@@ -67,7 +67,7 @@ class Image:
     size : bytes from `base` that the chip may touch.
     regions : dict of name to `Region`; addresses are absolute.
     registers : values that the driver writes before a sequence, by register name without _LO and _HI.
-    vocab, context, layers : of the model, and the positions that the page table has room for.
+    vocab, context, layers : of the model, and the positions that a sequence may have.
     eos_ids : token ids that end a text.
     weights : weight formats used, by matrix kind.
     traffic : `Traffic`.

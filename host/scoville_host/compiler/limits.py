@@ -1,6 +1,7 @@
 """What a model needs of a configuration's buffers."""
 
 from scoville.config import BLOCK, TILE_ROWS
+from scoville.program.spread import places
 
 from .layout import align, head_blocks
 from .matrices import matrix_rows
@@ -8,11 +9,12 @@ from .matrices import matrix_rows
 __all__ = ["buffer_needs"]
 
 
-def buffer_needs(model):
-    """Fields of `ChipConfig` that a model could exceed: dict of the field to (what it needs, what needs it)."""
+def buffer_needs(model, config):
+    """Fields of `config` that a model could exceed: dict of the field to (what it needs, what needs it)."""
     hidden, blocks = align(model.hidden, TILE_ROWS), head_blocks(model.head_dim)
     # What a layer reads stays apart from what it writes; the FFN takes over from attention.
-    operands = hidden // BLOCK + max(2 * model.heads * blocks, -(-model.ffn // BLOCK))
+    queries = model.kv_heads * places(config, model.group)
+    operands = hidden // BLOCK + max((queries + model.heads) * blocks, -(-model.ffn // BLOCK))
     parts = {"gate_up": ("gate", "up")}
     rows = max((len(numbers) for kind, numbers in matrix_rows(model).items()
                 if any(f"{n}.{part}_bias" in model.tensors for n in range(model.layers)

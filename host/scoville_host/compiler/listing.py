@@ -13,7 +13,7 @@ def _shown(fields, name):
     """Whether a field means anything here: zero flags are left out, and so is the unused reading of shared bits."""
     if name in ("inv_n", "epsilon") and "norm" in fields:
         return bool(fields["norm"])
-    if name in ("table", "table_stride") and "dest" in fields:
+    if name in ("offset", "stride", "cache") and "dest" in fields:
         return fields["dest"] in _PAGED
     return bool(fields[name]) or name in ("address", "src", "dst")
 

@@ -1,4 +1,4 @@
-"""One ATTEND, timed: the front end's and the walker's loops over heads and pages, the values behind the keys."""
+"""One ATTEND, timed: the front end's and the issuer's loops over heads and pages, the values behind the keys."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from scoville.config import TILE_ROWS, VALUES_BEHIND
 from scoville.control.front_end import page_beats
 
 from .cycle_stream import Tile
+from .cycle_units import LOOKUP
 
 __all__ = ["AttendTimer"]
 
@@ -29,7 +30,7 @@ class AttendTimer:
 
     Members
     -------
-    walk : the walker's next step
+    walk : the issuer's next step
     results : when the operand blocks that it writes are there, in order
     """
 
@@ -44,12 +45,11 @@ class AttendTimer:
         behind = deque()
         pairs = timer.tokens * fields["group"]
         for head in range(fields["kv_heads"]):
-            row = fields["table"] + head * fields["table_stride"]
             for served in range(0, pairs, config.seats):
                 seats = min(config.seats, pairs - served)
                 self.walk += config.seats + 1
                 for page in range(timer.pages):
-                    self._request(timer.port.walk("front", timer.front + 1, row, page), self.key_beats)
+                    self._request(timer.front + 1 + LOOKUP, self.key_beats)
                     ready, issued = self._keys(head, seats)
                     last_set = served + config.seats >= pairs
                     behind.append(_Page(ready, issued, page == timer.pages - 1, last_set, seats))

@@ -42,8 +42,8 @@ class PassTimer:
         self.pages = (position + tokens - 1) // PAGE_TOKENS + 1
         self.stream = Stream(config, memory)
         self.epilogue, self.softmax = Epilogue(config), Softmax(config)
-        self.port = FetchPort(config, memory, self.stream)
-        self.store = KvStore(config, memory, self.port)
+        self.port = FetchPort(memory, self.stream)
+        self.store = KvStore(config, memory)
         self.front = 0.0  # the front end is free
         self.back = 0.0  # the back end is free
         self.vectors = 0.0  # the vector unit is free
@@ -202,16 +202,14 @@ class PassTimer:
 
     def _append(self, fields, number, blocks, first, lanes):
         """The blocks of a K or V tile for the tokens `first` and so on, lane by lane, to the KV store."""
-        head, part = divmod(number, fields["head_blocks"])
-        row = fields["table"] + head * fields["table_stride"]
         value = fields["dest"] == Dest.VALUE
         for lane in range(lanes):
             now = blocks - (lanes - 1 - lane) * self.epilogue.latency.convert
             page = (self.position + first + lane) // PAGE_TOKENS
-            known = (number or first or lane) and self.known == (head, page)
+            known = (number or first or lane) and self.known == page
             self.stream.write(self.store.beats[value] + 1)
-            taken = self.store.append(now, value, row, page, known)
-            self.known = (head, page)
+            taken = self.store.append(now, value, known)
+            self.known = page
         self.epilogue.route(max(blocks, taken))
 
     def _attend(self, fields, begin):

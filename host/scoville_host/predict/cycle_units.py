@@ -5,22 +5,21 @@ from scoville.config import BLOCK, TILE_ROWS
 
 from .latencies import latencies
 
-__all__ = ["Epilogue", "FetchPort", "KvStore", "Softmax"]
+__all__ = ["LOOKUP", "Epilogue", "FetchPort", "KvStore", "Softmax"]
 
 WRITE = 3  # cycles of a write beside the memory's: command, address and data each have a register
 # Of the KV store beside a block's beats: 6 of its own, and 2 for each of two writes, whose data follow the address.
 STEPS = 10
-WALK = 4  # cycles of a page walk that reads nothing, `PageWalker`
+LOOKUP = 3  # cycles from a page to its address, `OneSlot` and `PageAddress`
 FETCH = 8  # cycles of a read through the fetch port beside the memory's
 
 
 class FetchPort:
     """Small reads of several users, one at a time each; that they wait for each other is left out."""
 
-    def __init__(self, config, memory, stream):
-        self.bus_bytes, self.delay, self.stream = config.bus_bytes, memory.read_latency + FETCH, stream
+    def __init__(self, memory, stream):
+        self.delay, self.stream = memory.read_latency + FETCH, stream
         self.free = {}
-        self.kept = {}  # the last beat of page table that each user has read
 
     def read(self, user, now, beats=1):
         """When the last of `beats` beats is there."""
@@ -28,28 +27,20 @@ class FetchPort:
         self.free[user] = max(now + self.delay, self.stream.delivered(now) + FETCH // 2) + beats
         return self.free[user]
 
-    def walk(self, user, now, row, page):
-        """When a page's address is there."""
-        beat = (row + 4 * page) // self.bus_bytes
-        if self.kept.get(user) == beat:
-            return now + WALK
-        self.kept[user] = beat
-        return self.read(user, now + WALK // 2) + WALK // 2
-
 
 class KvStore:
-    """Appends: blocks wait for each other, and for the page of their head."""
+    """Appends: blocks wait for each other, and for the address of their page."""
 
-    def __init__(self, config, memory, port):
-        self.port, self.memory = port, memory
+    def __init__(self, config, memory):
+        self.memory = memory
         self.beats = {value: max(1, BLOCK * (BLOCK if value else 1) // config.bus_bytes) for value in (False, True)}
         self.free = self.written = 0.0
 
-    def append(self, now, value, row, page, known):
-        """A block that the router has at `now`, on a page whose row of the table is `row`; returns when it is taken."""
+    def append(self, now, value, known):
+        """A block that the router has at `now`; returns when it is taken."""
         taken = now = max(now, self.free)
         if not known:
-            now = self.port.walk("append", now + 1, row, page) + 2
+            now += LOOKUP + 3
         self.free = now + self.beats[value] + STEPS
         self.written = self.free + WRITE + self.memory.write_latency
         return taken

@@ -122,10 +122,10 @@ def _condensed(found, source):
 def _on(outline, config, weights, context):
     """What a configuration has to say."""
     obstacles = [f"{what} needs {field} = {need}, and it has {getattr(config, field)}"
-                 for field, (need, what) in buffer_needs(outline).items() if need > getattr(config, field)]
-    large = fitted(config, outline)
+                 for field, (need, what) in buffer_needs(outline, config).items() if need > getattr(config, field)]
+    large = replace(fitted(config, outline), name=config.name, slot_pages=config.slot_pages)
     try:
-        image = compile_outline(outline, replace(large, name=config.name), weights=weights, context=context)
+        image = compile_outline(outline, large, weights=weights, context=context)
     except RequestError as error:
         obstacles.append(str(error))
     row = {"config": config.name, "fits": not obstacles, "obstacles": obstacles, "cycles_per_token": None,

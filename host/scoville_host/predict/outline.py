@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scoville.config import PAGE_TOKENS
 from scoville.isa import Element
 
 from ..checkpoint.formats import Blocks, get_format
@@ -94,15 +95,18 @@ def picked(model, numbers):
 
 def fitted(config, model):
     """The configuration with buffers enlarged to what a model needs; rates and latencies do not depend on them."""
-    needs = {field: need for field, (need, _) in buffer_needs(model).items()} | {"max_rows": 2 * model.ffn}
-    needs["max_head_blocks"] = 1 << (needs["max_head_blocks"] - 1).bit_length()
+    needs = {field: need for field, (need, _) in buffer_needs(model, config).items()} | {"max_rows": 2 * model.ffn}
+    pages = -(-model.context // PAGE_TOKENS)
+    needs |= {"slot_pages": pages, "pool_pages": pages}
+    for field in ("max_head_blocks", "slot_pages", "pool_pages"):
+        needs[field] = 1 << (needs[field] - 1).bit_length()
     return replace(config, **{name: max(need, getattr(config, name)) for name, need in needs.items()})
 
 
 def compile_outline(model, config, *, weights=None, context=None):
     """As `compile_model`, of a model from `read_outline`: the image's memory holds nothing but the program."""
     matrices = _Matrices(model, get_format(weights or "mxint8"), requantise=weights is not None)
-    return _OutlineCompiler(model, config, matrices, context or model.context, 0).build(1, None)
+    return _OutlineCompiler(model, config, matrices, context or model.context, 0).build(None)
 
 
 class _Matrices(Matrices):
@@ -137,7 +141,7 @@ class _OutlineCompiler(Compiler):
     def _place_matrix(self, name, blocks, size):
         return self.map.reserve(name, size)
 
-    def _finish(self, page_seed):
-        image = super()._finish(page_seed)
+    def _finish(self):
+        image = super()._finish()
         image.base = image.regions["program"].address
         return image

@@ -15,7 +15,7 @@ matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "scoville", 
 # A hue for each family of reasons, from dark to light.
 FAMILIES = {
     "work": ("work", ["#2e7d32"]),
-    "stream": (("memory", "kv_write", "page_walk", "vector", "header", "bus", "decoder"),
+    "stream": (("memory", "kv_write", "page_lookup", "vector", "header", "bus", "decoder"),
                ["#0d3c61", "#135a91", "#1a78c2", "#4a96d3", "#7bb3e0", "#a6cdeb", "#cfe4f5"]),
     "drain": (("drain_kv", "drain_quantiser", "drain_logits", "drain_rms", "drain_norm", "drain_chain"),
               ["#7a3e00", "#a65500", "#d16c00", "#f08a24", "#f6ad65", "#fbd3ab"]),

@@ -14,7 +14,7 @@ from .summary import passes
 __all__ = ["Instruction", "Timeline", "by_kind"]
 
 # Charges of cycles in which the array has a task; in all others it waits for one.
-_ACTIVE = ["kv_write", "page_walk", "memory", "vector", "header", "bus", "decoder", "drain_kv", "drain_quantiser",
+_ACTIVE = ["kv_write", "page_lookup", "memory", "vector", "header", "bus", "decoder", "drain_kv", "drain_quantiser",
            "drain_logits", "drain_rms", "drain_norm", "drain_chain"]
 ACTIVE = np.array([0] + [1 + list(STALLS).index(name) for name in _ACTIVE])
 

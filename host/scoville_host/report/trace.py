@@ -11,7 +11,7 @@ SLICES = 5000  # a row has at most so many: shorter gaps, and shorter stalls, ar
 GAP = 16  # cycles: shorter pauses of a unit do not end its slice
 BINS = 500  # of the counter track
 UNITS = {
-    "page_walk": "page walker", "read": "stream reader", "beat": "weight stream", "decoder": "weight decoder",
+    "page_lookup": "page lookup", "read": "stream reader", "beat": "weight stream", "decoder": "weight decoder",
     "drain": "drain", "softmax": "softmax", "chain": "epilogue chain", "quantiser": "quantiser",
     "router": "router", "kv_store": "KV store", "writer": "writer", "sampler": "sampler", "dump": "logits dump",
     "vectors": "vector unit",

@@ -6,11 +6,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from scoville.attention.pages import page_address_layout, page_request_layout
 from scoville.checks import check, check_stream
 from scoville.config import BLOCK, PAGE_TOKENS
-from scoville.isa import PAGE_BITS, POSITION_BITS, Opcode, width
+from scoville.isa import PAGE_SIZE_BITS, Opcode, width
+from scoville.kv.address import NUMBER_BITS, page_address_layout, page_request_layout
 from scoville.memory.writer import write_command_layout, write_data_layout
+from scoville.schedule.seats import PAGE_SHIFT, PassState
 from scoville.slices import StreamSlice
 
 __all__ = ["KvStore", "kv_block_layout", "page_offsets", "store_command_layout"]
@@ -19,10 +20,9 @@ PART_BYTES = PAGE_TOKENS * BLOCK  # codes of one block of the head dimension, al
 
 
 def store_command_layout(config):
-    """One matrix's output: `blocks` blocks, of values if `value` else of keys; `position` is that of seat 0."""
-    return data.StructLayout({
-        "value": 1, "table": config.addr_bits, "table_stride": width(Opcode.LINEAR, "table_stride"),
-        "position": POSITION_BITS, "head_blocks": width(Opcode.LINEAR, "head_blocks"), "blocks": 24})
+    """One matrix's output: `blocks` blocks, of values if `value` else of keys, and where they lie in a page."""
+    return data.StructLayout({"value": 1, "blocks": 24} | {
+        name: width(Opcode.LINEAR, name) for name in ("offset", "stride", "cache", "head_blocks")})
 
 
 def kv_block_layout(config):
@@ -33,7 +33,7 @@ def kv_block_layout(config):
 
 
 def page_offsets(config, head_blocks):
-    """Byte offsets in a page of (K exponents, K codes, V exponents, V codes), and the bytes of a page."""
+    """Byte offsets of a KV head's parts (K exponents, K codes, V exponents, V codes), and the bytes of all."""
     header = -(-BLOCK * head_blocks // config.bus_bytes) * config.bus_bytes
     half = header + PART_BYTES * head_blocks
     return (0, header, half, half + header), 2 * half
@@ -42,12 +42,13 @@ def page_offsets(config, head_blocks):
 class KvStore(wiring.Component):
     """Writes blocks of keys and values, as they leave the quantiser, into the pages of their tokens.
 
-    A token is at slot ``s = (position + seat) mod 32`` of page ``(position + seat) div 32`` of the row of its KV head
-    in the page table. A key block is 32 bytes in a row and one exponent byte. A value block is byte `s` of 32 rows
-    of 32 bytes, written as one run of 1024 bytes with a strobe on one byte of each row, and one exponent byte.
+    A token is at place ``s = position mod 32`` of page ``position div 32`` of its sequence; its KV head's parts begin
+    at ``offset + kv_head * stride`` there. A key block is 32 bytes in a row and one exponent byte. A value block is
+    byte `s` of 32 rows of 32 bytes, written as one run of 1024 bytes with a strobe on one byte of each row, and one
+    exponent byte.
 
     Throughput: at best a key block in ``max(1, 32 / bus_bytes) + 6`` cycles, a value block in ``1024 / bus_bytes + 6``.
-    The last page looked up is kept; another one costs a walk.
+    The last page looked up is kept; another one costs a lookup.
 
     Parameters
     ----------
@@ -57,13 +58,14 @@ class KvStore(wiring.Component):
     -------
     command : In(stream), `store_command_layout`
     i : In(stream), `kv_block_layout`
-    lookup, found : Out(stream) and In(stream), a `PageWalker` port
+    state : In(PassState), whose position a seat has; stable while blocks come
+    lookup, found : Out(stream) and In(stream), of a `PageAddress`
     write_command, write_data : Out(stream), to the writer
     writes_done : In(1), the writer is idle.
     busy : Out(1), from the cycle after `command` is taken until its last write has its response.
     clear : In(1), forgets a fault.
     fault : Out(1), a page was not there; its block was dropped.
-    fault_row : Out(addr_bits), the address of the first such page's row in the page table.
+    fault_page : Out, the first such page's number in its sequence.
     """
 
     def __init__(self, config):
@@ -71,6 +73,7 @@ class KvStore(wiring.Component):
         super().__init__({
             "command": In(stream.Signature(store_command_layout(config))),
             "i": In(stream.Signature(kv_block_layout(config))),
+            "state": In(PassState(config)),
             "lookup": Out(stream.Signature(page_request_layout(config))),
             "found": In(stream.Signature(page_address_layout(config))),
             "write_command": Out(stream.Signature(write_command_layout(config))),
@@ -79,7 +82,7 @@ class KvStore(wiring.Component):
             "busy": Out(1),
             "clear": In(1),
             "fault": Out(1),
-            "fault_row": Out(config.addr_bits),
+            "fault_page": Out(NUMBER_BITS),
         })
 
     def elaborate(self, platform):
@@ -91,8 +94,7 @@ class KvStore(wiring.Component):
         # The command and where the parts of its pages begin.
         command = Signal(store_command_layout(config), reset_less=True)
         left = Signal(len(command.blocks), reset_less=True)  # blocks to come
-        exponents = Signal(16, reset_less=True)
-        codes = Signal(16, reset_less=True)
+        exponents, codes = (Signal(PAGE_SIZE_BITS, name=name, reset_less=True) for name in ("exponents", "codes"))
         header_beats = Signal(16)
         header = Signal(16)
         half = Signal(16)
@@ -110,33 +112,27 @@ class KvStore(wiring.Component):
         # The block, its place, and the last page found.
         block = Signal(kv_block_layout(config), reset_less=True)
         shifter = Signal(8 * BLOCK, reset_less=True)
-        position = Signal(POSITION_BITS, reset_less=True)
-        row = Signal(config.addr_bits, reset_less=True)
-        page = Signal(PAGE_BITS)
-        slot = position[:5]
+        token = Signal(PAGE_SHIFT, reset_less=True)  # the place in the page
+        page = Signal(page_request_layout(config), reset_less=True)
         known = Signal()
-        known_head = Signal(8, reset_less=True)
-        known_page = Signal(PAGE_BITS, reset_less=True)
+        known_page = Signal(page_request_layout(config), reset_less=True)
         base = Signal(page_address_layout(config), reset_less=True)
-        stride_product = Signal(32, reset_less=True)
-        m.d.comb += [
-            page.eq(position >> exact_log2(PAGE_TOKENS)),
-            self.lookup.payload.row.eq(row),
-            self.lookup.payload.page.eq(page),
-            self.busy.eq(1),
-        ]
+        head = Signal(PAGE_SIZE_BITS, reset_less=True)  # bytes from the layer's first KV head to the block's
+        m.d.comb += [self.lookup.payload.eq(page), self.busy.eq(1)]
+        whose = self.state.seats[coming.p.seat[:max(1, (config.seats - 1).bit_length())]]
 
-        # Offsets in the page: the places within a part are bits of their own.
-        codes_address = Signal(config.addr_bits, reset_less=True)
-        exponent_address = Signal(config.addr_bits, reset_less=True)
-        in_part = Mux(command.value, 0, slot << exact_log2(BLOCK))
-        codes_offset = codes + Cat(in_part[:exact_log2(PART_BYTES)], block.part)
-        exponent_offset = exponents + Cat(slot, block.part)
+        # Places in the page, without the KV head: those within a part are bits of their own.
+        codes_place, exponent_place = (Signal(PAGE_SIZE_BITS, name=name, reset_less=True)
+                                       for name in ("codes_place", "exponent_place"))
+        codes_address, exponent_address = (Signal(config.addr_bits, name=name, reset_less=True)
+                                           for name in ("codes_address", "exponent_address"))
+        place = whose.position[:PAGE_SHIFT]
+        in_part = Mux(command.value, 0, place << exact_log2(BLOCK))
 
         beats = Signal(range(PART_BYTES // bus_bytes + 1))
         beat = Signal(range(PART_BYTES // bus_bytes), reset_less=True)
         m.d.comb += beats.eq(Mux(command.value, PART_BYTES // bus_bytes, max(1, BLOCK // bus_bytes)))
-        key_beat, value_beat, next_key, next_value = self._beats(shifter, slot, beat)
+        key_beat, value_beat, next_key, next_value = self._beats(shifter, token, beat)
 
         def aligned(address):
             return Cat(Const(0, beat_bits), address[beat_bits:])
@@ -146,7 +142,7 @@ class KvStore(wiring.Component):
                 m.d.comb += [self.command.ready.eq(1), self.busy.eq(~self.writes_done)]
                 m.d.sync += [
                     command.eq(taken), left.eq(taken.blocks), known.eq(0),
-                    exponents.eq(half), codes.eq(half + header),
+                    exponents.eq(taken.offset + half), codes.eq(taken.offset + half + header),
                 ]
                 with m.If(self.command.valid & (taken.blocks != 0)):
                     m.next = "BLOCK"
@@ -155,8 +151,11 @@ class KvStore(wiring.Component):
                 m.d.sync += [
                     block.eq(coming.p),
                     shifter.eq(coming.p.q),
-                    position.eq((command.position + coming.p.seat)[:POSITION_BITS]),
-                    stride_product.eq(coming.p.kv_head * command.table_stride),
+                    Cat(token, page.page).eq(whose.position),
+                    page.cache.eq(command.cache),
+                    head.eq(coming.p.kv_head * command.stride),
+                    codes_place.eq(codes + Cat(in_part[:exact_log2(PART_BYTES)], coming.p.part)),
+                    exponent_place.eq(exponents + Cat(place, coming.p.part)),
                     beat.eq(0),
                 ]
                 with m.If(coming.valid):
@@ -164,11 +163,10 @@ class KvStore(wiring.Component):
                     m.next = "PAGE"
             with m.State("PAGE"):
                 m.d.sync += [
-                    row.eq((command.table + stride_product)[:config.addr_bits]),
-                    codes_address.eq((base.address + codes_offset)[:config.addr_bits]),
-                    exponent_address.eq((base.address + exponent_offset)[:config.addr_bits]),
+                    codes_address.eq(base.address + (head + codes_place)),
+                    exponent_address.eq(base.address + (head + exponent_place)),
                 ]
-                with m.If(~known | (known_head != block.kv_head) | (known_page != page)):
+                with m.If(~known | (known_page != page)):
                     m.next = "ASK"
                 with m.Elif(base.fault):
                     m.next = "NEXT"
@@ -180,11 +178,11 @@ class KvStore(wiring.Component):
                     m.next = "FOUND"
             with m.State("FOUND"):
                 m.d.comb += self.found.ready.eq(1)
-                m.d.sync += [base.eq(self.found.payload), known_head.eq(block.kv_head), known_page.eq(page)]
+                m.d.sync += [base.eq(self.found.payload), known_page.eq(page)]
                 with m.If(self.found.valid):
                     m.d.sync += known.eq(1)
                     with m.If(self.found.payload.fault & ~self.fault):
-                        m.d.sync += [self.fault.eq(1), self.fault_row.eq(row)]
+                        m.d.sync += [self.fault.eq(1), self.fault_page.eq(page.page)]
                     m.next = "PAGE"
             with m.State("CODES"):
                 m.d.comb += [

@@ -26,12 +26,13 @@ SLOTS = 2  # pages of scores held: one being filled, one being read
 def softmax_command_layout(config):
     """One pass over the pages of a KV head; `positions` is the last token that each seat sees.
 
-    `last_phase`: the scores of a page come for phase 0, 1, … to this one.
+    The scores of a page come for phase `first_phase` (0 if there is but one slot), the next, … to `last_phase`.
     """
     return data.StructLayout({
         "scale": 32, "pages": PAGE_BITS, "head_blocks": 4,
         "positions": data.ArrayLayout(POSITION_BITS, config.seats), "mask": config.seats,
-        "last_phase": range(config.phases)})
+        "last_phase": range(config.phases),
+    } | ({"first_phase": range(config.phases)} if config.slots > 1 else {}))
 
 
 def model(scores, positions, ev8, c):
@@ -139,6 +140,7 @@ class Softmax(wiring.Component):
         """Scores to fixed point, and the maximum of each page. Returns whether a command is in progress."""
         config, lanes = self.config, self.config.lanes
         command = Signal(softmax_command_layout(self.config), reset_less=True)
+        first_phase = command.first_phase if config.slots > 1 else 0
         active = Signal()
         page = Signal(PAGE_BITS)
         count = Signal(5)  # rows of the page and phase taken
@@ -148,7 +150,7 @@ class Softmax(wiring.Component):
         taken, first_row, last_row, last_page = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             self.command.ready.eq(~active),
-            first_row.eq((count == 0) & (phase == 0)),
+            first_row.eq((count == 0) & (phase == first_phase)),
             last_row.eq((count == PAGE_TOKENS - 1) & (phase == command.last_phase)),
             last_page.eq(page == command.pages - 1),
             self.i.ready.eq(active & (~first_row | (used != SLOTS))),
@@ -163,10 +165,12 @@ class Softmax(wiring.Component):
             with m.If(count == PAGE_TOKENS - 1):
                 m.d.sync += phase.eq(phase + 1)
             with m.If(last_row):
-                m.d.sync += [phase.eq(0), page.eq(page + 1), slot.eq(slot + 1), active.eq(~last_page)]
+                m.d.sync += [phase.eq(first_phase), page.eq(page + 1), slot.eq(slot + 1), active.eq(~last_page)]
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += [command.eq(self.command.payload), page.eq(0),
                          active.eq(self.command.payload.pages != 0)]
+            if config.slots > 1:
+                m.d.sync += phase.eq(self.command.payload.first_phase)
 
         pipe = Pipe(m, occupied=Signal(name="occupied"))
         place = pipe.input(Cat(self.i.payload.row, slot))

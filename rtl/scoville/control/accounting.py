@@ -60,7 +60,7 @@ def stall_reasons(m, units):
 
     reasons = {
         "kv_write": unread & front.waiting_kv,
-        "page_walk": unread & walks(front),
+        "page_lookup": unread & walks(front),
         "memory": (starved & was_waiting & ~unread) | (no_task & vectors.busy & decoder.waiting),
         "vector": (starved & was_vector) | (no_task & ~back.waiting & moves(decoder.vector)),
         "header": (starved & was_header) | (no_task & ~back.waiting & ~back.waiting_softmax & decoder.header),
@@ -114,7 +114,7 @@ def activity(m, units, charged):
         "done": back.done,
         "waiting": back.waiting,
         "kv_wait": front.waiting_kv,
-        "page_walk": walks(front),
+        "page_lookup": walks(front),
         "read": ~reader.idle,
         "beat": reader.bus.rvalid & reader.bus.rready,
         "decoder": moves(decoder.i),

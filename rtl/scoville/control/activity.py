@@ -21,7 +21,7 @@ ACTIVITY = {
     # Levels, one for each unit.
     "waiting": 1,  # the back end, for the instructions before this one
     "kv_wait": 1,  # the front end, for KV writes
-    "page_walk": 1,
+    "page_lookup": 1,
     "read": 1,  # reads are requested, in flight or buffered
     "beat": 1,  # a beat of the weight stream comes
     "decoder": 1,  # the decoder takes a beat

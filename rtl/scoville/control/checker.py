@@ -2,19 +2,20 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from scoville.checks import check, check_stream
+from scoville.control import rules
 from scoville.control.instruction_fetch import instruction_layout
 from scoville.control.legality import CONTEXT, Tag, after, reads, writes
-from scoville.control.rules import PRODUCTS, RULES, TERMS
-from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_BITS, POSITION_BITS, Opcode, field
+from scoville.control.rules import RULES
+from scoville.isa import FIELDS, INSTRUCTION_BYTES, PAGE_SIZE_BITS, Opcode, field
 from scoville.naming import unnamed
 from scoville.registers import Status
-from scoville.schedule.seats import PAGE_SHIFT, PassState
+from scoville.schedule.seats import PassState
 
 __all__ = ["Checker", "checked_layout"]
 
@@ -31,7 +32,7 @@ class Checker(wiring.Component):
 
     Sums are registers, products are made a bit of their first factor a cycle, and what lies in the operand blocks is
     in a memory, which is read and written a block a cycle, and wiped behind an END, while the pass goes on elsewhere.
-    So an instruction takes 3 cycles, a LINEAR, an ATTEND or an EMBED some more; all the while the front end is at work
+    So an instruction takes 3 cycles, all but LOAD and END some more; all the while the front end is at work
     on the one before. An instruction that is refused is the last.
 
     Parameters
@@ -41,7 +42,7 @@ class Checker(wiring.Component):
     Members
     -------
     start : In(1), begin a pass; `state` : In(PassState), stable during the pass
-    page_bytes : In(24), the register KV_PAGE_BYTES
+    page_bytes : In, the register KV_PAGE_BYTES
     i : In(stream(instruction_layout))
     o : Out(stream(checked_layout))
     """
@@ -51,7 +52,7 @@ class Checker(wiring.Component):
         super().__init__({
             "start": In(1),
             "state": In(PassState(config)),
-            "page_bytes": In(PAGE_BITS),
+            "page_bytes": In(PAGE_SIZE_BITS),
             "i": In(stream.Signature(instruction_layout(config))),
             "o": Out(stream.Signature(checked_layout(config))),
         })
@@ -67,28 +68,23 @@ class Checker(wiring.Component):
         x = SimpleNamespace(**context)
 
         # What follows from the fields and the pass, all of it registers.
-        pages, last = (Signal(width, name=name, reset_less=True) for name, width in (
-            ("pages", PAGE_BITS), ("last", 1)))
-        ids_inside, sources_written = Signal(), Signal()
-        last_seat, highest = Signal(range(config.seats)), Signal(POSITION_BITS)  # position of the pass
-        m.d.comb += [last_seat.eq(state.tokens - 1), highest.eq(state.seats[last_seat].position)]
-        m.d.sync += [
-            pages.eq((highest >> PAGE_SHIFT) + 1),
-            last.eq(state.last),
-        ]
-        names = {kind: {name: Signal(width, name=name, reset_less=True) for name, (width, _) in terms.items()}
-                 for kind, terms in TERMS.items()}
+        last = Signal(reset_less=True)
+        rows_inside, sources_written = Signal(), Signal()
+        m.d.sync += last.eq(state.last)
+        terms, steps = rules.terms(config), rules.products(config)
+        names = {kind: {name: Signal(width, name=name, reset_less=True) for name, (width, _) in sums.items()}
+                 for kind, sums in terms.items()}
         products = {}
-        for each in PRODUCTS.values():
+        for each in steps.values():
             for name, _, _, width in each:
                 products.setdefault(name, Signal(width, name=name, reset_less=True))
         facts = {}
         for kind, fields in FIELDS.items():
             facts[kind] = f = SimpleNamespace(
                 **{name: field(word, kind, name) for name in fields}, page_bytes=self.page_bytes,
-                highest=highest, last=last, pages=pages, ids_inside=ids_inside,
-                sources_written=sources_written, **names.get(kind, {}), **products)
-            m.d.sync += [names[kind][name].eq(term(config, f)) for name, (_, term) in TERMS.get(kind, {}).items()]
+                last=last, rows_inside=rows_inside, sources_written=sources_written,
+                **names.get(kind, {}), **products)
+            m.d.sync += [names[kind][name].eq(term(config, f)) for name, (_, term) in terms.get(kind, {}).items()]
 
         # The rules: whether an instruction breaks one is a register; the verdict is the first status of those broken.
         skipped, known = Signal(), Signal(reset_less=True)
@@ -113,11 +109,11 @@ class Checker(wiring.Component):
         with m.Switch(opcode):
             for kind in Opcode:
                 with m.Case(kind):
-                    m.d.sync += [behind[name].eq(value) for name, value in after(kind, facts[kind], x).items()]
+                    m.d.sync += [behind[name].eq(value) for name, value in after(config, kind, facts[kind], x).items()]
 
         # A product: the first factor's bits one by one, the other doubled.
         factor, doubled, total = unnamed(Signal(24), Signal(44, reset_less=True), Signal(44, reset_less=True))
-        step = Signal(range(max(len(each) for each in PRODUCTS.values())))
+        step = Signal(range(max(len(each) for each in steps.values())))
 
         # What is in the operand blocks.
         m.submodules.tags = tags = Memory(shape=2, depth=config.operand_blocks, init=[],
@@ -136,7 +132,7 @@ class Checker(wiring.Component):
             return [block.eq(first), left.eq(count), tag.eq(tagged)]
 
         seat = Signal(range(config.seats + 1))
-        token = Signal(32, reset_less=True)
+        row = Signal(32, reset_less=True)  # of the seat before
         begun = Signal()  # a pass, before the wiping was over
         with m.If(self.start):
             m.d.sync += begun.eq(1)
@@ -164,26 +160,26 @@ class Checker(wiring.Component):
             with m.State("take"):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [word.eq(self.i.p.word), origin.eq(self.i.p.address), seat.eq(0), step.eq(0),
-                             ids_inside.eq(1), sources_written.eq(1)]
+                             rows_inside.eq(1), sources_written.eq(1)]
                 with m.If(self.i.valid):
                     m.next = "sort"
             with m.State("sort"):
                 m.next = "offer"
                 with m.Switch(opcode):
-                    with m.Case(*PRODUCTS):
+                    with m.Case(*steps):
                         m.next = "factors"
-                    with m.Case(Opcode.EMBED):
-                        m.next = "ids"
-            with m.State("ids"):
+                    with m.Case(Opcode.ROPE, Opcode.EMBED):
+                        m.next = "rows"
+            with m.State("rows"):
                 whose = state.seats[seat[:max(1, (config.seats - 1).bit_length())]]
-                m.d.sync += [token.eq(whose.token), seat.eq(seat + 1)]
-                with m.If((seat != 0) & (token >= facts[Opcode.EMBED].limit)):
-                    m.d.sync += ids_inside.eq(0)
+                m.d.sync += [row.eq(Mux(opcode == Opcode.ROPE, whose.position, whose.token)), seat.eq(seat + 1)]
+                with m.If((seat != 0) & (row >= facts[Opcode.EMBED].limit)):
+                    m.d.sync += rows_inside.eq(0)
                 with m.If(seat == state.tokens):
                     m.next = "settle"
             with m.State("factors"):
                 with m.Switch(opcode):
-                    for kind, each in PRODUCTS.items():
+                    for kind, each in steps.items():
                         with m.Case(kind), m.Switch(step):
                             for number, (_, one, other, _) in enumerate(each):
                                 with m.Case(number):
@@ -199,7 +195,7 @@ class Checker(wiring.Component):
                     m.d.sync += step.eq(step + 1)
                     m.next = "factors"
                     with m.Switch(opcode):
-                        for kind, each in PRODUCTS.items():
+                        for kind, each in steps.items():
                             with m.Case(kind), m.Switch(step):
                                 for number, (name, *_) in enumerate(each):
                                     with m.Case(number):
@@ -208,9 +204,9 @@ class Checker(wiring.Component):
                                             m.next = "sources"
             with m.State("sources"):
                 with m.Switch(opcode):
-                    for kind in PRODUCTS:
+                    for kind in steps:
                         with m.Case(kind):
-                            m.d.sync += walk(reads(kind, facts[kind]))
+                            m.d.sync += walk(reads(config, kind, facts[kind]))
                 m.next = "read"
             with m.State("read"):
                 m.d.sync += [block.eq(block + 1), left.eq(left - 1)]
@@ -233,7 +229,7 @@ class Checker(wiring.Component):
                         with m.Switch(opcode):
                             for kind in Opcode:
                                 with m.Case(kind):
-                                    if (place := writes(kind, facts[kind])) is not None:
+                                    if (place := writes(config, kind, facts[kind])) is not None:
                                         m.d.sync += walk(place)
                                         with m.If(place[2] != Tag.NONE):
                                             m.next = "write"
@@ -248,8 +244,9 @@ class Checker(wiring.Component):
             with m.State("halted"):
                 pass
 
+        assert FIELDS[Opcode.ROPE]["limit"] == FIELDS[Opcode.EMBED]["limit"]
         assert all(len(factor) >= len(getattr(facts[kind], one)) and len(total) >= width
-                   for kind, each in PRODUCTS.items() for _, one, _, width in each)
+                   for kind, each in steps.items() for _, one, _, width in each)
         check(m, ~self.start | fsm.ongoing("wipe") | fsm.ongoing("idle"), "checker: a pass begins behind an END")
         check(m, ~fsm.ongoing("write") | more, "checker: blocks are written inside the operand buffer")
         check_stream(m, self.o, "checker.o")

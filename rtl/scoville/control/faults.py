@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.control.monitor import LIMIT_BITS, FaultLatch
+from scoville.kv.address import NUMBER_BITS
 from scoville.memory.port import trouble_layout
 from scoville.registers import Status
 
@@ -28,7 +29,7 @@ class FaultUnit(wiring.Component):
     stream, write : In(trouble_layout), of the weight stream and of writes
     program, prompt : In(trouble_layout), of short reads, for a cycle
     front : In(report_layout), of the front end: an instruction that is refused, or a page that is not there
-    page, page_row : In, the KV store found no page in this row of the page table
+    page, page_number : In, the KV store found no such page
     overrun : In(1), a sequence does not fit its context
     setting, setting_address : In, a register was given what it cannot hold, or at the wrong time
     progress, run, limit : In, as of `FaultLatch`
@@ -39,7 +40,7 @@ class FaultUnit(wiring.Component):
         self.config = config
         super().__init__({name: In(trouble_layout(config)) for name in ("stream", "write", "program", "prompt")} | {
             "front": In(report_layout(config)),
-            "page": In(1), "page_row": In(config.addr_bits), "overrun": In(1),
+            "page": In(1), "page_number": In(NUMBER_BITS), "overrun": In(1),
             "setting": In(1), "setting_address": In(config.addr_bits),
             "progress": In(1), "run": In(1), "limit": In(LIMIT_BITS),
             "fault": Out(1), "code": Out(8), "address": Out(config.addr_bits),
@@ -62,7 +63,7 @@ class FaultUnit(wiring.Component):
             Status.SETTING: [before["setting_address"]] if before["setting"] else [],
         } | {status: [front["address"]] if front["status"] == status else [] for status in (
             Status.ILLEGAL_INSTRUCTION, Status.TOKEN, Status.PAGE_FAULT, Status.CONTEXT)}
-        causes[Status.PAGE_FAULT] += [now["page_row"]] if now["page"] else []
+        causes[Status.PAGE_FAULT] += [now["page_number"]] if now["page"] else []
         causes[Status.CONTEXT] += [0] if now["overrun"] else []
         return min(((status, addresses[0]) for status, addresses in causes.items() if addresses), default=None)
 
@@ -82,7 +83,7 @@ class FaultUnit(wiring.Component):
             "window": [(each.error & each.refused, each.address) for each in (self.stream, self.write, fetch)],
             "illegal_instruction": [(front.status == Status.ILLEGAL_INSTRUCTION, front.address)],
             "token": [(front.status == Status.TOKEN, front.address)],
-            "page_fault": [(front.status == Status.PAGE_FAULT, front.address), (self.page, self.page_row)],
+            "page_fault": [(front.status == Status.PAGE_FAULT, front.address), (self.page, self.page_number)],
             "context": [(front.status == Status.CONTEXT, front.address), (self.overrun, 0)],
         }
         for name, found in causes.items():

@@ -10,7 +10,8 @@ from scoville.config import BLOCK, VALUES_BEHIND
 from scoville.control.checker import Checker
 from scoville.control.instruction_fetch import instruction_layout
 from scoville.control.legality import Legality
-from scoville.isa import INSTRUCTION_BYTES, PAGE_BITS, Dest, Opcode, decode, field
+from scoville.isa import INSTRUCTION_BYTES, PAGE_SIZE_BITS, Dest, Opcode, decode, field
+from scoville.kv.address import page_address_layout, page_request_layout
 from scoville.program.plan_attend import AttendPlan
 from scoville.registers import Status
 from scoville.schedule.seats import PassState
@@ -32,10 +33,10 @@ class FrontEnd(wiring.Component):
 
     It runs ahead of the array as far as the stream FIFO and the instruction queue allow. It waits at one place: before
     it reads KV pages, the KV store must have written all that earlier instructions append to them. Every instruction
-    passes the `Checker` first; one that it refuses, a row of a table behind the end of the address space, or an
-    unmapped page halts the front end until reset, and is not passed on.
+    passes the `Checker` first; one that it refuses, a row of a table behind the end of the address space, or a page
+    that is not there halts the front end until reset, and is not passed on.
 
-    Throughput: 3 cycles an instruction, 3 more a token's row, 6 and the walk more a page.
+    Throughput: 3 cycles an instruction, 3 more a token's row, 6 and the lookup more a page.
 
     Parameters
     ----------
@@ -47,11 +48,11 @@ class FrontEnd(wiring.Component):
     i : In(stream(instruction_layout))
     o : Out(stream(256)), the instruction, to the back end
     descriptor : Out(stream), {address, beats}, to the reader
-    lookup, found : page-table requests {row, page} and responses {address, fault}
+    lookup, found : Out(stream), In(stream), of a `PageAddress`
     kv_taken, kv_busy : In(1), the KV store has taken one LINEAR's command; it has writes to do
     end : Out(1), END has been passed on
-    page_bytes : In(24), the register KV_PAGE_BYTES
-    status : Out(8), `Status`, sticky; `fault_address` : Out, the instruction's or, of a PAGE_FAULT, the row's address
+    page_bytes : In, the register KV_PAGE_BYTES
+    status : Out(8), `Status`, sticky; `fault_address` : Out, the instruction's or, of a PAGE_FAULT, the page's number
     waiting_kv : Out(1), held back by KV writes
     """
 
@@ -64,12 +65,12 @@ class FrontEnd(wiring.Component):
             "i": In(stream.Signature(instruction_layout(config))),
             "o": Out(stream.Signature(8 * INSTRUCTION_BYTES)),
             "descriptor": Out(stream.Signature(data.StructLayout({"address": address, "beats": 24}))),
-            "lookup": Out(stream.Signature(data.StructLayout({"row": address, "page": PAGE_BITS}))),
-            "found": In(stream.Signature(data.StructLayout({"address": address, "fault": 1}))),
+            "lookup": Out(stream.Signature(page_request_layout(config))),
+            "found": In(stream.Signature(page_address_layout(config))),
             "kv_taken": In(1),
             "kv_busy": In(1),
             "end": Out(1),
-            "page_bytes": In(PAGE_BITS),
+            "page_bytes": In(PAGE_SIZE_BITS),
             "status": Out(8),
             "fault_address": Out(address),
             "waiting_kv": Out(1),
@@ -83,16 +84,16 @@ class FrontEnd(wiring.Component):
         ----------
         program : list of (word, address), to the END or further
         state : dict of `PassState`
-        found : function (row, page) -> (address, fault)
+        found : function (slot, cache, page) -> (address, fault)
         page_bytes : the register KV_PAGE_BYTES
 
         Returns
         -------
         forwarded : list of words
         descriptors : list of (address, beats)
-        lookups : list of (row, page)
-        stop : (`Status`, address): OK and None behind the END; of a PAGE_FAULT, the page-table row's address, else the
-            instruction's
+        lookups : list of (slot, cache, page)
+        stop : (`Status`, address): OK and None behind the END; of a PAGE_FAULT, the page's number, else the
+            instruction's address
         """
         forwarded, descriptors, lookups = [], [], []
         legality = Legality(config)
@@ -125,12 +126,12 @@ class FrontEnd(wiring.Component):
                     if step is None:
                         descriptors.append(values.pop(0))
                         continue
-                    head, _, page = step
-                    row = f["table"] + head * f["table_stride"]
-                    lookups.append((row, page))
-                    address, fault = found(row, page)
+                    head, served, page = step
+                    lookups.append((served.slot, f["cache"], page))
+                    address, fault = found(*lookups[-1])
                     if fault:
-                        return forwarded, descriptors, lookups, (Status.PAGE_FAULT, row)
+                        return forwarded, descriptors, lookups, (Status.PAGE_FAULT, page)
+                    address += f["offset"] + head * f["stride"]
                     descriptors.append((address, key_beats))
                     values.append(((address + key_beats * config.bus_bytes) % (1 << config.addr_bits), value_beats))
         return forwarded, descriptors, lookups, (Status.OK, None)
@@ -174,7 +175,7 @@ class FrontEnd(wiring.Component):
         # Attention: the pages of the plan.
         m.submodules.plan = plan = AttendPlan(config)
         step = plan.step
-        table_row = Signal(config.addr_bits, reset_less=True)  # of the step's head
+        head = Signal(PAGE_SIZE_BITS, reset_less=True)  # bytes from a page's begin to the step's head
         found = Signal(config.addr_bits, reset_less=True)
         key_beats, value_beats = Signal(16), Signal(16)
         # The pages whose values are still to be read.
@@ -183,8 +184,9 @@ class FrontEnd(wiring.Component):
             *(signal.eq(beats) for signal, beats in zip(
                 (key_beats, value_beats), page_beats(config, field(word, Opcode.ATTEND, "head_blocks")), strict=True)),
             values.w_data.eq(found + (key_beats << bus_shift)),
-            self.lookup.p.row.eq(table_row),
             self.lookup.p.page.eq(step.p.page),
+            self.lookup.p.cache.eq(field(word, Opcode.ATTEND, "cache")),
+            self.lookup.p.slot.eq(step.p.slot if config.slots > 1 else 0),
             plan.op.eq(word),
             plan.state.eq(state),
             self.o.payload.eq(word),
@@ -203,7 +205,7 @@ class FrontEnd(wiring.Component):
                         m.next = "halted"
             with m.State("forward"):
                 m.d.comb += self.o.valid.eq(1)
-                m.d.sync += table_row.eq(field(word, Opcode.ATTEND, "table"))
+                m.d.sync += head.eq(field(word, Opcode.ATTEND, "offset"))
                 with m.If(self.o.ready), m.Switch(opcode):
                     with m.Case(Opcode.END):
                         m.d.comb += self.end.eq(1)
@@ -261,15 +263,15 @@ class FrontEnd(wiring.Component):
                 with m.If((appends == 0) & ~self.kv_busy):
                     m.next = "look_up"
             with m.State("look_up"):
-                m.d.comb += self.lookup.valid.eq(1)
-                with m.If(self.lookup.ready):
+                m.d.comb += self.lookup.valid.eq(step.valid)
+                with m.If(step.valid & self.lookup.ready):
                     m.next = "found"
             with m.State("found"):
                 m.d.comb += self.found.ready.eq(1)
                 with m.If(self.found.valid):
-                    m.d.sync += found.eq(self.found.p.address)
+                    m.d.sync += found.eq(self.found.p.address + head)
                     with m.If(self.found.p.fault):
-                        m.d.sync += [self.status.eq(Status.PAGE_FAULT), self.fault_address.eq(table_row)]
+                        m.d.sync += [self.status.eq(Status.PAGE_FAULT), self.fault_address.eq(step.p.page)]
                         m.next = "halted"
                     with m.Else():
                         m.next = "keys"
@@ -282,15 +284,15 @@ class FrontEnd(wiring.Component):
                 with m.If(self.descriptor.ready):
                     m.d.comb += [values.w_en.eq(1), step.ready.eq(1)]
                     with m.If(step.p.last & step.p.last_pass):
-                        m.d.sync += table_row.eq(table_row + field(word, Opcode.ATTEND, "table_stride"))
+                        m.d.sync += head.eq(head + field(word, Opcode.ATTEND, "stride"))
                     m.next = "behind"
             with m.State("behind"):
                 with m.If(plan.over):
                     m.next = "take"
-                with m.Elif(step.p.value):
-                    m.next = "values"
-                with m.Else():
+                with m.Elif(step.valid):
                     m.next = "look_up"
+                    with m.If(step.p.value):
+                        m.next = "values"
             with m.State("values"):
                 m.d.comb += [
                     self.descriptor.valid.eq(1),

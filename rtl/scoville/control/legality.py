@@ -8,8 +8,7 @@ from types import SimpleNamespace
 
 from amaranth.utils import exact_log2
 
-from scoville.config import PAGE_TOKENS
-from scoville.control.rules import HEAD_BYTES, PRODUCTS, RULES, TERMS, choose
+from scoville.control.rules import HEAD_BYTES, RULES, choose, products, query_rows, terms, written_rows
 from scoville.isa import FIELDS, Dest, LoadDest, Mode, Opcode
 from scoville.registers import Status
 
@@ -32,16 +31,16 @@ class Tag:
     QUERY = 2  # queries, spread over the seats
 
 
-def reads(opcode, f):
+def reads(c, opcode, f):
     """(first block, blocks, `Tag`) of the operand buffer that an instruction reads, or None."""
     return {Opcode.LINEAR: lambda: (f.src, f.kblocks, Tag.OWN),
-            Opcode.ATTEND: lambda: (f.src, f.head_rows, Tag.QUERY)}.get(opcode, lambda: None)()
+            Opcode.ATTEND: lambda: (f.src, query_rows(c, f), Tag.QUERY)}.get(opcode, lambda: None)()
 
 
-def writes(opcode, f):
+def writes(c, opcode, f):
     """(first block, blocks, `Tag`; NONE if it does not) of the operand buffer that an instruction writes, or None."""
     return {Opcode.EMBED: lambda: (f.dst, f.rows >> 5, Tag.OWN),
-            Opcode.LINEAR: lambda: (f.dst, f.blocks, choose(
+            Opcode.LINEAR: lambda: (f.dst, written_rows(c, f), choose(
                 f.dest == Dest.OPERAND, Tag.OWN, choose(f.dest == Dest.QUERY, Tag.QUERY, Tag.NONE))),
             Opcode.ATTEND: lambda: (f.dst, f.head_rows, Tag.OWN)}.get(opcode, lambda: None)()
 
@@ -56,13 +55,13 @@ CONTEXT = {
     "result": _BLOCKS, "result_blocks": _BLOCKS,  # the last results
     "query": _BLOCKS, "query_heads": _PAGES["kv_heads"], "query_group": _PAGES["group"],
     "query_blocks": _PAGES["head_blocks"],
-    "table": _PAGES["table"], "table_stride": _PAGES["table_stride"], "cache_heads": _PAGES["kv_heads"],
-    "cache_blocks": _PAGES["head_blocks"],
+    "offset": _PAGES["offset"], "stride": _PAGES["stride"], "cache": _PAGES["cache"],
+    "cache_heads": _PAGES["kv_heads"], "cache_blocks": _PAGES["head_blocks"],
 }
 """What a pass remembers, 0 at its begin: name to width."""
 
 
-def after(opcode, f, x):
+def after(c, opcode, f, x):
     """The context behind an instruction that is carried out: what changes, name to value."""
     # A matrix that takes only some of the last results starts when those are there.
     partial = (f.src == x.result) & (f.kblocks < x.result_blocks) if opcode is Opcode.LINEAR else False
@@ -78,7 +77,7 @@ def after(opcode, f, x):
     used("codes_used", f.code_bits8 == 0 if is_linear else 0)
     used("rope_used", f.mode == Mode.ROPE if is_linear else 0)
 
-    place = writes(opcode, f)
+    place = writes(c, opcode, f)
     first, count, written = place if place else (0, 0, Tag.NONE)
     written = written != Tag.NONE
     # Nothing is compared with what `settled` chooses: both are known late.
@@ -111,8 +110,8 @@ def after(opcode, f, x):
         for name, field in (("query", "dst"), ("query_heads", "kv_heads"), ("query_group", "group"),
                             ("query_blocks", "head_blocks")):
             new[name] = choose(query, getattr(f, field), getattr(x, name))
-        for name, field in (("table", "table"), ("table_stride", "table_stride"), ("cache_heads", "kv_heads"),
-                            ("cache_blocks", "head_blocks")):
+        for name, field in (("offset", "offset"), ("stride", "stride"), ("cache", "cache"),
+                            ("cache_heads", "kv_heads"), ("cache_blocks", "head_blocks")):
             new[name] = choose(key, getattr(f, field), getattr(x, name))
     return new
 
@@ -138,16 +137,15 @@ class Legality:
         """The fields, and what follows from them and from the pass."""
         opcode, config = fields["opcode"], self.config
         seats = state["seats"][:state["tokens"]]
-        highest = max(seat["position"] for seat in seats)
-        f = SimpleNamespace(**fields, page_bytes=page_bytes, highest=highest, last=state["last"],
-                            pages=highest // PAGE_TOKENS + 1)
-        for name, (_, term) in TERMS.get(opcode, {}).items():
+        f = SimpleNamespace(**fields, page_bytes=page_bytes, last=state["last"])
+        for name, (_, term) in terms(config).get(opcode, {}).items():
             setattr(f, name, int(term(config, f)))
-        for name, one, other, _ in PRODUCTS.get(opcode, ()):
+        for name, one, other, _ in products(config).get(opcode, ()):
             setattr(f, name, getattr(f, one) * getattr(f, other))
-        if opcode is Opcode.EMBED:
-            f.ids_inside = all(seat["token"] < f.limit for seat in seats)
-        if (source := reads(opcode, f)) is not None:
+        if opcode in (Opcode.ROPE, Opcode.EMBED):
+            row = "position" if opcode is Opcode.ROPE else "token"
+            f.rows_inside = all(seat[row] < f.limit for seat in seats)
+        if (source := reads(config, opcode, f)) is not None:
             first, count, tag = source
             f.sources_written = all(found == tag for found in self.tags[first:first + count])
         return f
@@ -171,8 +169,8 @@ class Legality:
         if broken:
             return min(broken)  # ILLEGAL_INSTRUCTION before CONTEXT before TOKEN
         if not skipped:
-            new = after(opcode, f, self.context)
-            if (place := writes(opcode, f)) is not None and place[2] != Tag.NONE:
+            new = after(config, opcode, f, self.context)
+            if (place := writes(config, opcode, f)) is not None and place[2] != Tag.NONE:
                 self.tags[place[0]:place[0] + place[1]] = [place[2]] * place[1]
             vars(self.context).update({name: int(value) for name, value in new.items()})
         return Status.OK

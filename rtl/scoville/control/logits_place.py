@@ -21,7 +21,7 @@ class LogitsPlace(wiring.Component):
     -------
     start : In(1), a sequence begins; `next` : In(1), its token has been sampled
     first, stride : In, the settings LOGITS and LOGITS_STRIDE, multiples of the bus
-    address : Out(addr_bits), 0 for nowhere; `enable` : Out(1), a cycle later, whether it is not
+    address : Out(addr_bits), 0 for nowhere
     """
 
     def __init__(self, config):
@@ -29,7 +29,7 @@ class LogitsPlace(wiring.Component):
         super().__init__({
             "start": In(1), "next": In(1),
             "first": In(config.addr_bits), "stride": In(32),
-            "address": Out(config.addr_bits), "enable": Out(1),
+            "address": Out(config.addr_bits),
         })
 
     def model(self, first, stride, token):
@@ -45,5 +45,4 @@ class LogitsPlace(wiring.Component):
             m.d.sync += self.address.eq(self.first)
         with m.Elif(self.next & (self.address != 0)):
             m.d.sync += self.address.eq(Mux(after[-1], (1 << self.config.addr_bits) - self.config.bus_bytes, after))
-        m.d.sync += self.enable.eq(self.address != 0)
         return m

@@ -8,7 +8,7 @@ __all__ = ["QUEUED", "RESULTS", "Rest"]
 
 OPERANDS = ("decoder", "vectors", "chain", "quantiser", "softmax")
 RESULTS = ("kv", "sampler", "dump")
-QUEUED = (*OPERANDS, *RESULTS)
+QUEUED = (*OPERANDS, "kv", "sampler")
 """Units that take their commands from a queue."""
 WORKING = ("array", "vectors", "chain", "quantiser", "softmax", "router")
 
@@ -39,14 +39,14 @@ class Rest(wiring.Component):
         """(quiet, settled); `empty` and `busy` are dicts."""
         quiet = all(empty[name] for name in OPERANDS) and not any(busy[name] for name in WORKING)
         working = {name: busy[name] for name in RESULTS} | {"sampler": busy["sampler"] and not sampled}
-        return quiet, all(empty[name] for name in RESULTS) and not any(working.values()) and bool(written)
+        return quiet, empty["kv"] and empty["sampler"] and not any(working.values()) and bool(written)
 
     def elaborate(self, platform):
         m = Module()
         empty, busy = self.empty, self.busy
         m.d.comb += [
             self.quiet.eq(Cat(empty[name] for name in OPERANDS).all() & ~Cat(busy[name] for name in WORKING).any()),
-            self.settled.eq(Cat(empty[name] for name in RESULTS).all() & ~busy.kv & ~busy.dump
-                            & (~busy.sampler | self.sampled) & self.written),
+            self.settled.eq(empty.kv & empty.sampler & ~busy.kv & ~busy.dump & (~busy.sampler | self.sampled)
+                            & self.written),
         ]
         return m

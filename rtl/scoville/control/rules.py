@@ -1,7 +1,7 @@
 """The rules of legality: one table, from which the circuit, its model and the docs are made.
 
-A rule is written once, over fields that are numbers or HDL values alike. What follows from the fields by sums (`TERMS`)
-and products (`PRODUCTS`) has names of its own, so that a circuit can work it out over some cycles. What earlier
+A rule is written once, over fields that are numbers or HDL values alike. What follows from the fields by sums (`terms`)
+and products (`products`) has names of its own, so that a circuit can work it out over some cycles. What earlier
 instructions of the pass left behind is in `legality.CONTEXT`.
 """
 
@@ -13,9 +13,11 @@ from amaranth.utils import exact_log2
 
 from scoville.config import BLOCK
 from scoville.isa import Dest, LoadDest, Mode, Opcode, ScaleFormat
+from scoville.program.spread import places
 from scoville.registers import Status
 
-__all__ = ["HEAD_BYTES", "PRODUCTS", "RULES", "TERMS", "Rule", "choose", "markdown", "tile_beats"]
+__all__ = ["HEAD_BYTES", "RULES", "Rule", "choose", "markdown", "products", "query_rows", "terms", "tile_beats",
+           "written_rows"]
 
 PAIR_BYTES = 8  # FP32 cosine and sine
 HEAD_BYTES = BLOCK // 2 * PAIR_BYTES  # of a RoPE row, for a block of the head
@@ -86,7 +88,7 @@ def apart(first, count, other, others):
 
 
 def page_size(c, head_blocks):
-    """Bytes of a KV page."""
+    """Bytes of a KV head's parts in a page."""
     return (beats_of(c, head_blocks << 5) + (head_blocks << 10)) << 1
 
 
@@ -116,21 +118,38 @@ def tile_beats(c, f):
     return codes + choose(halves, two, choose(bytes_, one, 0)) + choose(f.minimum, two, 0)
 
 
-TERMS = {
-    Opcode.LINEAR: {
-        "blocks": (20, lambda c, f: choose(f.mode == Mode.GLU, f.tiles >> 1, f.tiles)),
-        "tile_beats": (24, tile_beats),
-        "grouped": (8, lambda c, f: choose(f.dest == Dest.QUERY, f.group, 1)),
-    },
-}
-"""Sums: opcode to name to (width, function of the fields)."""
+def terms(c):
+    """Sums: opcode to name to (width, function of the fields)."""
+    spread = {"spread": (9, lambda c, f: places(c, f.group))} if c.slots > 1 else {}
+    return {
+        Opcode.LINEAR: {
+            "blocks": (20, lambda c, f: choose(f.mode == Mode.GLU, f.tiles >> 1, f.tiles)),
+            "tile_beats": (24, tile_beats),
+            "grouped": (8, lambda c, f: choose(f.dest == Dest.QUERY, f.group, 1)),
+        } | spread,
+        Opcode.ATTEND: spread,
+    }
 
-_HEADS = (("head_rows", "head_blocks", "heads", 20), ("table_bytes", "kv_heads", "table_stride", 32))
-PRODUCTS = {
-    Opcode.LINEAR: (("matrix_beats", "tiles", "tile_beats", 44), ("heads", "kv_heads", "grouped", 16), *_HEADS),
-    Opcode.ATTEND: (("heads", "kv_heads", "group", 16), *_HEADS),
-}
-"""Products, in order: opcode to (name, factor, other factor, width); as many steps as the first factor has bits."""
+
+def products(c):
+    """Products, in order: opcode to (name, factor, other factor, width); as many steps as the first factor has bits."""
+    both = (("head_rows", "head_blocks", "heads", 20), ("layer_bytes", "kv_heads", "stride", 32))
+    if c.slots > 1:
+        both += (("query_heads", "kv_heads", "spread", 17), ("query_rows", "head_blocks", "query_heads", 20))
+    return {
+        Opcode.LINEAR: (("matrix_beats", "tiles", "tile_beats", 44), ("heads", "kv_heads", "grouped", 16), *both),
+        Opcode.ATTEND: (("heads", "kv_heads", "group", 16), *both),
+    }
+
+
+def query_rows(c, f):
+    """Blocks that all queries take in the operand buffer, of ATTEND and of LINEAR to QUERY."""
+    return f.query_rows if c.slots > 1 else f.head_rows
+
+
+def written_rows(c, f):
+    """Blocks that a LINEAR takes in the operand buffer, if it goes there."""
+    return choose(f.dest == Dest.QUERY, f.query_rows, f.blocks) if c.slots > 1 else f.blocks
 
 
 def _static():
@@ -182,8 +201,8 @@ def _static():
              lambda c, f: f.address + (f.beats << _bus_shift(c)) <= 1 << c.addr_bits),
         rule(linear, "`src` and `kblocks` are in the operand buffer", lambda c, f: fits(c, f.src, f.kblocks)),
         rule(linear, "OPERAND, QUERY: `dst` and its blocks are in the operand buffer, and apart from `src`",
-             lambda c, f: implies(to_operands(f), fits(c, f.dst, f.blocks) & apart(
-                 f.src, f.kblocks, f.dst, f.blocks))),
+             lambda c, f: implies(to_operands(f), fits(c, f.dst, written_rows(c, f)) & apart(
+                 f.src, f.kblocks, f.dst, written_rows(c, f)))),
         rule(linear, "`bias`: at most `max_rows` rows",
              lambda c, f: implies(f.bias, f.tiles <= c.max_rows // BLOCK)),
         rule(linear, "`residual`, `norm`: at most `max_hidden` rows",
@@ -202,22 +221,24 @@ def _static():
         rule(linear, "LOGITS: `only_last`, PLAIN, without `residual`; `limit` is 1 to the matrix's rows",
              lambda c, f: implies(f.dest == Dest.LOGITS, f.only_last & (f.mode == Mode.PLAIN) & (f.residual == 0)
                                   & (f.limit != 0) & (f.limit <= f.tiles * BLOCK))),
-        rule(linear, "KEY, VALUE: `table`, `table_stride` are multiples of the bus, the rows within the address space",
-             lambda c, f: implies(paged(f), _table(c, f))),
-        rule(attend, "`table`, `table_stride` are multiples of the bus, the rows within the address space", _table),
-        rule(linear, "KEY, VALUE: a page of `head_blocks` fits KV_PAGE_BYTES",
-             lambda c, f: implies(paged(f), page_size(c, f.head_blocks) <= f.page_bytes)),
+        rule(linear, "KEY, VALUE: `offset`, `stride` are multiples of the bus; a `stride` holds a KV head's parts, "
+                     "KV_PAGE_BYTES `offset` and `kv_heads` · `stride`; there is such a `cache`",
+             lambda c, f: implies(paged(f), _place(c, f))),
+        rule(attend, "`offset`, `stride` are multiples of the bus; a `stride` holds a KV head's parts, "
+                     "KV_PAGE_BYTES `offset` and `kv_heads` · `stride`; there is such a `cache`", _place),
         rule(attend, "`kv_heads` and `group` are not 0; `head_blocks` is 1 to `max_head_blocks`", lambda c, f: (
             f.kv_heads != 0) & (f.group != 0) & (f.head_blocks != 0) & (f.head_blocks <= c.max_head_blocks)),
-        rule(attend, "`src` and `dst`, each with `kv_heads` · `group` · `head_blocks` blocks, are in the operand "
-                     "buffer, and apart", lambda c, f: fits(c, f.src, f.head_rows) & fits(c, f.dst, f.head_rows)
-             & apart(f.src, f.head_rows, f.dst, f.head_rows)),
+        rule(attend, "`src` and `dst`, each with `kv_heads` · `group` · `head_blocks` blocks (`src`, with several "
+                     "slots, as many as their spread takes), are in the operand buffer, and apart",
+             lambda c, f: fits(c, f.src, query_rows(c, f)) & fits(c, f.dst, f.head_rows)
+             & apart(f.src, query_rows(c, f), f.dst, f.head_rows)),
         rule(attend, "`softmax_scale` is finite", lambda c, f: ((f.softmax_scale >> 23) & 255) != NOT_FINITE),
     )
 
 
-def _table(c, f):
-    return aligned(c, f.table) & aligned(c, f.table_stride) & (f.table + f.table_bytes <= 1 << c.addr_bits)
+def _place(c, f):
+    return (aligned(c, f.offset) & aligned(c, f.stride) & (page_size(c, f.head_blocks) <= f.stride)
+            & (f.offset + f.layer_bytes <= f.page_bytes) & (f.cache < c.cache_groups))
 
 
 def _unsettled(x, first, count):
@@ -226,8 +247,8 @@ def _unsettled(x, first, count):
 
 
 def _same_cache(f, x):
-    return ((f.table == x.table) & (f.table_stride == x.table_stride) & (f.kv_heads == x.cache_heads)
-            & (f.head_blocks == x.cache_blocks))
+    return ((f.offset == x.offset) & (f.stride == x.stride) & (f.cache == x.cache)
+            & (f.kv_heads == x.cache_heads) & (f.head_blocks == x.cache_blocks))
 
 
 def _contextual():
@@ -244,9 +265,9 @@ def _contextual():
             & implies(f.load_dest == LoadDest.TABLE, x.codes_used == 0))),
         rule(rope, "`wait`, or no rotation before, since the last wait", lambda c, f, x: f.wait | (x.rope_used == 0)),
         rule(rope, "the pass's positions are below `limit`",
-             lambda c, f, x: f.highest < f.limit, Status.CONTEXT),
+             lambda c, f, x: f.rows_inside, Status.CONTEXT),
         rule(embed, "norm weights for all `rows` are loaded", lambda c, f, x: f.rows >> 5 <= x.norm_blocks),
-        rule(embed, "the pass's token ids are below `limit`", lambda c, f, x: f.ids_inside, Status.TOKEN),
+        rule(embed, "the pass's token ids are below `limit`", lambda c, f, x: f.rows_inside, Status.TOKEN),
         rule(linear, "`norm`: norm weights for all rows are loaded",
              lambda c, f, x: implies(f.norm, f.tiles <= x.norm_blocks)),
         rule(linear, "`bias`: a bias for all rows is loaded",
@@ -262,7 +283,7 @@ def _contextual():
         rule(linear, "`wait`, or the blocks read were written before the last wait",
              lambda c, f, x: f.wait | (_unsettled(x, f.src, f.kblocks) == 0)),
         rule(attend, "`wait`, or the queries were written before the last wait",
-             lambda c, f, x: f.wait | (_unsettled(x, f.src, f.head_rows) == 0)),
+             lambda c, f, x: f.wait | (_unsettled(x, f.src, query_rows(c, f)) == 0)),
         rule(linear, "LOGITS: the first of the pass", lambda c, f, x: implies(f.dest == Dest.LOGITS, x.logits == 0)),
         rule(linear, "VALUE: of the pages of the KEY before",
              lambda c, f, x: implies(f.dest == Dest.VALUE, x.keys & _same_cache(f, x))),
@@ -270,10 +291,6 @@ def _contextual():
         rule(attend, "`src`, `kv_heads`, `group`, `head_blocks` are those of the last QUERY", lambda c, f, x: (
             f.src == x.query) & (f.kv_heads == x.query_heads) & (f.group == x.query_group)
             & (f.head_blocks == x.query_blocks)),
-        rule(linear, "KEY, VALUE: the entries of the pass's pages fit `table_stride`",
-             lambda c, f, x: implies(paged(f), f.pages << 2 <= f.table_stride), Status.CONTEXT),
-        rule(attend, "the entries of the pass's pages fit `table_stride`",
-             lambda c, f, x: f.pages << 2 <= f.table_stride, Status.CONTEXT),
         rule(Opcode.END, "a pass that produces a token had LOGITS", lambda c, f, x: implies(f.last, x.logits)),
     )
 

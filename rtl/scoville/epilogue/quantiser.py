@@ -29,7 +29,7 @@ def quantiser_command(config):
         "source": QuantSource,
         "blocks": 24,  # a seat
         "mask": config.seats,  # seats whose blocks count; not 0
-        "first_phase": range(config.phases),  # rows come in runs, of these phases in turn
+        "first_phase": range(config.phases),  # rows come in runs, of these phases in turn; 0 of SOFTMAX with one slot
         "last_phase": range(config.phases),
         "half": 1,  # runs are of 16 rows, as after GLU, and not of 32
         "kv8": 1,  # 8 bits instead of act_bits
@@ -122,8 +122,8 @@ class Quantiser(wiring.Component):
                 phase.eq(command.first_phase + turn_here),
                 mask.eq(command.mask.word_select(phase, config.lanes)),
                 active.eq(Mux(from_softmax, turn_here <= span, turn_here == turn)),
-                values.eq(Mux(from_softmax, self.softmax.payload.as_value().word_select(turn_here, 32 * config.lanes),
-                              self.chain.payload.as_value())),
+                values.eq(Mux(from_softmax, self.softmax.payload.as_value().word_select(
+                    turn_here if config.slots == 1 else phase, 32 * config.lanes), self.chain.payload.as_value())),
             ]
             occupied.append(active & waiting[slot].any())
             for this in range(bank, self.slots, config.phases):

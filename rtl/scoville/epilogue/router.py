@@ -31,6 +31,10 @@ def quant_info(config):
         "dst": 12,
         "group": 8,  # QUERY: query heads of a KV head
         "head_blocks": 4,
+    } | ({
+        "places": 9,  # QUERY: of a token among the pairs of attention
+        "stride": 12,  # QUERY: from one KV head's blocks to the next one's
+    } if config.slots > 1 else {}) | {
         "credit": credit_bits(config),  # ATTENTION: blocks of all tokens that are complete with this command
         "seat_token": data.ArrayLayout(range(max(2, config.seats)), config.seats),  # ATTENTION: the token's seat
         "seat_head": data.ArrayLayout(8, config.seats),  # ATTENTION: absolute head
@@ -54,12 +58,13 @@ class Router(wiring.Component):
     """Sends blocks to the operand buffer or to the KV store, with the address of "Operand buffer map".
 
     B = head_blocks, g = group, S seats, and blocks are counted head-major: index = head * B + b, head = kvh * g + hg.
-    A seat is bank seat mod T, phase seat div T::
+    A seat is bank seat mod T, phase seat div T. Of a query, n = seat * places + hg; with one slot places = g and
+    stride = g * B::
 
-        OPERAND, PROBABILITY   seat as it comes                address = dst + index
-        QUERY                  seat = (seat * g + hg) mod S    address = dst + (kvh * g + (seat * g + hg) div S) * B + b
-        ATTENTION              seat = seat_token[seat]         address = dst + seat_head[seat] * B + index
-        KEY, VALUE             kv_head = index div B           part = b
+        OPERAND, PROBABILITY   seat as it comes           address = dst + index
+        QUERY                  seat = n mod S             address = dst + kvh * stride + (n div S) * B + b
+        ATTENTION              seat = seat_token[seat]    address = dst + seat_head[seat] * B + index
+        KEY, VALUE             kv_head = index div B      part = b
 
     Heads are counted, not divided. One block a cycle, latency 1.
 
@@ -96,7 +101,10 @@ class Router(wiring.Component):
         # position in the command, by counting: part of the head, head, head in its group
         part, head = Signal(4), Signal(8)
         in_group = Signal(8)
-        place = Signal(12)  # index - in_group * head_blocks
+        place = Signal(12)  # QUERY: kvh * stride + b
+        places, next_place = info.group, item.index + 1
+        if config.slots > 1:
+            places, next_place = info.places, place - part + info.stride
         move = self.i.valid & self.i.ready
         with m.If(move & item.lane_last):
             with m.If(item.last):
@@ -104,7 +112,7 @@ class Router(wiring.Component):
             with m.Elif(part == info.head_blocks - 1):
                 m.d.sync += [part.eq(0), head.eq(head + 1), in_group.eq(in_group + 1), place.eq(place - part)]
                 with m.If(in_group == info.group - 1):
-                    m.d.sync += [in_group.eq(0), place.eq(item.index + 1)]
+                    m.d.sync += [in_group.eq(0), place.eq(next_place)]
             with m.Else():
                 m.d.sync += [part.eq(part + 1), place.eq(place + 1)]
 
@@ -113,8 +121,8 @@ class Router(wiring.Component):
         near, heads, blocks = (Signal(width, name=name, reset_less=True) for width, name in (
             (12, "near"), (8, "heads"), (4, "blocks")))
         came = Cat(item.lane[:lane_bits], item.phase)  # the seat that the block comes from
-        number = Signal(8 + seat_bits)  # QUERY: the head among those of all tokens
-        m.d.comb += [number.eq(came * info.group + in_group), first.eq(item.index)]
+        number = Signal(8 + seat_bits)  # QUERY: the head's place among those of all tokens
+        m.d.comb += [number.eq(came * places + in_group), first.eq(item.index)]
         with m.Switch(info.dest):
             with m.Case(QuantDest.QUERY):
                 m.d.comb += [seat.eq(number[:seat_bits]), first.eq(place), turn.eq(number[seat_bits:])]
@@ -171,8 +179,11 @@ def model(config, info, seat, index):
     if dest == QuantDest.QUERY:
         head, part = divmod(index, blocks)
         kv_head, in_group = divmod(head, info["group"])
-        turn, query = divmod(seat * info["group"] + in_group, config.seats)
-        return "operand", query, dst + (kv_head * info["group"] + turn) * blocks + part
+        places, stride = info["group"], info["group"] * blocks
+        if config.slots > 1:
+            places, stride = info["places"], info["stride"]
+        turn, query = divmod(seat * places + in_group, config.seats)
+        return "operand", query, dst + kv_head * stride + turn * blocks + part
     if dest == QuantDest.ATTENTION:
         return "operand", info["seat_token"][seat], dst + info["seat_head"][seat] * blocks + index
     return "operand", seat, dst + index

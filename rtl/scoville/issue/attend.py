@@ -15,6 +15,7 @@ from scoville.epilogue.router import QuantDest
 from scoville.isa import PAGE_BITS, POSITION_BITS, Opcode, ScaleFormat, width
 from scoville.issue.commands import issuer
 from scoville.program.plan_attend import AttendPlan
+from scoville.program.spread import pass_places, places, runs
 from scoville.schedule.seats import PAGE_SHIFT
 from scoville.weights.walk import WeightKind
 
@@ -26,10 +27,11 @@ COMMANDS = ("softmax", "decoder", "quantiser", "chain")
 class AttendIssuer(wiring.Component):
     """Does what an `AttendPlan` says: the scores of a page's keys, or the weighing of a page's values.
 
-    The seats of a pass are filled with (token, query head) pairs, one a cycle. Scores may be guarded: those of a KV
-    head then wait for its group's queries.
+    The seats of a pass are filled with (token, query head) pairs, one a cycle; those of the pass's run are in its mask.
+    Scores may be guarded: those of a KV head then wait for its group's queries.
 
-    Throughput: S + 1 cycles a pass, 7 a page and one a block of the head, all in the shadow of the array's work.
+    Throughput: S + 1 cycles a pass, two more a run where there are several, 7 a page and one a block of the head, all
+    in the shadow of the array's work.
 
     Parameters
     ----------
@@ -44,8 +46,8 @@ class AttendIssuer(wiring.Component):
     task : Out(stream), to the array
     shift : In(stream), from the softmax unit, one item a page
     probability_done : In(1)
-    guard : In(1), scores wait for their queries; `need` : In, the operand blocks promised before those; both in the
-        cycle behind `start`
+    guard : In(1), scores wait for their queries; `need` : In, the operand blocks promised before those; both stable
+        from the cycle behind `start` on
     blocks : Out, what it writes, with `over`
     waiting_softmax : Out(1)
     """
@@ -75,13 +77,14 @@ class AttendIssuer(wiring.Component):
         The fields of a seat outside the mask are not meaningful.
         """
         blocks, group, tokens = fields["head_blocks"], fields["group"], state["tokens"]
-        steps, pages, passes = AttendPlan.model(config, fields, state)
+        steps, passes = AttendPlan.model(config, fields, state)
+        several = len(runs(state)) > 1
+        room, turns = places(config, group, several), places(config, group)
         out = {name: [] for name in (*COMMANDS, "task")}
         behind = []  # pages whose values are due
 
         def values():
-            page, slot, phases, seats, info = behind.pop(0)
-            last = page == pages - 1
+            page, last, slot, phases, seats, info = behind.pop(0)
             out["decoder"].append({"kind": WeightKind.VALUE.value, "tiles": blocks, "kblocks": 1})
             if last:
                 out["quantiser"].append({
@@ -102,22 +105,23 @@ class AttendIssuer(wiring.Component):
             if step is None:
                 values()
                 continue
-            kv_head, number, page = step
-            served = min(config.seats, tokens * group - number * config.seats)
-            phases = {"first_phase": 0, "last_phase": (served - 1) // config.lanes}
-            pairs = range(number * config.seats, (number + 1) * config.seats)
-            token = [min(n // group, tokens) for n in pairs]
-            mask = sum((t < tokens) << seat for seat, t in enumerate(token))
+            kv_head, served, page = step
+            pairs = [divmod(served.turn * config.seats + seat, room) for seat in range(config.seats)]
+            token = [min(t, tokens) for t, _ in pairs]
+            here = [seat for seat, (t, place) in enumerate(pairs) if served.first <= t <= served.last and place < group]
+            mask = sum(1 << seat for seat in here)
+            phases = {"first_phase": here[0] // config.lanes, "last_phase": here[-1] // config.lanes}
             info = {"head_blocks": blocks, "seat_token": [t % config.seats for t in token],
-                    "seat_head": [(kv_head * group + n % group) % 256 for n in pairs],
-                    "credit": group * blocks if number == passes - 1 else 0}
+                    "seat_head": [(kv_head * group + place) % 256 for _, place in pairs],
+                    "credit": group * blocks if served is passes[-1] else 0}
             seats = {"mask": mask} | phases
             slot = config.operand_blocks + next(slots) * config.max_head_blocks
             if page == 0:
                 out["softmax"].append({
-                    "scale": fields["softmax_scale"], "pages": pages, "head_blocks": blocks, "mask": mask,
+                    "scale": fields["softmax_scale"], "pages": served.pages, "head_blocks": blocks, "mask": mask,
                     "last_phase": phases["last_phase"],
-                    "positions": [state["seats"][min(t, tokens - 1)]["position"] for t in token]})
+                    "positions": [state["seats"][min(t, tokens - 1)]["position"] for t in token],
+                } | ({"first_phase": phases["first_phase"]} if config.slots > 1 else {}))
             out["decoder"].append({
                 "kind": WeightKind.KEY.value, "tiles": 1, "kblocks": blocks, "code_bits8": 1,
                 "scale_format": ScaleFormat.E8M0.value, "minimum": 0})
@@ -127,34 +131,42 @@ class AttendIssuer(wiring.Component):
             need = {} if guard is None else {
                 "need": (guard + (kv_head + 1) * group * blocks - blocks) % (1 << credit_bits(config))}
             out["task"].append({
-                "address": fields["src"] + (kv_head * group + number) * blocks, "kblocks": blocks, **phases, **need,
+                "address": fields["src"] + (kv_head * turns + served.turn) * blocks, "kblocks": blocks, "tag": 1,
                 "guard": int(guard is not None), "tile": config.max_head_blocks, "clear": 1, "rescale": 0, "drain": 1,
-                "tag": 1})
-            behind.append((page, slot, phases, seats, info))
+            } | phases | need)
+            behind.append((page, page == served.pages - 1, slot, phases, seats, info))
         return out
 
     def elaborate(self, platform):
         m = Module()
         config, state, op = self.config, self.state, self.op.attend
-        seats = config.seats
+        seats, several = config.seats, config.slots > 1
         src, dst, group, blocks, kv_heads = op.src, op.dst, op.group, op.head_blocks, op.kv_heads
 
-        # Who has which seat: filled one seat a cycle, counting pairs (token, head in the group).
+        # Who has which seat: filled one seat a cycle, counting pairs (token, head in the group), and a token's places
+        # behind them.
+        room = pass_places(m, config, state, group)
         seat = Signal(range(seats))
-        token = Signal(range(config.seats + 1))
-        last_phase = Signal(range(config.phases))
+        token, turn_token = (Signal(range(config.seats + 1), name=name) for name in ("token", "turn_token"))
+        first_phase, last_phase = (Signal(range(config.phases), name=name) for name in ("first_phase", "last_phase"))
         in_group = Signal(len(group))
         first_head = Signal(8)  # the absolute number of the KV head's first query head
         seat_token = Signal(data.ArrayLayout(range(max(2, seats)), seats))
         seat_head = Signal(data.ArrayLayout(8, seats))
         positions = Signal(data.ArrayLayout(POSITION_BITS, seats))
         mask = Signal(seats)
-        for number in range(1, config.phases):
-            with m.If(mask[number * config.lanes]):
-                m.d.comb += last_phase.eq(number)
-
         m.submodules.plan = plan = AttendPlan(config)
         step = plan.step
+        if several:
+            of_phase = [mask.word_select(number, config.lanes).any() for number in range(config.phases)]
+            for number in reversed(range(config.phases)):
+                with m.If(of_phase[number]):
+                    m.d.comb += first_phase.eq(number)
+        else:  # they are filled from the first on
+            of_phase = [mask[number * config.lanes] for number in range(config.phases)]
+        for number in range(1, config.phases):
+            with m.If(of_phase[number]):
+                m.d.comb += last_phase.eq(number)
         pages = Signal(PAGE_BITS, reset_less=True)  # the pass state stands still, long before it is wanted here
         part = Signal(len(blocks))
         query = Signal(len(src))  # operand address of this pass's query blocks
@@ -164,9 +176,13 @@ class AttendIssuer(wiring.Component):
         slot, value_slot = Signal(range(VALUES_BEHIND + 1)), Signal(range(VALUES_BEHIND + 1))
         ready_pages = Signal(range(VALUES_BEHIND + 2))  # pages whose probability blocks are in the operand buffer
         used_page = Signal()
-        last = Signal(range(seats))  # seat of the pass
-        m.d.comb += last.eq(state.tokens - 1)
+        last = Signal(range(seats))  # seat of the run
+        m.d.comb += last.eq(step.p.last_seat if several else state.tokens - 1)
         kv_blocks = Signal(credit_bits(config), reset_less=True)  # query blocks of a KV head
+        stride = kv_blocks  # from its queries to the next one's
+        if several:
+            stride = Signal.like(query, name="stride", reset_less=True)
+            m.d.sync += stride.eq(places(config, group) * blocks)
         m.d.sync += [
             pages.eq((state.seats[last].position >> PAGE_SHIFT) + 1),
             kv_blocks.eq(group * blocks),
@@ -181,7 +197,8 @@ class AttendIssuer(wiring.Component):
         # The pages whose values are due, with all that their commands need.
         unit_layout = data.StructLayout({
             "first": 1, "last": 1, "last_pass": 1, "last_phase": range(config.phases), "mask": seats,
-            "seat_token": seat_token.shape(), "seat_head": seat_head.shape()})
+            "seat_token": seat_token.shape(), "seat_head": seat_head.shape(),
+        } | ({"first_phase": range(config.phases)} if several else {}))
         m.submodules.behind = behind = SyncFIFO(width=unit_layout.size, depth=VALUES_BEHIND + 1)
         ours, due = Signal(unit_layout), data.View(unit_layout, behind.r_data)
         m.d.comb += [
@@ -216,11 +233,17 @@ class AttendIssuer(wiring.Component):
             m.d.comb += command.mask.eq(now.mask)
         for command in (self.chain.p, self.quantiser.p, self.task.p):
             m.d.comb += command.last_phase.eq(now.last_phase)
+        in_run = token < state.tokens
+        if several:
+            m.d.comb += [ours.first_phase.eq(first_phase), self.softmax.p.first_phase.eq(first_phase)]
+            for command in (self.chain.p, self.quantiser.p, self.task.p):
+                m.d.comb += command.first_phase.eq(now.first_phase)
+            in_run = (token >= step.p.first_seat) & (token <= step.p.last_seat) & (in_group < group)
 
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [
-                    first_head.eq(0), token.eq(0), in_group.eq(0), seat.eq(0), query.eq(src),
+                    first_head.eq(0), token.eq(0), turn_token.eq(0), in_group.eq(0), seat.eq(0), query.eq(src),
                     head_query.eq(src), part.eq(0), slot.eq(0), value_slot.eq(0),
                     new_head.eq(1),
                 ]
@@ -228,17 +251,18 @@ class AttendIssuer(wiring.Component):
                     m.next = "begin"
             with m.State("begin"):
                 m.d.sync += need.eq(self.need - blocks)
-                m.next = "seat"
+                with m.If(step.valid):
+                    m.next = "seat"
             with m.State("seat"):
                 m.d.sync += [
                     seat_token[seat].eq(token),
                     seat_head[seat].eq(first_head + in_group),
                     positions[seat].eq(state.seats[token[:len(last)]].position),
-                    mask.bit_select(seat, 1).eq(token < state.tokens),
+                    mask.bit_select(seat, 1).eq(in_run),
                     seat.eq(seat + 1),
                 ]
                 with m.If(token < state.tokens):
-                    with m.If(in_group + 1 == group):
+                    with m.If(in_group + 1 == room):
                         m.d.sync += [in_group.eq(0), token.eq(token + 1)]
                     with m.Else():
                         m.d.sync += in_group.eq(in_group + 1)
@@ -292,12 +316,16 @@ class AttendIssuer(wiring.Component):
                     m.d.comb += [behind.w_en.eq(1), step.ready.eq(1)]
                     m.d.sync += slot.eq(slot + 1)
                     with m.If(step.p.last):
-                        m.d.sync += query.eq(query + blocks)
+                        m.d.sync += [query.eq(query + blocks), turn_token.eq(token)]
+                        if several:
+                            with m.If(step.p.again):  # its first seat is a token's first head
+                                m.d.sync += [query.eq(query), turn_token.eq(turn_token), token.eq(turn_token),
+                                             in_group.eq(0)]
                         with m.If(step.p.last_pass):
-                            # The next KV head's queries begin where a full set of `group` passes would end.
+                            # The next KV head's queries begin where a full set of turns would end.
                             m.d.sync += [
-                                first_head.eq(first_head + group), token.eq(0), in_group.eq(0),
-                                query.eq(head_query + kv_blocks), head_query.eq(head_query + kv_blocks),
+                                first_head.eq(first_head + group), token.eq(0), turn_token.eq(0), in_group.eq(0),
+                                query.eq(head_query + stride), head_query.eq(head_query + stride),
                                 new_head.eq(1),
                             ]
                     m.next = "behind"
@@ -305,12 +333,13 @@ class AttendIssuer(wiring.Component):
                 with m.If(plan.over):
                     m.d.comb += self.over.eq(1)
                     m.next = "idle"
-                with m.Elif(step.p.value):
-                    m.next = "values"
-                with m.Elif(step.p.first):
-                    m.next = "seat"
-                with m.Else():
-                    m.next = "keys"
+                with m.Elif(step.valid):
+                    with m.If(step.p.value):
+                        m.next = "values"
+                    with m.Elif(step.p.first):
+                        m.next = "seat"
+                    with m.Else():
+                        m.next = "keys"
             with m.State("values"):
                 m.d.comb += [
                     self.decoder.valid.eq(1),
@@ -358,6 +387,7 @@ class AttendIssuer(wiring.Component):
                         m.d.sync += [part.eq(0), value_slot.eq(value_slot + 1)]
                         m.next = "behind"
 
+        check(m, ~self.softmax.valid | mask.any(), "attend: a pass serves somebody")
         check(m, ~used_page | (ready_pages != 0), "attend: values are weighed by probabilities that are written")
         check(m, ~(self.probability_done & ~used_page) | (ready_pages != VALUES_BEHIND + 1),
               "attend: pages of probabilities have room")

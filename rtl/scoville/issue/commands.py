@@ -1,7 +1,7 @@
 """The commands that an instruction becomes, and what sends those of one instruction to its units."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, stream
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from scoville.array.array import array_task
@@ -27,8 +27,7 @@ def layouts(config):
         "quantiser": quantiser_command(config),
         "softmax": softmax_command_layout(config),
         "kv": store_command_layout(config),
-        "sampler": sampler_command(config),
-        "dump": data.StructLayout({"address": config.addr_bits, "words": 24}),
+        "sampler": sampler_command,
         "task": array_task(config),
     }
 

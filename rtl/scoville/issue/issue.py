@@ -34,14 +34,12 @@ class Issue(wiring.Component):
     -------
     i : In(stream(256)), instructions
     state : In(PassState)
-    decoder, vectors, chain, quantiser, softmax, kv, sampler, dump : Out(stream), commands
+    decoder, vectors, chain, quantiser, softmax, kv, sampler : Out(stream), commands
     task : Out(stream), to the array
     shift : In(stream), the softmax unit's rescale shifts, one item a page
     probability_done : In(1), a page's probability blocks have been written
     quiet : In(1), no command or datum is anywhere between the decoder and the operand buffer
     settled : In(1), sampler, dump and KV store have nothing left to do
-    dump_base : In(addr_bits), where this token's logits go; 0 for nowhere
-    seed, invt : In, the sampler's settings
     done : Out(1), the pass has ended (for one cycle)
     waiting, waiting_softmax : Out(1), held by a dependency; by the softmax unit
     opcode, dest : Out, of the instruction in progress
@@ -56,9 +54,6 @@ class Issue(wiring.Component):
             "probability_done": In(1),
             "quiet": In(1),
             "settled": In(1),
-            "dump_base": In(config.addr_bits),
-            "seed": In(64),
-            "invt": In(32),
             "done": Out(1),
             "waiting": Out(1),
             "waiting_softmax": Out(1),
@@ -67,7 +62,7 @@ class Issue(wiring.Component):
         } | ports(config))
 
     @staticmethod
-    def model(config, program, state, shifts, *, promises=None, **settings):
+    def model(config, program, state, shifts, *, promises=None):
         """The commands and tasks of the instructions of a pass: lists of dicts by port name, meaningful fields only.
 
         Parameters
@@ -76,7 +71,6 @@ class Issue(wiring.Component):
         state : dict of `PassState`
         shifts : as for `AttendIssuer.model`
         promises : `Promises.Model`, what earlier passes promised to the operand buffer; brought up to date
-        settings : dump_base, seed, invt, as the ports
         """
         promises = promises or Promises.Model(config)
         out = {name: [] for name in ports(config)}
@@ -87,7 +81,7 @@ class Issue(wiring.Component):
                 items = AttendIssuer.model(config, f, state, shifts, guard=promises.guard(f))
                 promises.promise(f["dst"], f["kv_heads"] * f["group"] * f["head_blocks"])
             elif opcode is Opcode.LINEAR:
-                items = LinearIssuer.model(config, f, state, promises.guard(f), **settings)
+                items = LinearIssuer.model(config, f, state, promises.guard(f))
                 if f["dest"] in (Dest.OPERAND, Dest.QUERY):
                     promises.promise(f["dst"], items["quantiser"][-1]["blocks"])
             else:
@@ -117,7 +111,6 @@ class Issue(wiring.Component):
         for issuer in (linears, attend):
             m.d.comb += [issuer.guard.eq(guarded), issuer.need.eq(need)]
         m.d.comb += [
-            linears.dump_base.eq(self.dump_base), linears.seed.eq(self.seed), linears.invt.eq(self.invt),
             attend.probability_done.eq(self.probability_done), self.waiting_softmax.eq(attend.waiting_softmax),
             promises.op.eq(op),
             over.eq(linears.over | rows.over | attend.over),

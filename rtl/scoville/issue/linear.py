@@ -11,11 +11,14 @@ from scoville.epilogue.chain import LaneScale
 from scoville.epilogue.router import QuantDest
 from scoville.isa import Dest, Mode
 from scoville.issue.commands import Outbox, issuer
+from scoville.masks import first_of, last_of
+from scoville.program.spread import pass_places, places, runs
+from scoville.sampler.walk import samplers, sampling_seats
 from scoville.weights.walk import WeightKind
 
 __all__ = ["LinearIssuer"]
 
-COMMANDS = ("decoder", "chain", "quantiser", "kv", "sampler", "dump")
+COMMANDS = ("decoder", "chain", "quantiser", "kv", "sampler")
 QUANT_DEST = {Dest.OPERAND: QuantDest.OPERAND, Dest.QUERY: QuantDest.QUERY, Dest.KEY: QuantDest.KEY,
               Dest.VALUE: QuantDest.VALUE}
 
@@ -35,10 +38,8 @@ class LinearIssuer(wiring.Component):
     state : In(PassState)
     start : In(1); over : Out(1), the last task is taken
     guard : In(1), in the cycle behind `start`: the tasks wait for their operands; `need` : In, what was promised before
-    decoder, chain, quantiser, kv, sampler, dump : Out(stream), commands
+    decoder, chain, quantiser, kv, sampler : Out(stream), commands
     task : Out(stream), to the array
-    dump_base : In(addr_bits), where the logits go; 0 for nowhere
-    seed, invt : In, the sampler's settings
     """
 
     def __init__(self, config):
@@ -46,13 +47,10 @@ class LinearIssuer(wiring.Component):
         super().__init__({
             "guard": In(1),
             "need": In(credit_bits(config)),
-            "dump_base": In(config.addr_bits),
-            "seed": In(64),
-            "invt": In(32),
         } | issuer(config, *COMMANDS, "task"))
 
     @staticmethod
-    def model(config, f, state, guard=None, *, dump_base=0, seed=0, invt=0):
+    def model(config, f, state, guard=None):
         """The commands and tasks: lists of dicts by port name, meaningful fields only.
 
         Parameters
@@ -60,12 +58,13 @@ class LinearIssuer(wiring.Component):
         f : dict of the instruction, as `isa.decode` returns it
         state : dict of `PassState`
         guard : the operand blocks promised before those that it reads, or None if nothing has to wait for them
-        dump_base, seed, invt : int, as the ports
         """
         tokens, dest = state["tokens"], f["dest"]
         logits, kv8, glu = dest == Dest.LOGITS, dest in (Dest.KEY, Dest.VALUE), f["mode"] == Mode.GLU
-        everyone, last_phase = (1 << tokens) - 1, (tokens - 1) // config.lanes
-        phases = {"first_phase": last_phase if logits else 0, "last_phase": last_phase}
+        everyone, seats = (1 << tokens) - 1, [0, tokens - 1]
+        if logits:
+            seats = sampling_seats(config, state) or [0]
+        phases = {"first_phase": seats[0] // config.lanes, "last_phase": seats[-1] // config.lanes}
         out = {name: [] for name in (*COMMANDS, "task")}
         out["decoder"].append({"kind": WeightKind.LINEAR.value} | {name: f[name] for name in (
             "tiles", "kblocks", "code_bits8", "scale_format", "minimum")})
@@ -76,20 +75,19 @@ class LinearIssuer(wiring.Component):
             "logits": int(logits), "limit": f["limit"], "head_blocks": f["head_blocks"],
         } | phases | ({name: f[name] for name in ("inv_n", "epsilon")} if f["norm"] else {}))
         if logits:
-            out["sampler"].append({"lane": (tokens - 1) % config.lanes, "invt": invt, "seed": seed,
-                                   "rows": f["limit"], "position": state["seats"][tokens - 1]["position"]})
-            out["dump"] += [{"address": dump_base, "words": f["limit"]}] if dump_base else []
+            out["sampler"].append({"rows": f["limit"]})
         else:
             out["quantiser"].append({
                 "source": 0, "blocks": f["tiles"] // 2 if glu else f["tiles"], "mask": everyone, "kv8": int(kv8),
                 "half": int(glu), **phases,
                 "info": {"dest": QUANT_DEST[dest].value, "dst": f["dst"], "group": f["group"],
-                         "head_blocks": f["head_blocks"]}})
+                         "head_blocks": f["head_blocks"]} | ({
+                             "places": places(config, f["group"], len(runs(state)) > 1),
+                             "stride": places(config, f["group"]) * f["head_blocks"]} if config.slots > 1 else {})})
         if kv8:
             out["kv"].append({
-                "value": int(dest == Dest.VALUE), "table": f["table"], "table_stride": f["table_stride"],
-                "position": state["seats"][0]["position"], "head_blocks": f["head_blocks"],
-                "blocks": f["tiles"] * tokens})
+                "value": int(dest == Dest.VALUE), "blocks": f["tiles"] * tokens} | {
+                    name: f[name] for name in ("offset", "stride", "cache", "head_blocks")})
         out["task"] += [{"address": f["src"], "kblocks": f["kblocks"], "tile": 0, "clear": 1, "rescale": 0,
                          "drain": 1, "tag": 0, "guard": int(guard is not None)} | phases
                         | ({} if guard is None else {"need": guard})] * f["tiles"]
@@ -106,8 +104,7 @@ class LinearIssuer(wiring.Component):
                 m.d.sync += tiles.eq(0)
                 with m.If(self.start):
                     outbox.fill(decoder=1, chain=1, quantiser=~logits & (op.dest != Dest.NONE),
-                                kv=(op.dest == Dest.KEY) | (op.dest == Dest.VALUE), sampler=logits,
-                                dump=logits & (self.dump_base != 0))
+                                kv=(op.dest == Dest.KEY) | (op.dest == Dest.VALUE), sampler=logits)
                     m.next = "commands"
             with m.State("commands"), m.If(outbox.empty):
                 m.next = "tiles"
@@ -121,17 +118,25 @@ class LinearIssuer(wiring.Component):
         check(m, ~fsm.ongoing("tiles") | (tiles < op.tiles), "linear: a tile of the matrix")
         return m
 
+    def _sampling(self, token):
+        """The first and the last seat that samples."""
+        if self.config.slots == 1:
+            return token, token
+        mask = samplers(self.config, self.state)
+        return first_of(mask), last_of(mask)
+
     def _payloads(self, m):
         """Functions of the instruction and the pass."""
         config, state, op = self.config, self.state, self.op.linear
         everyone, token = Signal(config.seats), Signal(range(config.seats))  # all tokens of the pass, and its last
+        first, last = self._sampling(token)
         first_phase, last_phase = (Signal(range(config.phases), name=name) for name in ("first_phase", "last_phase"))
         logits, glu = op.dest == Dest.LOGITS, op.mode == Mode.GLU
         m.d.comb += [
             everyone.eq((1 << state.tokens) - 1),
             token.eq(state.tokens - 1),
-            last_phase.eq(token[config.lane_bits:]),
-            first_phase.eq(Mux(logits, last_phase, 0)),
+            last_phase.eq(Mux(logits, last, token)[config.lane_bits:]),
+            first_phase.eq(Mux(logits, first, 0)[config.lane_bits:]),
 
             self.decoder.p.kind.eq(WeightKind.LINEAR),
             *(getattr(self.decoder.p, name).eq(getattr(op, name))
@@ -151,18 +156,10 @@ class LinearIssuer(wiring.Component):
             *(getattr(self.quantiser.p.info, name).eq(getattr(op, name)) for name in ("dst", "group", "head_blocks")),
 
             self.kv.p.value.eq(op.dest == Dest.VALUE),
-            self.kv.p.position.eq(state.seats[0].position),
             self.kv.p.blocks.eq(op.tiles * state.tokens),
-            *(getattr(self.kv.p, name).eq(getattr(op, name)) for name in ("table", "table_stride", "head_blocks")),
+            *(getattr(self.kv.p, name).eq(getattr(op, name)) for name in ("offset", "stride", "cache", "head_blocks")),
 
-            self.sampler.p.lane.eq(token[:config.lane_bits]),
-            self.sampler.p.invt.eq(self.invt),
-            self.sampler.p.seed.eq(self.seed),
-            self.sampler.p.position.eq(state.seats[token].position),
             self.sampler.p.rows.eq(op.limit),
-
-            self.dump.p.address.eq(self.dump_base),
-            self.dump.p.words.eq(op.limit),
 
             self.task.p.address.eq(op.src),
             self.task.p.kblocks.eq(op.kblocks),
@@ -179,3 +176,8 @@ class LinearIssuer(wiring.Component):
             for value, target in QUANT_DEST.items():
                 with m.Case(value):
                     m.d.comb += self.quantiser.p.info.dest.eq(target)
+        if config.slots > 1:
+            stride = Signal.like(self.quantiser.p.info.stride, name="stride", reset_less=True)
+            m.d.sync += stride.eq(places(config, op.group) * op.head_blocks)
+            m.d.comb += [self.quantiser.p.info.places.eq(pass_places(m, config, state, op.group)),
+                         self.quantiser.p.info.stride.eq(stride)]

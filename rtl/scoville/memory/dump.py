@@ -7,19 +7,40 @@ from amaranth.utils import exact_log2
 
 from scoville.checks import check, check_fifo, check_stream
 from scoville.memory.writer import write_command_layout, write_data_layout
+from scoville.schedule.seats import Sampling
 
-__all__ = ["LogitsDump"]
+__all__ = ["ROW_BITS", "LogitsDump", "copy_layout", "dump_members"]
+
+ROW_BITS = 24  # of a row of logits
 
 BURST_BYTES = 256  # gathered before a write is asked for: a fair burst, and a writer that is never held up
 
 
+def copy_layout(config):
+    """A logit for the memory: `last` of its run. With more slots than one `last` of 32 rows of a phase, or of as many
+    as there are; and whose it is, and whether it is to be written."""
+    several = {"seat": range(config.seats), "row": ROW_BITS, "kept": 1} if config.slots > 1 else {}
+    return data.StructLayout({"word": 32, "last": 1} | several)
+
+
+def dump_members(config):
+    """What `LogitsDump` and `TileDump` have: where logits go, their copies, a `StreamWriter`'s streams, `busy`."""
+    return {
+        "sampling": In(Sampling(config)),
+        "i": In(stream.Signature(copy_layout(config))),
+        "command": Out(stream.Signature(write_command_layout(config))),
+        "data": Out(stream.Signature(write_data_layout(config))),
+        "busy": Out(1),
+    }
+
+
 class LogitsDump(wiring.Component):
-    """Writes a run of 32-bit words to consecutive addresses.
+    """Writes runs of 32-bit words to consecutive addresses; for one slot.
 
     A write is asked for only when its data is there, so a slow source of words does not hold the writer.
     Bytes after the last word of the last beat are not written (strobes off).
 
-    Throughput: a word a cycle.
+    Throughput: a word a cycle; the first of a run when the writer has taken the last beat of the one before.
 
     Parameters
     ----------
@@ -27,21 +48,15 @@ class LogitsDump(wiring.Component):
 
     Members
     -------
-    start : In(stream) of {address, words}: bus-aligned address, number of words (at least 1).
-    i : In(stream(32)), the words
+    sampling : In(Sampling), where a run goes, bus-aligned; looked at when its first word is taken
+    i : In(stream(copy_layout)), the words
     command, data : Out(stream), to a `StreamWriter`
-    busy : Out(1), from the start until the writer has taken the last beat.
+    busy : Out(1), from the first word until the writer has taken the last beat.
     """
 
     def __init__(self, config):
         self.config = config
-        super().__init__({
-            "start": In(stream.Signature(data.StructLayout({"address": config.addr_bits, "words": 24}))),
-            "i": In(stream.Signature(32)),
-            "command": Out(stream.Signature(write_command_layout(config))),
-            "data": Out(stream.Signature(write_data_layout(config))),
-            "busy": Out(1),
-        })
+        super().__init__(dump_members(config))
 
     def elaborate(self, platform):
         m = Module()
@@ -56,30 +71,27 @@ class LogitsDump(wiring.Component):
 
         # Pack: the words before the current one are kept, the current one joins them.
         packing = Signal()  # words are still to come
-        words = Signal(24, reset_less=True)
-        final = Signal()  # one is
+        last = self.i.payload.last
         slot = Signal(exact_log2(beat_words))
         kept = Signal(data.ArrayLayout(32, beat_words), reset_less=True)
         full = Signal(beat_layout)
         closes = Signal()
         taken = Signal()
         m.d.comb += [
-            closes.eq((slot == beat_words - 1) | final),
-            self.i.ready.eq(packing & room),
+            closes.eq((slot == beat_words - 1) | last),
+            self.i.ready.eq((packing | ~self.busy) & room),
             taken.eq(self.i.valid & self.i.ready),
             full.words.eq(kept),
             full.present.eq((Const(2, beat_words + 1) << slot) - 1),
-            full.words[slot].eq(self.i.payload),
+            full.words[slot].eq(self.i.payload.word),
             beats.w_data.eq(full),
             beats.w_en.eq(taken & closes),
         ]
         with m.If(taken):
             m.d.sync += [
-                kept[slot].eq(self.i.payload),
+                kept[slot].eq(self.i.payload.word),
                 slot.eq(Mux(closes, 0, slot + 1)),
-                words.eq(words - 1),
-                final.eq(words == 2),
-                packing.eq(~final),
+                packing.eq(~last),
             ]
 
         # Ask: when a burst's worth is gathered, or the rest at the end.
@@ -115,26 +127,16 @@ class LogitsDump(wiring.Component):
                 m.d.sync += [offered.eq(1), amount.eq(burst)]
             with m.Elif(~packing & (gathered != 0)):
                 m.d.sync += [offered.eq(1), amount.eq(gathered)]
+        m.d.comb += self.busy.eq(packing | (gathered != 0) | (asked != 0))
         with m.If(ask):
             m.d.sync += [offered.eq(0), address.eq(next_address)]
-
-        m.d.comb += [
-            self.busy.eq(packing | (gathered != 0) | (asked != 0)),
-            self.start.ready.eq(~self.busy),
-        ]
-        with m.If(self.start.valid & self.start.ready):
-            m.d.sync += [
-                packing.eq(self.start.payload.words != 0),
-                words.eq(self.start.payload.words),
-                final.eq(self.start.payload.words == 1),
-                address.eq(self.start.payload.address),
-            ]
+        with m.Elif(~self.busy):
+            m.d.sync += address.eq(self.sampling[0].logits)
 
         check_fifo(m, beats, "dump: beats")
         check(m, gathered + asked == beats.level, "dump: every beat is asked for once")
         check(m, ~ask | (amount != 0) & (amount <= gathered), "dump: asks for what is there")
         check(m, ~given | (asked != 0), "dump: gives what it asked for")
-        check(m, ~final | ~packing | (words == 1), "dump: the last word is the last")
         check_stream(m, self.command, "dump: command")
         check_stream(m, self.data, "dump: data")
         return m

@@ -42,7 +42,7 @@ class MemoryPort(wiring.Component):
     read_trouble, write_trouble : Out(trouble_layout), of the stream and of writes
     """
 
-    def __init__(self, config, clients=3):
+    def __init__(self, config, clients=2):
         self.config, self.clients = config, clients
         super().__init__({
             "bus": Out(axi.signature(config)),

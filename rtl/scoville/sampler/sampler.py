@@ -1,19 +1,25 @@
-"""The sampler: chooses a token while the logits pass, and stores none of them."""
+"""The sampler: chooses tokens while the logits pass, and stores none of them."""
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.checks import check, check_stream
+from scoville.masks import first_of
+from scoville.memory.dump import ROW_BITS, copy_layout
 from scoville.numerics import fp32
 from scoville.numerics.pipe import Pipe
+from scoville.schedule.seats import PassState, Sampling
 from scoville.slices import StreamSlice
 
 from . import noise
 from .noise import GumbelNoise
+from .walk import Walk
 
 __all__ = ["Sampler", "is_greedy", "model", "sampler_command"]
+
+sampler_command = data.StructLayout({"rows": ROW_BITS})  # logits a seat, not 0
 
 
 def is_greedy(field):
@@ -21,22 +27,13 @@ def is_greedy(field):
     return (field == 0) | (field == 255)
 
 
-def sampler_command(config):
-    """Layout of a command: whose logits, and how to choose."""
-    return data.StructLayout({
-        "lane": range(max(2, config.lanes)),
-        "invt": 32,  # FP32 1 / (T ln 2); see `is_greedy`
-        "seed": 64,
-        "position": 32,
-        "rows": 24,  # logits to come; not 0
-    })
-
-
 class Sampler(wiring.Component):
-    """token = the first row of the largest ``add(mul(logit, invt), noise(row))``, if `is_greedy` of the largest logit.
+    """token = the first row of the largest ``add(mul(logit, invt), noise(row))``, if `is_greedy` of the largest logit,
+    of every seat that samples.
 
-    One row a cycle, as soon as the noise has come (43 cycles after the command). The token follows its last row by
-    9 cycles.
+    One logit a cycle, in the order of `Walk`, as soon as the noise has come (see `GumbelNoise`): a row takes as many
+    cycles as seats of its phase sample. The first token follows the last row by 9 cycles, with more slots than one by
+    10; the others follow it in the order of their seats, one a cycle.
 
     Parameters
     ----------
@@ -44,79 +41,104 @@ class Sampler(wiring.Component):
 
     Members
     -------
-    command : In(stream(sampler_command)), taken when the token before has left
+    state, sampling : In(PassState), In(Sampling), stable from the cycle before a command to its last row
+    command : In(stream(sampler_command)), taken when the tokens before have left
     i : In(stream(FP32[T])), logits
-    dump_enable : In(1), copy the chosen lane's logits to `dump`; constant during a command
-    dump : Out(stream(32)); if it waits, so do the logits
-    o : Out(stream({token}))
-    busy : a command runs or its token waits
+    dump : Out(stream(copy_layout)), copies of all that counts in a pass in which a seat has a place for its logits; if
+        it waits, so do the logits
+    o : Out(stream({token})), in the order of their seats
+    busy : Out(1), a command runs or tokens wait
     """
 
     def __init__(self, config):
+        self.config = config
         super().__init__({
-            "command": In(stream.Signature(sampler_command(config))),
+            "state": In(PassState(config)),
+            "sampling": In(Sampling(config)),
+            "command": In(stream.Signature(sampler_command)),
             "i": In(stream.Signature(data.ArrayLayout(32, config.lanes))),
-            "dump_enable": In(1),
-            "dump": Out(stream.Signature(32)),
+            "dump": Out(stream.Signature(copy_layout(config))),
             "o": Out(stream.Signature(data.StructLayout({"token": 32}))),
             "busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.noise = gumbel = GumbelNoise()
+        several, choices = self.config.slots > 1, list(self.sampling)
+        m.submodules.noise = gumbel = GumbelNoise(self.config)
+        m.submodules.walk = walk = Walk(self.config)
         pipe = Pipe(m, occupied=Signal(name="occupied"))
-        new = self.command.payload
-        command = Signal(new.shape(), reset_less=True, name="new")
         m.submodules.logits = logits = StreamSlice(self.i.payload.shape())
         wiring.connect(m, wiring.flipped(self.i), logits.i)
         m.submodules.copy = copy = StreamSlice(self.dump.payload.shape())
         wiring.connect(m, copy.o, wiring.flipped(self.dump))
-        running, row = Signal(), Signal(24)
-        greedy = Signal(reset_less=True)  # no noise
-        logit = logits.o.payload[command.lane]
-        offered, admit = Signal(), Signal()
+
+        # what is known of the pass; an entry of `sampling` is a seat, or the only one there is
+        samples = walk.mask if several else Const(1, 1)
+        entry = walk.seat if several else Const(0, 0)
+        greedy, kept = Signal(len(choices), reset_less=True), Signal(len(choices), reset_less=True)
+        m.d.sync += [greedy[number].eq(is_greedy(choice.invt[23:31])) for number, choice in enumerate(choices)]
+        m.d.sync += [kept[number].eq(samples[number] & (choice.logits != 0)) for number, choice in enumerate(choices)]
+        plain, copies = Signal(), Signal()  # no noise at all; logits go to memory
+        m.d.comb += [plain.eq((greedy | ~samples).all()), copies.eq(kept.any())]
+
+        logit = logits.o.payload[walk.seat[:self.config.lane_bits]]
+        ready, offered, admit = Signal(), Signal(), Signal()
         m.d.comb += [
-            offered.eq(running & logits.o.valid & (greedy | gumbel.o.valid)),
-            admit.eq(offered & (~self.dump_enable | copy.i.ready)),
-            logits.o.ready.eq(running & (greedy | gumbel.o.valid) & (~self.dump_enable | copy.i.ready)),
-            gumbel.o.ready.eq(admit & ~greedy),
-            copy.i.valid.eq(offered & self.dump_enable),
-            copy.i.payload.eq(logit),
+            ready.eq(walk.running & (plain | gumbel.o.valid)),
+            offered.eq(ready & logits.o.valid),
+            admit.eq(offered & (~copies | copy.i.ready)),
+            logits.o.ready.eq(ready & walk.ends & (~copies | copy.i.ready)),
+            gumbel.o.ready.eq(admit & ~plain),
+            walk.next.eq(admit),
+            copy.i.valid.eq(offered & copies),
+            copy.i.payload.word.eq(logit),
+            copy.i.payload.last.eq(walk.closes),
         ]
+        if several:
+            m.d.comb += [copy.i.payload.seat.eq(walk.seat), copy.i.payload.row.eq(walk.row),
+                         copy.i.payload.kept.eq(kept.bit_select(entry, 1))]
 
         # scores; arg-max is the same path with times 1.0 and plus 0
-        scaled = fp32.mul(pipe, pipe.input(logit), pipe.input(Mux(greedy, fp32.constant(1.0), command.invt)))
-        bump = pipe.delay(pipe.input(Mux(greedy, 0, gumbel.o.payload)), scaled.at)
-        score = fp32.add(pipe, scaled, pipe.input(bump, scaled.at))
+        silent = greedy.bit_select(entry, 1)
+        factor = Mux(silent, fp32.constant(1.0), Array(choice.invt for choice in choices)[entry])
+        values = [pipe.input(value) for value in (logit, factor, Mux(silent, 0, gumbel.o.payload))]
+        if several:  # chosen among the seats in a cycle of its own
+            values = [pipe.input(pipe.delay(value, 1), 1) for value in values]
+        scaled = fp32.mul(pipe, *values[:2])
+        score = fp32.add(pipe, scaled, pipe.input(pipe.delay(values[2], scaled.at), scaled.at))
         valid = pipe.occupy(admit, score.at)[-1]
-        index = pipe.delay(pipe.input(row), score.at)
-        last = pipe.delay(pipe.input(row == command.rows - 1), score.at)
-        best = Signal(32, reset_less=True)
-        with m.If(valid & ((index == 0) | fp32.greater(score.value, best))):
-            m.d.sync += [best.eq(score.value), self.o.payload.token.eq(index)]
+        index, last = (pipe.delay(pipe.input(value), score.at) for value in (walk.row, walk.last))
+        seat = pipe.delay(pipe.input(entry), score.at) if several else entry
+        tokens = Array(Signal(ROW_BITS, reset_less=True, name=f"token{number}") for number in range(len(choices)))
+        for number, token in enumerate(tokens):
+            best = Signal(32, reset_less=True, name=f"best{number}")
+            with m.If(valid & (seat == number) & ((index == 0) | fp32.greater(score.value, best))):
+                m.d.sync += [best.eq(score.value), token.eq(index)]
 
-        busy, plain = Signal(), Signal()
+        busy, due = Signal(), Signal(len(choices))  # seats whose tokens are to leave
+        last_row = Signal(ROW_BITS, reset_less=True)
+        begins, rest = Signal(), Signal(len(choices))
         m.d.comb += [
-            plain.eq(is_greedy(new.invt[23:31])),
+            walk.state.eq(self.state), gumbel.state.eq(self.state), gumbel.sampling.eq(self.sampling),
             self.busy.eq(busy),
+            begins.eq(self.command.valid & self.command.ready),
             gumbel.command.valid.eq(self.command.valid & ~busy & ~plain),
-            gumbel.command.payload.eq(Cat(new.seed, new.position, new.rows)),
+            gumbel.command.payload.eq(self.command.payload.rows),
             self.command.ready.eq(~busy & (gumbel.command.ready | plain)),
+            walk.start.eq(begins), walk.last_row.eq(last_row),
+            self.o.valid.eq(due.any()),
+            self.o.payload.token.eq(tokens[first_of(due)]),
+            rest.eq(due & (due - 1)),
         ]
-        with m.If(admit):
-            m.d.sync += row.eq(row + 1)
-            with m.If(row == command.rows - 1):
-                m.d.sync += running.eq(0)
         with m.If(valid & last):
-            m.d.sync += self.o.valid.eq(1)
+            m.d.sync += due.eq(samples)
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [self.o.valid.eq(0), busy.eq(0)]
-        with m.If(self.command.valid & self.command.ready):
-            m.d.sync += [command.eq(new), greedy.eq(plain), row.eq(0), running.eq(1), busy.eq(1)]
-        check(m, ~(self.command.valid & self.command.ready) | ~running & ~self.o.valid,
-              "sampler: a command comes when the token before has left")
-        check(m, ~(valid & last) | ~self.o.valid, "sampler: one token a command")
+            m.d.sync += [due.eq(rest), busy.eq(rest.any())]
+        with m.If(begins):
+            m.d.sync += [last_row.eq(self.command.payload.rows - 1), busy.eq(1)]
+        check(m, ~begins | ~walk.running & ~self.o.valid, "sampler: a command comes when the tokens before have left")
+        check(m, ~(valid & last) | ~self.o.valid, "sampler: a token of a seat a command")
         check(m, ~valid | busy, "sampler: every row belongs to a command")
         check_stream(m, self.o, "sampler.o")
         return m

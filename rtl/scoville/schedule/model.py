@@ -108,8 +108,9 @@ class Scheduler:
         """The next `Pass`, or None if nothing is to be computed."""
         assert self._pass is None, "a pass is being computed"
         self._gave_way = False
-        while (seats := self._deal()) is None:
-            pass
+        while (seats := self._deal()) is None or not seats and self._gave_way:
+            if seats is not None:  # all that ran failed when one had given way: who waits may be admitted
+                self._gave_way = False
         for slot in seats:
             self.turns.remove(slot)
         self.turns += seats

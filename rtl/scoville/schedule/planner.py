@@ -52,8 +52,7 @@ def sampled_layout():
 class Planner(wiring.Component):
     """Takes requests, plans passes and says what came of them, as `model.Scheduler` does.
 
-    Between two passes: what the pass gave, then requests, then the plan. `span` of a cache group is not known here yet:
-    windows give nothing back.
+    Between two passes: what the pass gave, then requests, then the plan.
 
     Parameters
     ----------
@@ -62,6 +61,7 @@ class Planner(wiring.Component):
     Members
     -------
     running : In, sequences that may run at a time
+    span : In(array), tokens that the layers of each cache group look back on, themselves counted; 0 for all
     more : In(1), requests are to be taken that were there before the plan
     request : In(stream(judged_layout))
     taken : Out(1), the request that goes has got slot `slot`
@@ -69,6 +69,7 @@ class Planner(wiring.Component):
     run : Out(stream(planned_layout)); verdict : In(stream(8)), for each: 0, or the `Error` of its tokens
     again : Out(1), for one cycle: the runs so far are void
     begin : Out(1), for one cycle: the pass is as planned; done : In(1), for one cycle: it is computed
+    idle : Out(1), nothing is to be computed
     sampled : In(stream(sampled_layout)), for each run that samples, in order, behind `done`
     news : Out(stream(news_layout)), completions
     passes : Out(32), completed
@@ -80,12 +81,13 @@ class Planner(wiring.Component):
         self.config = config
         super().__init__({
             "running": In(range(config.slots + 1)),
+            "span": In(data.ArrayLayout(POSITION_BITS, config.cache_groups)),
             "more": In(1), "request": In(stream.Signature(judged_layout())),
             "taken": Out(1), "slot": Out(exact_log2(config.slots)),
             "command": Out(stream.Signature(command_layout(config))),
             "answer": In(stream.Signature(answer_layout(config))), "free": In(page_count(config)),
             "run": Out(stream.Signature(planned_layout(config))), "verdict": In(stream.Signature(8)), "again": Out(1),
-            "begin": Out(1), "done": In(1),
+            "begin": Out(1), "done": In(1), "idle": Out(1),
             "sampled": In(stream.Signature(sampled_layout())),
             "news": Out(stream.Signature(news_layout())), "passes": Out(32),
         })
@@ -147,11 +149,17 @@ class Planner(wiring.Component):
                          news.token.eq(token), news.position.eq(mine.known)]
             report(then)
 
-        def ask(op, then, amount=0):
+        def ask(op, then, amount=0, group=0):
             """A command for the slot in hand."""
-            m.d.sync += [command.op.eq(op), command.slot.eq(slot), command.parent.eq(other), command.group.eq(0),
+            m.d.sync += [command.op.eq(op), command.slot.eq(slot), command.parent.eq(other), command.group.eq(group),
                          command.tenant.eq(mine.tenant), command.amount.eq(amount)]
             kv(then)
+
+        leaves = Signal(config.cache_groups)  # whose windows have passed a page
+
+        def window(computed, span):
+            """The first token that is still looked back on."""
+            return Mux((span != 0) & (computed >= span), computed - span + 1, 0)[:KNOWN_BITS]
 
         def best(among, then, last=0):
             m.d.sync += [choice.among.eq(among), choice.last.eq(last)]
@@ -359,8 +367,10 @@ class Planner(wiring.Component):
                 m.next = "IDLE"
                 with m.If(planned != 0):
                     m.next = "NEXT"
-            with m.State("IDLE"), m.If(self.request.valid | self.more):  # nothing is to be computed
-                m.next = "TAKE"
+            with m.State("IDLE"):  # nothing is to be computed, unless all that ran failed when one had given way
+                m.d.comb += self.idle.eq(1)
+                with m.If(self.request.valid | self.more | gave_way):
+                    m.next = "TAKE"
             with m.State("NEXT"):
                 m.d.sync += slot.eq(seated[at[:seat_bits]])
                 m.next = "RUN"
@@ -405,14 +415,23 @@ class Planner(wiring.Component):
             with m.State("COMMIT"):
                 behind = Signal(KNOWN_BITS)
                 m.d.comb += behind.eq(mine.computed + counts[slot])
-                m.d.sync += mine.computed.eq(behind)
+                m.d.sync += [mine.computed.eq(behind), leaves.eq(Cat(
+                    window(behind, span) >> PAGE_SHIFT != window(mine.computed, span) >> PAGE_SHIFT
+                    for span in self.span))]
                 m.next = "RESULT"
                 with m.If(behind >> PAGE_SHIFT != mine.computed >> PAGE_SHIFT):  # a page is full
                     ask(Op.COMMIT, "RESULT", behind)
             with m.State("RESULT"):
                 m.next = "COMPLETE"
-                with m.If(mine_left == 0):
+                with m.If(leaves.any()):
+                    m.next = "LEAVE"
+                with m.Elif(mine_left == 0):
                     m.next = "SAMPLED"
+            with m.State("LEAVE"):  # the first group whose window has passed a page
+                for group, span in reversed(list(enumerate(self.span))):
+                    with m.If(leaves[group]):
+                        m.d.sync += leaves.eq(leaves & (leaves - 1))
+                        ask(Op.LEAVE, "RESULT", window(mine.computed, span), group)
             with m.State("SAMPLED"), m.If(self.sampled.valid):
                 m.d.sync += mine.known.eq(mine.known + ~self.sampled.p.failed)
                 m.next = "JUDGED"

@@ -41,6 +41,7 @@ class SubmissionRing(wiring.Component):
     head, tail : Out(32), SUBMIT_HEAD; what the doorbell said last
     overrun : Out(stream(32)), as of `Doorbell`
     request, response : Out(stream), In(stream), of the fetch port
+    room : In(1), all words of an entry would be taken as they come; else none is asked for, as others read meanwhile
     o : Out(stream(word_layout))
     error : Out(1), for one cycle: the entry at `error_address` could not be read, nor is any after it
     refused : Out(1), with `error`: by the window
@@ -51,7 +52,7 @@ class SubmissionRing(wiring.Component):
         super().__init__(ring_members(config) | {
             "request": Out(stream.Signature(fetch_layout(config))),
             "response": In(stream.Signature(response_layout(config))),
-            "o": Out(stream.Signature(word_layout())),
+            "room": In(1), "o": Out(stream.Signature(word_layout())),
             "error": Out(1), "refused": Out(1), "error_address": Out(config.addr_bits),
         })
 
@@ -78,7 +79,7 @@ class SubmissionRing(wiring.Component):
 
         with m.FSM() as fsm:
             with m.State("idle"):
-                m.d.comb += reader.i.valid.eq(tail != head)
+                m.d.comb += reader.i.valid.eq((tail != head) & self.room)
                 m.d.sync += index.eq(0)
                 with m.If(reader.i.valid & reader.i.ready):
                     m.next = "words"

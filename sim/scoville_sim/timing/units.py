@@ -11,7 +11,6 @@ from scoville.array.lane import Lane
 from scoville.array.operand import OperandBuffer
 from scoville.attention.denominator import Denominator
 from scoville.attention.kv_store import KvStore
-from scoville.attention.pages import PageWalker
 from scoville.attention.softmax import Softmax
 from scoville.board.sdram import SdramController
 from scoville.board.sdram_timing import part
@@ -36,10 +35,12 @@ from scoville.issue.attend import AttendIssuer
 from scoville.issue.issue import Issue
 from scoville.issue.linear import LinearIssuer
 from scoville.issue.rows import RowIssuer
+from scoville.kv.address import PageAddress
 from scoville.kv.controller import KvController
 from scoville.memory.dump import LogitsDump
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import StreamReader
+from scoville.memory.tile_dump import TileDump
 from scoville.memory.window import Window
 from scoville.memory.words import WordReader
 from scoville.memory.write_arbiter import WriteArbiter
@@ -80,6 +81,7 @@ UNITS = {
     "stream_writer": StreamWriter,
     "write_arbiter": WriteArbiter,
     "logits_dump": LogitsDump,
+    "tile_dump": lambda config: TileDump(replace(config, slots=max(2, config.slots))),
     "skid": lambda config: Skid(config.bus_bits),
     "weight_decoder": WeightDecoder,
     "vector_unit": VectorUnit,
@@ -87,7 +89,7 @@ UNITS = {
     "lane": Lane,
     "drain": Drain,
     "dot_array": DotArray,
-    "page_walker": PageWalker,
+    "page_address": PageAddress,
     "kv_store": KvStore,
     "kv_controller": KvController,
     "denominator": Denominator,
@@ -97,7 +99,7 @@ UNITS = {
     "chain": Chain,
     "quantiser": Quantiser,
     "router": Router,
-    "gumbel_noise": lambda config: GumbelNoise(),
+    "gumbel_noise": GumbelNoise,
     "sampler": Sampler,
     "sequence_controller": SequenceController,
     "instruction_fetch": InstructionFetch,
