@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,32 +12,35 @@ from scoville.schedule.records import NONE, Error, Event, Kind, Reason
 from scoville_host.compiler.compiler import compile_model
 from scoville_host.errors import ChipError, RequestError
 from scoville_host.runtime.many.golden import GoldenMachine
-from scoville_host.runtime.many.plan import page_bytes, plan_memory
+from scoville_host.runtime.many.plan import plan_memory
 from scoville_host.runtime.many.requests import Requests
 from scoville_host.runtime.many.sequence import Refused
+from scoville_host.runtime.many.serve import with_slots
 from test_golden import ROOMY, random_model, same_bits
 
 VOCAB, CONTEXT = 61, 128
 
 
 @pytest.fixture(scope="module")
-def image():
+def images():
+    """The image for a chip of so many slots."""
     model = random_model(7, context=CONTEXT, hidden=32, layers=2, heads=4, kv_heads=2, head_dim=16, ffn=64, vocab=VOCAB)
-    return compile_model(model, ROOMY, context=CONTEXT)
+    return cache(lambda slots: compile_model(model, replace(ROOMY, slots=slots), context=CONTEXT))
 
 
 @pytest.fixture
-def start(image):
+def start(images):
     """Requests on a chip of so many slots."""
     def make(slots=4, **options):
-        plan = plan_memory(image, slots=slots, **options)
+        plan = plan_memory(images(slots), **options)
         return Requests(GoldenMachine(plan), plan)
     return make
 
 
 @pytest.fixture(scope="module")
-def alone(image):
-    """A sequence alone: tokens and logits, by the arguments of `Requests.submit`."""
+def alone(images):
+    """A sequence alone, on a chip of one slot: tokens and logits, by the arguments of `Requests.submit`."""
+    image = images(1)
     chip = GoldenChip(image.config, image.allocate(), image.registers, base=image.base)
 
     def run(prompt, limit, *, stops=(), temperature=0.0, seed=0, **_):
@@ -68,19 +72,21 @@ def test_each_as_alone(start, alone, run_seed, options):
     stems = [tokens(rng, 40) for _ in range(2)]
     asked, coming = [], 12
     while coming or requests.open:
-        if coming and rng.random() < 0.4:
+        first = len(asked) < 2  # two that are sure to share pages
+        if coming and (first or rng.random() < 0.4):
             coming -= 1
-            fields = {"prompt": rng.choice([*stems, []]) + tokens(rng, rng.randint(1, 8)), "limit": rng.randint(1, 12),
+            stem = stems[0] if first else rng.choice([*stems, []])
+            fields = {"prompt": stem + tokens(rng, rng.randint(1, 8)), "limit": rng.randint(1, 12),
                       "stops": tokens(rng, rng.choice([0, 0, 1, 4])), "temperature": rng.choice([0.0, 1.0, 3.0]),
-                      "seed": rng.getrandbits(64), "priority": rng.choice([0, 0, 7]), "tenant": rng.choice([0, 0, 1]),
-                      "park": rng.random() < 0.5}
+                      "seed": rng.getrandbits(64), "priority": rng.choice([0, 0, 7]), "park": rng.random() < 0.5,
+                      "tenant": 0 if first else rng.choice([0, 0, 1])}
             asked.append((fields, requests.submit(**fields)))
         elif requests.open:
             requests.go_on()
             requests.machine.chip.kv.check()
         if rng.random() < 0.02 and asked:
             rng.choice(asked)[1].cancel()
-    assert len(asked) == 12 and sum(sequence.shared > 0 for _, sequence in asked) >= 2
+    assert len(asked) == 12 and any(sequence.shared for _, sequence in asked)
     for fields, sequence in asked:
         expected = alone(**fields)
         count = len(sequence.tokens)
@@ -115,7 +121,7 @@ def test_queue_is_by_priority_then_order(start):
     assert ended == [kept, waiting[1], waiting[3], waiting[0], waiting[2]]
 
 
-def test_pages_are_shared_with_who_runs_and_who_is_parked(start, image):
+def test_pages_are_shared_with_who_runs_and_who_is_parked(start):
     """Pages that are computed once: a token more is computed for each after the first, and nothing of other tenants."""
     stem = [n % VOCAB for n in range(70)]
     requests = start(slots=4)
@@ -223,7 +229,7 @@ def test_what_the_chip_refuses_is_one_exception_on_one_sequence(start, alone, co
     fields = WRONG[code]
     if code == Error.FULL:  # the chip has fewer slots than the driver was told
         good += [requests.submit([n], 6) for n in (3, 4)]
-        object.__setattr__(requests.plan.config, "slots", 5)
+        requests.plan = replace(requests.plan, config=replace(requests.plan.config, slots=8))
     if code == Error.POOL:
         scheduler.setup = type(scheduler.setup)(**vars(scheduler.setup) | {"kv_pages": 3})
     if code == Error.TOKEN:
@@ -265,8 +271,8 @@ def test_a_fault_ends_all(start):
     ends_all(requests, "the chip stopped: WRITE_ERROR at 0x0")
 
 
-def test_a_setting_that_does_not_fit(image):
-    plan = plan_memory(image, slots=2)
+def test_a_setting_that_does_not_fit(images):
+    plan = plan_memory(images(2))
     plan.registers["PROGRAM"] = 3
     with pytest.raises(ChipError, match="the chip stopped: SETTING"):
         Requests(GoldenMachine(plan), plan)
@@ -344,28 +350,48 @@ def test_counts_run_round(start, alone):
     assert requests.rings._put == 4 and requests.rings._taken == 20
 
 
-def test_plan(image):
+def test_plan(images):
     """Nothing lies over anything else, all in the window; the image's own bytes stay."""
-    plan = plan_memory(image, slots=4, pages=9, rows=True, entries=8)
+    image = images(4)
+    plan = plan_memory(image, pages=9, rows=True, entries=8)
     r = plan.registers
-    pieces = sorted([(image.base, len(image.memory)), (r["KV_BASE"], 9 * page_bytes(image)),
+    pieces = sorted([(image.base, len(image.memory)), (r["KV_BASE"], 9 * r["KV_PAGE_BYTES"]),
                      (r["SUBMIT_BASE"], 8 * 128), (r["COMPLETE_BASE"], 8 * 32), plan.heap])
     assert all(one + size <= other for (one, size), (other, _) in zip(pieces, pieces[1:], strict=False))
     assert sum(pieces[-1]) <= r["WINDOW_LIMIT"] == image.base + plan.size and r["WINDOW_BASE"] == image.base
     assert r["SUBMIT_BASE"] % 128 == r["COMPLETE_BASE"] % 32 == plan.row_bytes % 256 == 0
     assert plan.allocate()[:len(image.memory)].tolist() == image.memory.tolist()
-    assert plan.config.pool_pages == 16 and plan.config.slot_pages == 4
-    assert page_bytes(image) == 2 * 2 * 2 * (32 + 1024)  # layers, heads, K and V, exponents and codes
+    assert plan.config is image.config and r["KV_PAGES"] == 9
+    assert r["KV_PAGE_BYTES"] == 2 * 2 * 2 * (32 + 1024)  # layers, heads, K and V, exponents and codes
+
+
+def test_a_pool_of_all_the_pages_that_a_chip_has(images):
+    chip = replace(images(16), config=replace(images(16).config, pool_pages=32))
+    plan = plan_memory(chip)
+    assert plan.registers["KV_PAGES"] == 32 and plan.registers["RUNNING"] == 2
+    assert plan_memory(chip, pages=9).registers["KV_PAGES"] == 9
+    with pytest.raises(RequestError, match="the pool has 33 pages; it must be 4, for a sequence of 128 tokens, to 32"):
+        plan_memory(chip, pages=33)
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"slots": 3}, "slots is 3; it must be a power of two"), ({"slots": 0, "pages": 4}, "slots is 0"),
-    ({"slots": 1 << 16}, "slots is 65536; at most 32768 have numbers"),
-    ({"pages": 3}, "the pool has 3 pages; a sequence of 128 tokens needs 4"),
-    ({"pages": 1 << 24}, "need 0x1000000 in register KV_PAGES; a chip of configuration roomy cannot hold it")])
-def test_wrong_plans(image, options, message):
+    ({"slots": 3}, "--slots is 3; it must be a power of two, 1 to 32768"), ({"slots": 0}, "--slots is 0"),
+    ({"slots": 1 << 16}, "--slots is 65536"), ({"slots": -2}, "--slots is -2"),
+    ({"slots": 2, "pages": (1 << 24) + 1}, "a pool of 16777217 pages; at most 16777216 pages have numbers"),
+    ({"slots": 1 << 15, "pages": 9}, None), ({"slots": 2, "pages": 1 << 24}, None)])
+def test_configurations_with_slots(options, message):
+    if message is None:
+        made = with_slots(ROOMY, 2, **options)
+        assert made.slots == options["slots"] and made.pool_pages >= max(options["pages"], 128 * made.slots)
+        return
     with pytest.raises(RequestError, match=message):
-        plan_memory(image, **options)
+        with_slots(ROOMY, 2, **options)
+
+
+def test_slots_that_nobody_asked_for():
+    assert [with_slots(ROOMY, count).slots for count in (1, 2, 3, 16, 99)] == [1, 2, 4, 16, 16]
+    several = replace(ROOMY, slots=8)
+    assert with_slots(several, 99) is several and with_slots(several, 99, 2).slots == 2
 
 
 def test_full_requests_have_room_in_every_slot(start):
@@ -375,9 +401,9 @@ def test_full_requests_have_room_in_every_slot(start):
     assert len(requests._sent) == 4
 
 
-def test_without_room_for_buffers_requests_wait(image, alone):
+def test_without_room_for_buffers_requests_wait(images, alone):
     """Nothing behind overtakes; each is served in the end."""
-    plan = plan_memory(image, slots=8)
+    plan = plan_memory(images(8))
     plan = replace(plan, heap=(plan.heap[0], 1024))
     requests = Requests(GoldenMachine(plan), plan)
     sequences = [requests.submit([n], 3 if n % 2 else 127) for n in range(4)]

@@ -100,12 +100,12 @@ def test_a_prompt_that_the_chip_refuses_ends_alone(run, tmp_path, model, monkeyp
     (["--prompt-ids", "1", "--slots", "2"], "--slots with one prompt; it is of several"),
     (["--prompt-ids", "1", "--pool-pages", "9"], "--pool-pages with one prompt"),
     (["--prompt-ids", "1", "--json-lines"], "--json-lines with one prompt"),
-    (["--prompts", "FILE", "--slots", "3"], "slots is 3; it must be a power of two"),
+    (["--prompts", "FILE", "--slots", "3"], "--slots is 3; it must be a power of two"),
     (["--prompts", "FILE", "--slots", "0"], "--slots is 0; it must be a power of two"),
     (["--prompts", "FILE", "--slots", "-2"], "--slots is -2; it must be a power of two"),
-    (["--prompts", "FILE", "--slots", "65536"], "at most 32768 have numbers"),
-    (["--prompts", "FILE", "--pool-pages", "3"], "the pool has 3 pages; a sequence of 128 tokens needs 4"),
-    (["--prompts", "FILE", "--pool-pages", "99999999999"], "in register KV_PAGES; a chip of conf"),
+    (["--prompts", "FILE", "--slots", "65536"], "--slots is 65536; it must be a power of two, 1 to 32768"),
+    (["--prompts", "FILE", "--pool-pages", "3"], "the pool has 3 pages; it must be 4, for a sequence of 128"),
+    (["--prompts", "FILE", "--pool-pages", "99999999999"], "at most 16777216 pages have numbers"),
     (["--prompts", "FILE", "--backend", "rtl"], "--prompts: --backend rtl serves one sequence at a time, as "
                                                 "configuration nano has 1 slot; it must be --backend golden"),
     (["--prompt", "a", "--prompt", "b", "--backend", "board"], "several --prompt: --backend board serves one"),
@@ -218,7 +218,7 @@ def test_a_difference_fails(run, model, monkeypatch):
     (["--batch", "2", "--trace", "x"], "--trace with many sequences"),
     (["--slots", "2"], "--slots with one sequence; it is of many: --batch or --trace-of-requests"),
     (["--batch", "1", "--pool-pages", "9"], "--pool-pages with one sequence"),
-    (["--batch", "2", "--slots", "6"], "slots is 6; it must be a power of two"),
+    (["--batch", "2", "--slots", "6"], "--slots is 6; it must be a power of two"),
     (["--batch", "2", "--pool-pages", "1"], "the pool has 1 pages"),
 ])
 def test_wrong_benches(run, model, tmp_path, arguments, message):

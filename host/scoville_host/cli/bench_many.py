@@ -41,7 +41,7 @@ def run(model, config, batch, trace, *, lengths, pass_rate, slots, pages, backen
     """Serve them and print how."""
     from ..files import write_json
     from ..runtime.many.bench import bench_many
-    from ..runtime.many.serve import refuse_backend
+    from ..runtime.many.serve import refuse_backend, with_slots
     from ..runtime.many.workload import Arrival, read_trace
     from ..runtime.session import DEFAULT_CONFIGS, find_config, open_session
 
@@ -54,9 +54,8 @@ def run(model, config, batch, trace, *, lengths, pass_rate, slots, pages, backen
         requests = [Arrival(0.0, prompt, decode)] * batch
     else:
         requests = read_trace(trace)
-    session = open_session(model, config, **opened)
-    found = bench_many(session, requests, slots=slots, pages=pages, check=check, pass_rate=pass_rate,
-                       report=opened["report"])
+    session = open_session(model, config, adapt=lambda chip: with_slots(chip, len(requests), slots, pages), **opened)
+    found = bench_many(session, requests, pages=pages, check=check, pass_rate=pass_rate, report=opened["report"])
     if json_out:
         write_json(json_out, found)
     _print(found)

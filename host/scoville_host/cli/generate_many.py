@@ -41,14 +41,15 @@ def run(prompt, prompts, *, backend, config, slots, pages, json_out, json_lines,
     from ..files import write_json
     from ..runtime.many.generate import generate_many
     from ..runtime.many.prompts import Asked, read_prompts, several
-    from ..runtime.many.serve import refuse_backend
+    from ..runtime.many.serve import refuse_backend, with_slots
     from ..runtime.session import DEFAULT_CONFIGS, find_config, open_session
 
     which = "--prompts" if prompts else "several --prompt"
     refuse_backend(backend, find_config(config or DEFAULT_CONFIGS[0]), which)
     default = Asked(where="", **default)
     every = read_prompts(prompts, default) if prompts else several(prompt, default)
-    session = open_session(config=config, text=None if any(one.ids for one in every) else True, **opened)
+    session = open_session(config=config, text=None if any(one.ids for one in every) else True,
+                           adapt=lambda chip: with_slots(chip, len(every), slots, pages), **opened)
     text = Text(files=json_out is not None)
 
     def done(entry):
@@ -57,7 +58,7 @@ def run(prompt, prompts, *, backend, config, slots, pages, json_out, json_lines,
         if entry["error"]:
             print(f"scoville: failed: [{entry['prompt']}] {entry['error']}", file=sys.stderr)
 
-    found = generate_many(session, every, slots=slots, pages=pages, system=system, raw=raw, done=done,
+    found = generate_many(session, every, pages=pages, system=system, raw=raw, done=done,
                           stop_ids=() if ignore_eos else session.stop_ids())
     if json_out:
         write_json(json_out, found)

@@ -37,7 +37,8 @@ def find_config(name):
         raise RequestError(str(error)) from None
 
 
-def open_session(model, config=None, *, weights=None, context=None, layers=None, report=lambda line: None, text=True):
+def open_session(model, config=None, *, weights=None, context=None, layers=None, report=lambda line: None, text=True,
+                 adapt=lambda config: config):
     """Import and compile a model.
 
     Parameters
@@ -47,6 +48,7 @@ def open_session(model, config=None, *, weights=None, context=None, layers=None,
     layers : only so many of the model's first layers; None for all.
     report : called with a line of text about each step.
     text : whether a tokenizer is wanted; None: if there is one that can be used.
+    adapt : what makes of each configuration the one that is compiled for.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def open_session(model, config=None, *, weights=None, context=None, layers=None,
     from ..checkpoint.models import resolve
     from ..compiler.compiler import compile_model
 
-    configs = [each if isinstance(each, ChipConfig) else find_config(each)
+    configs = [adapt(each if isinstance(each, ChipConfig) else find_config(each))
                for each in ([config] if config else DEFAULT_CONFIGS)]
     name, path = resolve(model, report)
     report(f"reading {path}")

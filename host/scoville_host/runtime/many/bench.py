@@ -13,14 +13,14 @@ from .serve import open_requests
 __all__ = ["bench_many"]
 
 
-def bench_many(session, trace, *, slots=None, pages=None, check=False, pass_rate=1.0, seed=1, report=lambda line: None):
+def bench_many(session, trace, *, pages=None, check=False, pass_rate=1.0, seed=1, report=lambda line: None):
     """Serve requests of random tokens as they come; no early stop.
 
     Parameters
     ----------
     session : Session
     trace : list of Arrival, the first to come first
-    slots, pages : see `open_requests`
+    pages : see `open_requests`
     check : whether each is compared with the golden model alone
     pass_rate : passes that count as a second of the trace. A pass in which nothing is to be computed takes no time to
         simulate; it counts all the same
@@ -43,7 +43,7 @@ def bench_many(session, trace, *, slots=None, pages=None, check=False, pass_rate
             raise RequestError(f"request {number} has {one.prompt} prompt and {one.output} output tokens, which do not "
                                f"fit a context of {image.context} (see --context)")
     start = time.perf_counter()
-    requests = open_requests(session, len(trace), slots=slots, pages=pages, rows=check)
+    requests = open_requests(session, pages=pages, rows=check)
     rng = np.random.default_rng(seed)
     arrivals = [one.arrival * pass_rate for one in trace]
     sequences, skipped, idle = [], [], 0.0  # before each one's first pass, so many passes had nothing to compute

@@ -10,7 +10,7 @@ from .serve import open_requests
 __all__ = ["generate_many"]
 
 
-def generate_many(session, prompts, *, slots=None, pages=None, stop_ids=(), system=None, raw=False,
+def generate_many(session, prompts, *, pages=None, stop_ids=(), system=None, raw=False,
                   done=lambda found: None):
     """Continue several prompts at a time; each text is what it would be alone.
 
@@ -18,7 +18,7 @@ def generate_many(session, prompts, *, slots=None, pages=None, stop_ids=(), syst
     ----------
     session : Session
     prompts : list of Asked
-    slots, pages : see `open_requests`
+    pages : see `open_requests`
     system, raw : as for one prompt
     done : called with the entry of a sequence in ``sequences`` when it has ended, in that order
 
@@ -32,7 +32,7 @@ def generate_many(session, prompts, *, slots=None, pages=None, stop_ids=(), syst
         Before anything is computed, if one of the prompts cannot be served.
     """
     start = time.perf_counter()
-    requests = open_requests(session, len(prompts), slots=slots, pages=pages)
+    requests = open_requests(session, pages=pages)
     numbers = {}
     for number, asked in enumerate(prompts, 1):
         try:

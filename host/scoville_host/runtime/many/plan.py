@@ -5,22 +5,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scoville.config import ChipConfig
 from scoville.kv.model import pages_of
-from scoville.registers import fits
-from scoville.schedule.records import COMPLETION_BYTES, MAX_STOPS, NO_SLOT, REQUEST_BYTES
+from scoville.schedule.records import COMPLETION_BYTES, MAX_STOPS, REQUEST_BYTES
 
 from ...compiler.image import Image
 from ...compiler.layout import align
 from ...errors import RequestError
 from .heap import STEP
 
-__all__ = ["Plan", "page_bytes", "plan_memory"]
+__all__ = ["Plan", "plan_memory"]
 
 ENTRIES = 64  # of each ring
-
-
-def page_bytes(image):
-    """Bytes of a page of all layers and KV heads: the image's own pool has them for its context."""
-    return image.regions["kv_pool"].size // pages_of(image.context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +24,7 @@ class Plan:
     Members
     -------
     image : Image
-    config : ChipConfig, the image's with so many slots and pages
+    config : ChipConfig, the image's
     pages : of the pool
     rows : whether logits are kept: a row for each token that is sampled
     registers : values that the driver writes before the start
@@ -66,13 +60,12 @@ class Plan:
         return memory
 
 
-def plan_memory(image, *, slots=None, pages=None, running=None, rows=False, entries=ENTRIES):
-    """Lay out memory for an image and so many sequences.
+def plan_memory(image, *, pages=None, running=None, rows=False, entries=ENTRIES):
+    """Lay out memory for an image and as many sequences as its configuration has slots.
 
     Parameters
     ----------
-    slots : sequences that live in the chip; None: as many as its configuration has
-    pages : of the pool, 32 tokens each; None: enough for every slot to be full
+    pages : of the pool, 32 tokens each; None: enough for every slot to be full, or as many as the chip has
     running : the register RUNNING; None: as many as there are seats, so that each that decodes has one in every pass
     rows : whether logits are kept
     entries : of each ring
@@ -80,20 +73,13 @@ def plan_memory(image, *, slots=None, pages=None, running=None, rows=False, entr
     Raises
     ------
     RequestError
-        If the chip could not have so many, or has not one sequence's pages.
+        If the pool has more pages than the chip, or less than one sequence may need.
     """
-    slots = image.config.slots if slots is None else slots
-    full = pages_of(image.context)
-    if slots > NO_SLOT:
-        raise RequestError(f"slots is {slots}; at most {NO_SLOT // 2 + 1} have numbers")
-    pages = max(slots, 1) * full if pages is None else pages
-    if pages < full:
-        raise RequestError(f"the pool has {pages} pages; a sequence of {image.context} tokens needs {full} "
-                           "(see --pool-pages and --context)")
-    try:
-        config = replace(image.config, slots=slots, pool_pages=_power(pages), slot_pages=_power(full))
-    except ValueError as error:
-        raise RequestError(str(error)) from None
+    config, full = image.config, pages_of(image.context)
+    pages = min(config.slots * full, config.pool_pages) if pages is None else pages
+    if not full <= pages <= config.pool_pages:
+        raise RequestError(f"the pool has {pages} pages; it must be {full}, for a sequence of {image.context} tokens, "
+                           f"to {config.pool_pages} (see --pool-pages and --context)")
     end = align(image.base + len(image.memory), STEP)
 
     def place(size, step=STEP):
@@ -102,21 +88,15 @@ def plan_memory(image, *, slots=None, pages=None, running=None, rows=False, entr
         end = address + align(size, STEP)
         return address
 
-    registers = {name: image.registers[name] for name in ("PROGRAM", "CONTEXT", "WINDOW_BASE")} | {
-        "KV_BASE": place(pages * page_bytes(image), 4096), "KV_PAGES": pages, "KV_PAGE_BYTES": page_bytes(image),
-        "VOCAB": image.vocab, "RUNNING": min(slots, config.seats) if running is None else running,
+    registers = {name: image.registers[name] for name in ("PROGRAM", "CONTEXT", "WINDOW_BASE", "KV_PAGE_BYTES")} | {
+        "KV_BASE": place(pages * image.registers["KV_PAGE_BYTES"], 4096), "KV_PAGES": pages,
+        "VOCAB": image.vocab, "RUNNING": min(config.slots, config.seats) if running is None else running,
         "SUBMIT_BASE": place(entries * REQUEST_BYTES), "SUBMIT_ENTRIES": entries,
         "COMPLETE_BASE": place(entries * COMPLETION_BYTES), "COMPLETE_ENTRIES": entries}
     plan = Plan(image=image, config=config, pages=pages, rows=rows, registers=registers, heap=(end, 0), size=0)
-    heap = slots * align(plan.buffer_bytes(image.context + 1, MAX_STOPS), STEP)
+    heap = config.slots * align(plan.buffer_bytes(image.context + 1, MAX_STOPS), STEP)
     registers["WINDOW_LIMIT"] = limit = align(end + heap, 4096)
-    for name in ("KV_PAGES", "KV_PAGE_BYTES", "WINDOW_LIMIT"):
-        if not fits(config, name, registers[name]):
-            raise RequestError(f"{slots} slots and {pages} pages need {registers[name]:#x} in register {name}; a chip "
-                               f"of configuration {config.name} cannot hold it (see --slots and --pool-pages)")
+    if limit >> config.addr_bits:
+        raise RequestError(f"{config.slots} slots and {pages} pages need addresses up to {limit:#x}; configuration "
+                           f"{config.name} has {config.addr_bits} address bits (see --slots and --pool-pages)")
     return replace(plan, heap=(end, heap), size=limit - image.base)
-
-
-def _power(number):
-    """The least power of two that is not below a number."""
-    return 1 << max(number - 1, 0).bit_length()
