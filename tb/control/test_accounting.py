@@ -19,17 +19,17 @@ from scoville.registers import STALLS
 LATENCY = 3  # of the decoder here
 WIDTHS = {"issue.opcode": 4, "issue.dest": 3, "chain.command.payload.lane_scale": 2, "router.i.p.info.dest": 3}
 STREAMS = ("array.o", "array.task", "issue.i", "front_end.o", "front_end.lookup", "front_end.found", "decoder.i",
-           "decoder.vector", "chain.command", "chain.o", "chain.logits", "sequence.request", "sequence.response",
-           "sequence.sampled", "sequence.token", "vectors.command", "router.kv", "router.i")
+           "decoder.vector", "chain.command", "chain.o", "chain.logits", "schedule.request", "schedule.response",
+           "schedule.sampled", "vectors.command", "router.kv", "router.i")
 BUSY = ("softmax", "chain", "quantiser", "router", "kv_store", "sampler", "dump", "vectors")
 NAMES = [
     *(f"{stream}.{end}" for stream in STREAMS for end in ("valid", "ready")), *(f"{unit}.busy" for unit in BUSY),
     "array.no_weights", "array.no_task", "array.drain_full", "array.no_operands", "array.begin", "array.o.p.tag",
     "issue.waiting", "issue.waiting_softmax", "issue.done", "front_end.waiting_kv", "decoder.waiting",
-    "decoder.header", "chain.command.payload.norm", "sequence.begin", "reader.idle", "reader.bus.rvalid",
+    "decoder.header", "chain.command.payload.norm", "schedule.begin", "schedule.held", "reader.idle", "reader.bus.rvalid",
     "reader.bus.rready", "router.i.p.last", "writer.idle", *WIDTHS]
 OFTEN = {"array.no_weights": 0.6, "array.no_task": 0.4, "issue.waiting": 0.6, "array.drain_full": 0.4,
-         "sequence.begin": 0.05, "issue.done": 0.05}  # the rest: a half
+         "schedule.begin": 0.05, "issue.done": 0.05}  # the rest: a half
 
 
 class Accounts(wiring.Component):
@@ -103,20 +103,20 @@ class Model:
             "dependency_logits": held and opcode == Opcode.LINEAR and dest == Dest.LOGITS,
             "pass_end": held and opcode == Opcode.END,
             "dependency_load": held and opcode != Opcode.END,
-            "prompt": s["sequence.request.valid"] or s["sequence.response.ready"],
-            "sampling": s["sequence.sampled.ready"] or s["sequence.token.valid"],
+            "prompt": s["schedule.request.valid"] or s["schedule.response.ready"],
+            "sampling": s["schedule.sampled.ready"] or s["schedule.held"],
             "fetch": unread or self.running and s["issue.i.ready"] and not s["issue.i.valid"],
             "command": self.running,
             "idle": 1,
         }
         word = self.before | {"charged": s["charged"]}
         now = {
-            "begin": s["sequence.begin"], "forward": moves("front_end.o"), "take": moves("issue.i"),
+            "begin": s["schedule.begin"], "forward": moves("front_end.o"), "take": moves("issue.i"),
             "task": moves("array.task"), "start": s["array.begin"],
             "loaded": self.loading and s["vectors.command.ready"],
             "routed": moves("router.i") and s["router.i.p.last"]
             and s["router.i.p.info.dest"] != QuantDest.PROBABILITY.value,
-            "token": moves("sequence.sampled"), "done": s["issue.done"], "waiting": s["issue.waiting"],
+            "token": moves("schedule.sampled"), "done": s["issue.done"], "waiting": s["issue.waiting"],
             "kv_wait": s["front_end.waiting_kv"], "page_lookup": walks, "read": not s["reader.idle"],
             "beat": s["reader.bus.rvalid"] and s["reader.bus.rready"], "decoder": moves("decoder.i"),
             "drain": s["array.o.valid"], "writer": not s["writer.idle"], **{unit: s[f"{unit}.busy"] for unit in BUSY}}
@@ -126,8 +126,8 @@ class Model:
                      (s["decoder.waiting"], moves("decoder.vector"), s["decoder.header"], moves("decoder.i"))]
         if moves("chain.command"):
             self.norm = s["chain.command.payload.norm"]
-        if s["sequence.begin"] or s["issue.done"]:
-            self.running = s["sequence.begin"]
+        if s["schedule.begin"] or s["issue.done"]:
+            self.running = s["schedule.begin"]
         self.idle = s["reader.idle"]
         return {name: int(bool(value)) for name, value in reasons.items()}, {
             name: int(value) if name == "charged" else int(bool(value)) for name, value in word.items()}
