@@ -26,8 +26,8 @@ NAMES = [
     *(f"{stream}.{end}" for stream in STREAMS for end in ("valid", "ready")), *(f"{unit}.busy" for unit in BUSY),
     "array.no_weights", "array.no_task", "array.drain_full", "array.no_operands", "array.begin", "array.o.p.tag",
     "issue.waiting", "issue.waiting_softmax", "issue.done", "front_end.waiting_kv", "decoder.waiting",
-    "decoder.header", "chain.command.payload.norm", "schedule.begin", "schedule.held", "reader.idle", "reader.bus.rvalid",
-    "reader.bus.rready", "router.i.p.last", "writer.idle", *WIDTHS]
+    "decoder.header", "chain.command.payload.norm", "schedule.begin", "schedule.held", "reader.idle",
+    "reader.bus.rvalid", "reader.bus.rready", "router.i.p.last", "writer.idle", *WIDTHS]
 OFTEN = {"array.no_weights": 0.6, "array.no_task": 0.4, "issue.waiting": 0.6, "array.drain_full": 0.4,
          "schedule.begin": 0.05, "issue.done": 0.05}  # the rest: a half
 

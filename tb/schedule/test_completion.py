@@ -112,6 +112,7 @@ async def traffic(dut, seed, stalls):
             await system.take(new)
             head = new
             assert harness.peek(dut.head) == head
+        await system.tb.wait(30)  # for the last response
         assert system.posted == 6 * entries and not system.overruns.received
     assert ahead > 2 or not stalls
     return system
