@@ -87,10 +87,10 @@ class Chip(wiring.Component):
     def _alone(self, m, registers, host, core, schedule, faults, counters):
         """What only a chip of one slot has."""
         connect(m, schedule.token, host.token)
+        m.d.sync += counters.prefill.eq(schedule.generated == 0)  # as late as what `_count` gives
         m.d.comb += [
             host.finished.eq(schedule.finished), host.pop.eq(registers.pop_token), registers.get_token.eq(host.shown),
             faults.overrun.eq(schedule.overrun), registers.get_generated.eq(schedule.generated),
-            counters.prefill.eq(schedule.generated == 0),
             registers.get_prefill_cycles_lo.eq(counters.prefill_cycles[:32]),
             registers.get_prefill_cycles_hi.eq(counters.prefill_cycles[32:]),
         ]

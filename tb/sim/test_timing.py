@@ -11,6 +11,7 @@ from amaranth.lib import wiring
 from scoville import chip, core
 from scoville.config import get_config
 from scoville.memory import port
+from scoville.schedule import alone, batch
 from scoville.verilog import emit_rtlil
 from scoville_sim.timing import flows as timing_flows
 from scoville_sim.timing import timing
@@ -18,8 +19,9 @@ from scoville_sim.timing.units import UNITS, Registered
 
 
 def test_every_unit_of_the_chip_is_measured():
-    made = {type(make(get_config("nano"))).__name__ for make in UNITS.values()} | {"Core", "MemoryPort"}  # their parts
-    for module in (chip, core, port):
+    made = {type(make(get_config("nano"))).__name__ for make in UNITS.values()} | {
+        "Core", "MemoryPort", "Alone", "BatchController"}  # their parts
+    for module in (chip, core, port, alone, batch):
         tree = ast.parse(Path(module.__file__).read_text())
         used = {name.name for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names}
         components = {name for name in used if isinstance(getattr(module, name, None), type)

@@ -37,7 +37,7 @@ class Alone(wiring.Component):
     start, halt, running, state, begin, pass_done, sampled, token, finished, generated, overrun : as of
         `SequenceController`
     read_error : Out(1), for one cycle, `refused` by the window, at `error_address`
-    sampling : Out(Sampling); held : Out(1), the host has to take a token
+    sampling : Out(Sampling); held : Out(1), a token is there for the host
     request, response : Out(stream), In(stream), short reads of the fetch port
     read, read_page, append, append_page : as of `OneSlot`
     """
@@ -85,6 +85,6 @@ class Alone(wiring.Component):
             sequence.request.ready.eq(self.request.ready),
             sequence.response.p.data.eq(self.response.p.data), sequence.response.p.error.eq(self.response.p.error),
             sequence.response.valid.eq(self.response.valid), self.response.ready.eq(sequence.response.ready),
-            self.refused.eq(self.response.p.refused), self.held.eq(self.token.valid & ~self.token.ready),
+            self.refused.eq(self.response.p.refused), self.held.eq(self.token.valid),
         ]
         return m

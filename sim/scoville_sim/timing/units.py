@@ -37,7 +37,9 @@ from scoville.issue.linear import LinearIssuer
 from scoville.issue.rows import RowIssuer
 from scoville.kv.address import PageAddress
 from scoville.kv.controller import KvController
+from scoville.kv.one import OneSlot
 from scoville.memory.dump import LogitsDump
+from scoville.memory.fetch_arbiter import FetchArbiter
 from scoville.memory.fetch_port import FetchPort, ReadMux
 from scoville.memory.reader import StreamReader
 from scoville.memory.tile_dump import TileDump
@@ -53,16 +55,28 @@ from scoville.program.plan_attend import AttendPlan
 from scoville.sampler.noise import GumbelNoise
 from scoville.sampler.sampler import Sampler
 from scoville.schedule.completion import CompletionRing
+from scoville.schedule.harvest import Harvest
+from scoville.schedule.intake import Intake
 from scoville.schedule.judge import Judge
+from scoville.schedule.kept import Kept
+from scoville.schedule.outbox import Outbox
 from scoville.schedule.planner import Planner
+from scoville.schedule.seater import Seater
 from scoville.schedule.sequence import SequenceController
 from scoville.schedule.stops import StopCheck
 from scoville.schedule.submission import SubmissionRing
+from scoville.schedule.token_writer import TokenWriter
 from scoville.schedule.tokens import TokenReader
 from scoville.slices import Skid
 from scoville.weights.decoder import WeightDecoder
 
 __all__ = ["UNITS", "Registered"]
+
+
+def _of_many(unit):
+    """A unit that only chips of several slots have: of two at least."""
+    return lambda config: unit(replace(config, slots=max(2, config.slots)))
+
 
 UNITS = {
     "fp32_add": lambda config: Fp32Add(),
@@ -81,7 +95,7 @@ UNITS = {
     "stream_writer": StreamWriter,
     "write_arbiter": WriteArbiter,
     "logits_dump": LogitsDump,
-    "tile_dump": lambda config: TileDump(replace(config, slots=max(2, config.slots))),
+    "tile_dump": _of_many(TileDump),
     "skid": lambda config: Skid(config.bus_bits),
     "weight_decoder": WeightDecoder,
     "vector_unit": VectorUnit,
@@ -92,6 +106,7 @@ UNITS = {
     "page_address": PageAddress,
     "kv_store": KvStore,
     "kv_controller": KvController,
+    "one_slot": OneSlot,
     "denominator": Denominator,
     "softmax": Softmax,
     "rms_unit": RmsUnit,
@@ -114,7 +129,14 @@ UNITS = {
     "token_reader": TokenReader,
     "stop_check": StopCheck,
     "judge": Judge,
-    "planner": lambda config: Planner(replace(config, slots=max(2, config.slots))),
+    "planner": _of_many(Planner),
+    "seater": _of_many(Seater),
+    "harvest": _of_many(Harvest),
+    "intake": _of_many(Intake),
+    "outbox": _of_many(Outbox),
+    "kept": _of_many(Kept),
+    "token_writer": _of_many(TokenWriter),
+    "fetch_arbiter": lambda config: FetchArbiter(config, clients=3),
     "submission_ring": SubmissionRing,
     "completion_ring": CompletionRing,
     "queue": lambda config: Queue(8 * INSTRUCTION_BYTES, 8),
