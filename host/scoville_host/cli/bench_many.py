@@ -60,7 +60,8 @@ def run(model, config, batch, trace, *, lengths, pass_rate, slots, pages, backen
         requests = [Arrival(0.0, prompt, decode)] * batch
     else:
         requests = read_trace(trace)
-    session = open_session(model, config, adapt=lambda chip: with_slots(chip, len(requests), slots, pages), **opened)
+    session = open_session(model, config, adapt=lambda chip: with_slots(chip, len(requests), slots, pages, backend),
+                           **opened)
     found = bench_many(session, requests, backend=backend, memory=memory, pages=pages, check=check, pass_rate=pass_rate,
                        report=opened["report"])
     if json_out:

@@ -48,7 +48,7 @@ def run(prompt, prompts, *, backend, memory, config, slots, pages, json_out, jso
     default = Asked(where="", **default)
     every = read_prompts(prompts, default) if prompts else several(prompt, default)
     session = open_session(config=config, text=None if any(one.ids for one in every) else True,
-                           adapt=lambda chip: with_slots(chip, len(every), slots, pages), **opened)
+                           adapt=lambda chip: with_slots(chip, len(every), slots, pages, backend), **opened)
     text = Text(files=json_out is not None)
 
     def done(entry):

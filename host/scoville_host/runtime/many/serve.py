@@ -34,21 +34,23 @@ def refuse_backend(backend, what, of_rtl):
             raise RequestError(f"{name} with --backend {backend}; it is of rtl")
 
 
-def with_slots(config, count, slots=None, pages=None):
+def with_slots(config, count, slots=None, pages=None, backend="golden"):
     """A configuration that serves so many sequences: as it is if it has several slots, and none are asked for. Else
-    with `slots`, or as many as there are sequences, at most `MOST_SLOTS`, and account of enough pages.
+    with `slots`, or as many as there are sequences, at most `MOST_SLOTS`, and account of enough pages. A chip of one
+    slot has no rings, so rtl has at least two.
 
     Raises
     ------
     RequestError
         If slots or pages cannot be.
     """
+    least = 2 if backend == "rtl" else 1
     if slots is None:
         if config.slots > 1:
             return config
-        slots = min(1 << max(count - 1, 0).bit_length(), MOST_SLOTS)
-    if not 1 <= slots <= NO_SLOT or slots & (slots - 1):
-        raise RequestError(f"--slots is {slots}; it must be a power of two, 1 to {NO_SLOT // 2 + 1}")
+        slots = min(max(1 << max(count - 1, 0).bit_length(), least), MOST_SLOTS)
+    if not least <= slots <= NO_SLOT or slots & (slots - 1):
+        raise RequestError(f"--slots is {slots}; it must be a power of two, {least} to {NO_SLOT // 2 + 1}")
     most = max(slots * config.slot_pages, pages or 0)
     if most > 1 << PAGE_BITS:
         raise RequestError(f"{slots} slots and a pool of {most} pages; at most {1 << PAGE_BITS} pages have numbers "
