@@ -86,12 +86,13 @@ def test_a_request_is_sent_when_it_comes(run, fake, tmp_path):
     """While the prompt before has no completion yet; a second is 300 million cycles."""
     path, taken = tmp_path / "t.jsonl", []
     path.write_text("".join(json.dumps({"arrival": passes * PASS / 300e6, "prompt": 40, "output": 1}) + "\n"
-                            for passes in (0, 3.5, 1e6)))
+                            for passes in (0, 3.5, 1e6, 1e6 + 3.5)))
     fake.append(lambda chip: taken.append(chip.many.submission.tail) and False)
     status, _, err, found = run("bench", "--config", "nano", "--trace-of-requests", path)
     assert status == 0, err
-    assert taken.index(2) == 4 and [one["arrival"] for one in found["sequences"]] == [0, 3500, 1e9]
-    assert found["cycles"] == found["passes"] * PASS == 60 * PASS and found["idle"] == pytest.approx(1e9 - 40 * PASS)
+    assert [taken.index(count) for count in (1, 2, 3, 4)] == [0, 4, 40, 44]
+    assert [one["arrival"] for one in found["sequences"]] == pytest.approx([0, 3500, 1e9, 1e9 + 3500])
+    assert found["cycles"] == found["passes"] * PASS == 80 * PASS and found["idle"] == pytest.approx(1e9 - 40 * PASS)
 
 
 def stop(chip):

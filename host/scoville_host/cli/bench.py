@@ -54,7 +54,7 @@ def run(
 
     \b
     scoville bench --model tiny --config nano --prompt-tokens 16 --decode-tokens 16 --json bench.json
-    scoville bench --batch 4 --prompt-tokens 8 --decode-tokens 8 --memory ddr4 --check
+    scoville bench --batch 2 --prompt-tokens 8 --decode-tokens 8 --memory ddr4 --check
     scoville bench --config kria --backend golden --batch 8 --prompt-tokens 16 --decode-tokens 16
     scoville bench --config kria --backend golden --trace-of-requests requests.jsonl
     """
