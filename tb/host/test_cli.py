@@ -69,7 +69,7 @@ def checkpoint(tmp_path):
     (["bench", "--json", "/tmp"], "--json /tmp: a folder"),
     (["eval", "--text", "README.md", "--json", "README.md"], "--json and the input README.md are one file"),
     (["verilog", "--output", "README.md"], "output scoville.sv README.md/scoville.sv: Not a directory"),
-    (["bench", "--model", "MODEL", "--batch", "2"], "--batch is 2"),
+    (["bench", "--model", "MODEL", "--batch", "2", "--backend", "board"], "--batch is 2"),
     (["bench", "--model", "MODEL", "--prompt-tokens", "200"], "do not fit a context of 128"),
     (["bench", "--model", "MODEL", "--position", "120"], "16 decode tokens after 120 positions do not fit"),
     (["bench", "--model", "MODEL", "--position", "-1"], "--position is -1"),

@@ -106,9 +106,13 @@ def test_a_prompt_that_the_chip_refuses_ends_alone(run, tmp_path, model, monkeyp
     (["--prompts", "FILE", "--slots", "65536"], "--slots is 65536; it must be a power of two, 1 to 32768"),
     (["--prompts", "FILE", "--pool-pages", "3"], "the pool has 3 pages; it must be 4, for a sequence of 128"),
     (["--prompts", "FILE", "--pool-pages", "99999999999"], "at most 16777216 pages have numbers"),
-    (["--prompts", "FILE", "--backend", "rtl"], "--prompts: --backend rtl serves one sequence at a time, as "
-                                                "configuration nano has 1 slot; it must be --backend golden"),
-    (["--prompt", "a", "--prompt", "b", "--backend", "board"], "several --prompt: --backend board serves one"),
+    (["--prompt", "a", "--prompt", "b", "--backend", "board"], "several --prompt: --backend board serves one sequence "
+                                                               "at a time; it must be --backend golden or rtl"),
+    (["--prompts", "FILE", "--memory", "ddr4"], "--memory with --backend golden; it is of rtl"),
+    (["--prompts", "FILE", "--trace-tokens", "2"], "--trace-tokens with several prompts; it is of one"),
+    (["--prompts", "FILE", "--port", "x"], "--port with several prompts; it is of one"),
+    (["--prompts", "FILE", "--board", "x"], "--board with several prompts; it is of one"),
+    (["--prompts", "FILE", "--baud", "9600"], "--baud with several prompts; it is of one"),
     (["--prompts", "FILE", "--backend", "gone"], "unknown backend 'gone'"),
     (["--prompts", "FILE", "--config", "gone"], "unknown configuration 'gone'"),
     (["--prompts", "FILE", "--max-new-tokens", "0"], "FILE line 1: 0 new tokens; it must be at least 1"),
@@ -189,8 +193,8 @@ def test_few_pages(run, model, tmp_path):
 def test_a_difference_fails(run, model, monkeypatch):
     alone = GoldenBackend.generate
 
-    def other(backend, image, ids, limit):
-        result = alone(backend, image, ids, limit)
+    def other(backend, *arguments, **options):
+        result = alone(backend, *arguments, **options)
         result.logits[-1, 3] += 1
         return result
 
@@ -202,9 +206,14 @@ def test_a_difference_fails(run, model, monkeypatch):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--batch", "0"], "--batch is 0; it must be at least 1"),
-    (["--batch", "2", "--backend", "rtl"], "--batch is 2: --backend rtl serves one sequence at a time"),
     (["--batch", "2", "--backend", "board"], "--batch is 2: --backend board serves one"),
-    (["--trace-of-requests", "FILE", "--backend", "rtl"], "--trace-of-requests: --backend rtl serves one"),
+    (["--trace-of-requests", "FILE", "--backend", "board"], "--trace-of-requests: --backend board serves one"),
+    (["--trace-of-requests", "FILE", "--memory", "ddr4"], "--memory with --backend golden; it is of rtl"),
+    (["--trace-of-requests", "FILE", "--backend", "rtl", "--passes-per-second", "2"],
+     "--passes-per-second with --backend rtl, whose seconds are its memory's clock's; it is of golden"),
+    (["--batch", "2", "--passes-per-second", "2"], "--passes-per-second without --trace-of-requests"),
+    (["--passes-per-second", "2"], "--passes-per-second without --trace-of-requests"),
+    (["--batch", "2", "--trace-tokens", "2"], "--trace-tokens with many sequences; it is of one"),
     (["--trace-of-requests", "FILE", "--batch", "2"], "--batch with --trace-of-requests, which says what comes"),
     (["--trace-of-requests", "FILE", "--prompt-tokens", "2"], "--prompt-tokens with --trace-of-requests"),
     (["--trace-of-requests", "FILE", "--passes-per-second", "0"], "--passes-per-second is 0"),

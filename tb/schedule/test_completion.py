@@ -7,7 +7,7 @@ from cocotb.triggers import RisingEdge
 from scoville.config import get_config
 from scoville.memory.writer import write_command_layout, write_data_layout
 from scoville.schedule.completion import CYCLE_BITS, CompletionRing, news_layout
-from scoville.schedule.records import COMPLETION, COMPLETION_BYTES, encode
+from scoville.schedule.records import COMPLETION, COMPLETION_BYTES, decode, encode
 
 MODULUS = 1 << 32
 
@@ -39,7 +39,9 @@ class System:
         self.posted = 0
 
     def _write(self):
-        """Carries out whole writes, a while after their last beat; `written` is low until a while later."""
+        """Beats go to memory as they come, and a while after the last one the write has its response: until then
+        `written` is low. A host that polls memory sees the number of an entry that is whole, or an old one.
+        """
         self.posted += harness.peek(self.dut.posted)
         self.done = min(self.done, len(self.commands.received))
         size, beats = self.config.bus_bytes, max(1, COMPLETION_BYTES // self.config.bus_bytes)
@@ -50,19 +52,23 @@ class System:
         if self.done == len(self.commands.received):
             return
         self.dut.written.value = 0
-        if len(self.data.received) < beats * (self.done + 1):
+        command = harness.unpack(write_command_layout(self.config), self.commands.received[self.done])
+        assert command["beats"] == beats and command["address"] % size == 0
+        there = len(self.data.received) - beats * self.done
+        for beat in range(there):
+            data = harness.unpack(write_data_layout(self.config), self.data.received[beats * self.done + beat])
+            for byte in range(size):
+                if data["strobe"] >> byte & 1:
+                    self.memory[command["address"] - self.base + beat * size + byte] = data["data"] >> 8 * byte & 255
+        if there < beats:
+            place = self.done % self.entries * COMPLETION_BYTES
+            number = decode(COMPLETION, bytes(self.memory[place:place + COMPLETION_BYTES]))["number"]
+            assert number != self.done + 1, "an entry that is known before it is whole"
             self.late = self.rng.randrange(10) if self.stalls else 0
             return
         if self.late:
             self.late -= 1
             return
-        command = harness.unpack(write_command_layout(self.config), self.commands.received[self.done])
-        assert command["beats"] == beats and command["address"] % size == 0
-        for beat in range(beats):
-            data = harness.unpack(write_data_layout(self.config), self.data.received[beats * self.done + beat])
-            for byte in range(size):
-                if data["strobe"] >> byte & 1:
-                    self.memory[command["address"] - self.base + beat * size + byte] = data["data"] >> 8 * byte & 255
         self.done += 1
         self.response = self.rng.randrange(20) if self.stalls else 0
         self.dut.written.value = int(not self.response)
@@ -70,7 +76,7 @@ class System:
     def number(self, entry):
         """What memory has at an entry's place."""
         place = entry % self.entries * COMPLETION_BYTES
-        return int.from_bytes(self.memory[place:place + 4], "little")
+        return int.from_bytes(self.memory[place + 28:place + 32], "little")
 
     def report(self):
         """Something happens; its entry is as of the pass and cycle that the ports show."""
@@ -148,7 +154,7 @@ async def cycles_of_the_entry(dut):
         if cycle == 20:
             system.report()
         await RisingEdge(dut.clk)
-    assert 20 <= int.from_bytes(system.memory[24:32], "little") <= 24
+    assert 20 <= int.from_bytes(system.memory[16:24], "little") <= 24
     await system.take(1)
 
 

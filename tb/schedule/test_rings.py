@@ -45,7 +45,7 @@ def test_bytes_of_a_request():
 def test_bytes_of_a_completion():
     record = encode(COMPLETION, number=1, id=2, event=2, code=1, slot=0xFFFF, token=NONE, position=5, cycles=1 << 40,
                     **{"pass": 6})
-    assert record.hex(" ", 4) == "01000000 02000000 0201ffff ffffffff 05000000 06000000 00000000 00010000"
+    assert record.hex(" ", 4) == "02000000 0201ffff ffffffff 05000000 00000000 00010000 06000000 01000000"
 
 
 @pytest.mark.parametrize("fields, message", [

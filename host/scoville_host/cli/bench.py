@@ -34,8 +34,8 @@ def run(
     batch: Annotated[int | None, typer.Option(help="Sequences at a time. Default: 1.")] = None,
     trace_of_requests: Annotated[Path | None, typer.Option(help=(
         "Requests that come as this file says (see `scoville workload`); a *.csv is a public trace."))] = None,
-    passes_per_second: Annotated[float, typer.Option(help="Passes of the golden model that are a second of the trace.")
-                                 ] = 1.0,
+    passes_per_second: Annotated[float | None, typer.Option(help=(
+        "Passes of the golden model that are a second of the trace. Default: 1."))] = None,
     slots: Slots = None,
     pool_pages: PoolPages = None,
     backend: Backend = "rtl",
@@ -54,6 +54,7 @@ def run(
 
     \b
     scoville bench --model tiny --config nano --prompt-tokens 16 --decode-tokens 16 --json bench.json
+    scoville bench --batch 2 --prompt-tokens 8 --decode-tokens 8 --memory ddr4 --check
     scoville bench --config kria --backend golden --batch 8 --prompt-tokens 16 --decode-tokens 16
     scoville bench --config kria --backend golden --trace-of-requests requests.jsonl
     """
@@ -69,10 +70,13 @@ def run(
     check_outputs({"--json": json_out, "--trace": trace}, inputs=inputs)
     opened = {"weights": weights, "context": context, "layers": layers, "report": report, "text": False}
     lengths = {"--prompt-tokens": prompt_tokens, "--decode-tokens": decode_tokens}
-    if bench_many.asked(batch, trace_of_requests, lengths, {"--trace": trace, "--position": position or None},
-                        {"--slots": slots, "--pool-pages": pool_pages}):
+    if bench_many.asked(batch, trace_of_requests, lengths,
+                        {"--trace": trace, "--trace-tokens": None if trace_tokens == 1 else trace_tokens,
+                         "--position": position or None},
+                        {"--slots": slots, "--pool-pages": pool_pages}, {"--passes-per-second": passes_per_second}):
         bench_many.run(model, config, batch, trace_of_requests, lengths=lengths, pass_rate=passes_per_second,
-                       slots=slots, pages=pool_pages, backend=backend, check=check, json_out=json_out, opened=opened)
+                       slots=slots, pages=pool_pages, backend=backend, memory=memory, check=check, json_out=json_out,
+                       opened=opened)
         return
     session = open_session(model, config, **opened)
     found = work.bench(session, 16 if prompt_tokens is None else prompt_tokens,

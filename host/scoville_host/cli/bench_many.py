@@ -10,13 +10,13 @@ __all__ = ["asked", "run"]
 DEFAULT_TOKENS = 16
 
 
-def asked(batch, trace, lengths, single, several):
+def asked(batch, trace, lengths, single, several, timed):
     """Whether many sequences are asked for: a batch, or a trace of requests.
 
     Parameters
     ----------
-    lengths, single, several : options by name, None where not given: of one length for all; those of one sequence
-        alone; those of many alone
+    lengths, single, several, timed : options by name, None where not given: of one length for all; those of one
+        sequence alone; those of many alone; those of a trace alone
 
     Raises
     ------
@@ -29,6 +29,10 @@ def asked(batch, trace, lengths, single, several):
         for name, value in ({"--batch": batch} | lengths).items():
             if value is not None:
                 raise RequestError(f"{name} with --trace-of-requests, which says what comes")
+    else:
+        for name, value in timed.items():
+            if value is not None:
+                raise RequestError(f"{name} without --trace-of-requests")
     many = trace is not None or (batch or 1) > 1
     for name, value in (single if many else several).items():
         if value is not None:
@@ -37,16 +41,18 @@ def asked(batch, trace, lengths, single, several):
     return many
 
 
-def run(model, config, batch, trace, *, lengths, pass_rate, slots, pages, backend, check, json_out, opened):
+def run(model, config, batch, trace, *, lengths, pass_rate, slots, pages, backend, memory, check, json_out, opened):
     """Serve them and print how."""
     from ..files import write_json
     from ..runtime.many.bench import bench_many
     from ..runtime.many.serve import refuse_backend, with_slots
     from ..runtime.many.workload import Arrival, read_trace
-    from ..runtime.session import DEFAULT_CONFIGS, find_config, open_session
+    from ..runtime.session import open_session
 
-    which = f"--batch is {batch}" if trace is None else "--trace-of-requests"
-    refuse_backend(backend, find_config(config or DEFAULT_CONFIGS[0]), which)
+    refuse_backend(backend, f"--batch is {batch}" if trace is None else "--trace-of-requests", {"--memory": memory})
+    if backend == "rtl" and pass_rate is not None:
+        raise RequestError("--passes-per-second with --backend rtl, whose seconds are its memory's clock's; it is of "
+                           "golden")
     if trace is None:
         prompt, decode = (DEFAULT_TOKENS if value is None else value for value in lengths.values())
         if min(prompt, decode) < 1:
@@ -54,8 +60,10 @@ def run(model, config, batch, trace, *, lengths, pass_rate, slots, pages, backen
         requests = [Arrival(0.0, prompt, decode)] * batch
     else:
         requests = read_trace(trace)
-    session = open_session(model, config, adapt=lambda chip: with_slots(chip, len(requests), slots, pages), **opened)
-    found = bench_many(session, requests, pages=pages, check=check, pass_rate=pass_rate, report=opened["report"])
+    session = open_session(model, config, adapt=lambda chip: with_slots(chip, len(requests), slots, pages, backend),
+                           **opened)
+    found = bench_many(session, requests, backend=backend, memory=memory, pages=pages, check=check, pass_rate=pass_rate,
+                       report=opened["report"])
     if json_out:
         write_json(json_out, found)
     _print(found)
@@ -73,13 +81,20 @@ def _print(found):
         table.add_row(what, f"{values['count']:,}",
                       *("" if values[name] is None else f"{values[name]:,.1f}" for name in names))
     Console(width=None if sys.stdout.isatty() else 100).print(table)
-    for line in (
-            f"requests: {found['batch']:,}",
-            f"prompt_tokens: {found['prompt_tokens']:,}",
-            f"generated_tokens: {found['generated_tokens']:,}",
-            f"passes: {found['passes']:,}, and {found['idle']:,.1f} with nothing to compute",
-            f"tokens_per_pass: {found['tokens_per_pass']:.3f}",
-            f"seats_used: {found['seats_used']:.1%} of {found['seats']}, with {found['slots']} slots",
-            f"most_pages: {found['most_pages']} of {found['pool_pages']}",
-            f"preempted: {found['preempted']}"):
-        print(line)
+    unit = found["unit"]
+    print(f"requests: {found['batch']:,}")
+    print(f"prompt_tokens: {found['prompt_tokens']:,}")
+    print(f"generated_tokens: {found['generated_tokens']:,}")
+    print(f"passes: {found['passes']:,}")
+    print(f"idle: {found['idle']:,.1f} {unit} with nothing to compute")
+    print(f"tokens_per_pass: {found['tokens_per_pass']:.3f}")
+    if found["seats_used"] is not None:
+        print(f"seats_used: {found['seats_used']:.1%} of {found['seats']}, with {found['slots']} slots")
+    if found["most_pages"] is not None:
+        print(f"most_pages: {found['most_pages']} of {found['pool_pages']}")
+    print(f"preempted: {found['preempted']}")
+    if found["cycles"]:
+        print(f"cycles: {found['cycles']:,}")
+        print(f"cycles_per_token: {found['cycles_per_token']:,.1f}")
+        print(f"bus_utilisation: {found['bus_utilisation']}")
+        print(f"utilisation_of_memory: {found['utilisation_of_memory']}")

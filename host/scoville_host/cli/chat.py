@@ -4,6 +4,7 @@ import sys
 
 from ..errors import RequestError
 from .options import (
+    BAUD,
     Backend,
     Baud,
     Board,
@@ -38,7 +39,7 @@ def run(
     context: Context = None,
     memory: Memory = None,
     port: Port = None,
-    baud: Baud = 1_000_000,
+    baud: Baud = BAUD,
     board: Board = None,
     quiet: Quiet = False,
 ):

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from .options import (
+    BAUD,
     Backend,
     Baud,
     Board,
@@ -75,7 +76,7 @@ def run(
     trace: Trace = None,
     trace_tokens: TraceTokens = 1,
     port: Port = None,
-    baud: Baud = 1_000_000,
+    baud: Baud = BAUD,
     board: Board = None,
     quiet: Quiet = False,
 ):
@@ -87,7 +88,7 @@ def run(
     scoville generate --model smollm2 --prompt "What is a processor?" --config kria
     scoville generate --model smollm2 --chat talk.json --system "Be brief."
     scoville generate --prompt "Once upon a time" --backend board --port /dev/ttyUSB0
-    scoville generate --prompt "Once upon a time" --prompt "The dog" --slots 2
+    scoville generate --prompt "Once upon a time" --prompt "The dog" --backend rtl
     scoville generate --prompts prompts.jsonl --json-lines
     """
     from ..files import check_outputs, write_array, write_json
@@ -98,7 +99,9 @@ def run(
 
     report = reporter(quiet)
     many = generate_many.asked(prompt, prompts, {"--prompt-ids": prompt_ids, "--chat": chat},
-                               {"--logits-out": logits_out, "--trace": trace},
+                               {"--logits-out": logits_out, "--trace": trace,
+                                "--trace-tokens": None if trace_tokens == 1 else trace_tokens, "--port": port,
+                                "--baud": None if baud == BAUD else baud, "--board": board},
                                {"--slots": slots, "--pool-pages": pool_pages, "--json-lines": json_lines or None})
     asked = Prompt(text=None if many or not prompt else prompt[0], ids=prompt_ids, chat=chat, system=system, raw=raw)
     if not many:
@@ -108,9 +111,9 @@ def run(
                   inputs=[model, *([prompts] if prompts else [])])
     if many:
         generate_many.run(
-            prompt, prompts, backend=backend, config=config, slots=slots, pages=pool_pages, json_out=json_out,
-            json_lines=json_lines, default={"limit": max_new_tokens, "temperature": temperature, "seed": seed},
-            ignore_eos=ignore_eos, report=report, system=system, raw=raw,
+            prompt, prompts, backend=backend, memory=memory, config=config, slots=slots, pages=pool_pages,
+            default={"limit": max_new_tokens, "temperature": temperature, "seed": seed}, ignore_eos=ignore_eos,
+            system=system, raw=raw, check=check, json_out=json_out, json_lines=json_lines, report=report,
             opened={"model": model, "weights": weights, "context": context, "layers": layers, "report": report})
         return
     config, options = board_options(backend, port, baud, board, config, need_logits=logits_out is not None,

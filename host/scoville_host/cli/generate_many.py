@@ -4,7 +4,7 @@ import json
 import sys
 
 from ..errors import RequestError
-from .output import RunFailed, Text
+from .output import RunFailed, Text, say_match
 
 __all__ = ["asked", "run"]
 
@@ -35,21 +35,20 @@ def asked(prompt, prompts, instead, single, several):
     return many
 
 
-def run(prompt, prompts, *, backend, config, slots, pages, json_out, json_lines, default, ignore_eos, report, system,
-        raw, opened):
+def run(prompt, prompts, *, backend, memory, config, slots, pages, json_out, json_lines, default, ignore_eos, report,
+        system, raw, check, opened):
     """Print each text when it has ended: with its number in front, or as JSON."""
     from ..files import write_json
     from ..runtime.many.generate import generate_many
     from ..runtime.many.prompts import Asked, read_prompts, several
     from ..runtime.many.serve import refuse_backend, with_slots
-    from ..runtime.session import DEFAULT_CONFIGS, find_config, open_session
+    from ..runtime.session import open_session
 
-    which = "--prompts" if prompts else "several --prompt"
-    refuse_backend(backend, find_config(config or DEFAULT_CONFIGS[0]), which)
+    refuse_backend(backend, "--prompts" if prompts else "several --prompt", {"--memory": memory})
     default = Asked(where="", **default)
     every = read_prompts(prompts, default) if prompts else several(prompt, default)
     session = open_session(config=config, text=None if any(one.ids for one in every) else True,
-                           adapt=lambda chip: with_slots(chip, len(every), slots, pages), **opened)
+                           adapt=lambda chip: with_slots(chip, len(every), slots, pages, backend), **opened)
     text = Text(files=json_out is not None)
 
     def done(entry):
@@ -58,13 +57,26 @@ def run(prompt, prompts, *, backend, config, slots, pages, json_out, json_lines,
         if entry["error"]:
             print(f"scoville: failed: [{entry['prompt']}] {entry['error']}", file=sys.stderr)
 
-    found = generate_many(session, every, pages=pages, system=system, raw=raw, done=done,
-                          stop_ids=() if ignore_eos else session.stop_ids())
+    found = generate_many(session, every, backend=backend, memory=memory, pages=pages, system=system, raw=raw,
+                          stop_ids=() if ignore_eos else session.stop_ids(), check=check, done=done, report=report)
     if json_out:
         write_json(json_out, found)
     text.close()
     if any(entry["error"] for entry in found["sequences"]):
         raise RunFailed("not all prompts were continued")
-    report(f"{len(every)} prompts, {found['generated_tokens']:,} tokens in {found['passes']:,} passes: "
-           f"{found['tokens_per_pass']:.2f} tokens a pass, seats used {found['seats_used']:.0%}, at most "
-           f"{found['most_pages']} of {found['pool_pages']} pages, {found['preempted']} preempted")
+    _say(found, len(every), report)
+    say_match(found, report)
+
+
+def _say(found, count, report):
+    """What is known of how they were served, in a line."""
+    said = [f"{count} prompts, {found['generated_tokens']:,} tokens in {found['passes']:,} passes: "
+            f"{found['tokens_per_pass']:.2f} tokens a pass"]
+    if found["seats_used"] is not None:
+        said.append(f"seats used {found['seats_used']:.0%}")
+    if found["most_pages"] is not None:
+        said.append(f"at most {found['most_pages']} of {found['pool_pages']} pages")
+    said.append(f"{found['preempted']} preempted")
+    if found["cycles"]:
+        said.append(f"{found['cycles']:,} cycles, {found['cycles_per_token']:,.0f} a token")
+    report(", ".join(said))

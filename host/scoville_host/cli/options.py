@@ -9,9 +9,11 @@ import typer
 
 from ..errors import RequestError
 
-__all__ = ["Backend", "Baud", "Board", "Config", "Context", "Json", "Layers", "MaxNewTokens", "Memory", "Model",
+__all__ = ["BAUD", "Backend", "Baud", "Board", "Config", "Context", "Json", "Layers", "MaxNewTokens", "Memory", "Model",
            "PoolPages", "Port", "Position", "Quiet", "Seed", "Slots", "System", "Temperature", "Trace", "TraceTokens",
            "Weights", "as_text", "board_options", "check_seed"]
+
+BAUD = 1_000_000
 
 
 def as_text(value: str | None):

@@ -81,9 +81,9 @@ class CompletionRing(wiring.Component):
         with m.If(doorbell.rung):
             m.d.sync += head.eq(self.count)
 
-        # In the order of `records.COMPLETION`.
-        words = [tail + 1, news.id, Cat(news.event, news.code, news.slot), news.token, news.position, self.passes,
-                 cycles[:32], cycles[32:]]
+        # In the order of `records.COMPLETION`; the number, by which a host knows a new entry, is in the last beat.
+        words = [news.id, Cat(news.event, news.code, news.slot), news.token, news.position, cycles[:32], cycles[32:],
+                 self.passes, tail + 1]
         record = Signal(8 * COMPLETION_BYTES)
         m.d.comb += [record.word_select(n, 32).eq(word) for n, word in enumerate(words)]
         payload = self.write_data.p

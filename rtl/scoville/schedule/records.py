@@ -94,15 +94,15 @@ REQUEST = (  # name, offset, bytes, meaning
     ("shared", 76, 4, "how many of the prompt's first tokens are the parent's first tokens; 0 without a parent"),
 )
 COMPLETION = (
-    ("number", 0, 4, "completions since the start, this one counted, modulo 2^32"),
-    ("id", 4, 4, "of the request"),
-    ("event", 8, 1, "1 token, 2 finished, 3 preempted, 4 evicted, 5 error"),
-    ("code", 9, 1, "finished: the reason; error: which; else 0"),
-    ("slot", 10, 2, "where the sequence is or was; 0xFFFF if it never had a slot"),
-    ("token", 12, 4, "the sampled token; 0xFFFFFFFF if there is none"),
-    ("position", 16, 4, "tokens of the sequence in its buffer, this one counted"),
-    ("pass", 20, 4, "passes completed since the start, modulo 2^32"),
-    ("cycles", 24, 8, "cycles since the start"),
+    ("id", 0, 4, "of the request"),
+    ("event", 4, 1, "1 token, 2 finished, 3 preempted, 4 evicted, 5 error"),
+    ("code", 5, 1, "finished: the reason; error: which; else 0"),
+    ("slot", 6, 2, "where the sequence is or was; 0xFFFF if it never had a slot"),
+    ("token", 8, 4, "the sampled token; 0xFFFFFFFF if there is none"),
+    ("position", 12, 4, "tokens of the sequence in its buffer, this one counted"),
+    ("cycles", 16, 8, "cycles since the start"),
+    ("pass", 24, 4, "passes completed since the start, modulo 2^32"),
+    ("number", 28, 4, "completions since the start, this one counted, modulo 2^32; it is in memory after all else"),
 )
 _SIZE = {REQUEST: REQUEST_BYTES, COMPLETION: COMPLETION_BYTES}
 

@@ -13,16 +13,12 @@ class GoldenMachine:
     plan : Plan
     """
 
-    name, unit = "golden", "passes"
+    name, unit, rate, beats = "golden", "passes", 1.0, None
 
     def __init__(self, plan):
         self.plan, self.memory, self.settings = plan, plan.allocate(), {}
-        self.passes = self.seats = self.most_pages = 0
+        self.time = self.seats = self.most_pages = 0
         self.chip = None
-
-    @property
-    def time(self):
-        return self.passes
 
     def read(self, name):
         if name == "STATUS":
@@ -50,11 +46,11 @@ class GoldenMachine:
         start = address - self.plan.image.base
         return self.memory[start:start + size].tobytes()
 
-    def wait(self):
+    def wait(self, until=None):
         """A pass, if there is something to compute."""
         done = self.chip.step()
         if done is not None:
-            self.passes += 1
+            self.time += 1
             self.seats += sum(len(run.tokens) for run in done.runs)
             self.most_pages = max(self.most_pages, self.chip.kv.pages - self.chip.kv.free)
         return done is not None or bool(self.chip.status) or len(self.chip.completion) > 0

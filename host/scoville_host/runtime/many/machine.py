@@ -12,16 +12,21 @@ class Machine(Protocol):
     -------
     name : of the backend
     unit : of `time`: "passes" or "cycles"
-    time, passes : since the start
-    seats : tokens that its passes computed
+    rate : how many of them are a second of a trace
+    time : since the start
+    seats : tokens that its passes computed; None where nothing says so, and so are:
     most_pages : of the pool that were not free after a pass, at most
+    beats : that the stream reader received
     """
 
     name: str
     unit: str
-    passes: int
-    seats: int
-    most_pages: int
+    rate: float
+    seats: int | None
+    most_pages: int | None
+
+    @property
+    def beats(self) -> int | None: ...
 
     @property
     def time(self) -> int: ...
@@ -38,6 +43,6 @@ class Machine(Protocol):
     def fetch(self, address: int, size: int) -> bytes:
         """Bytes from memory."""
 
-    def wait(self) -> bool:
-        """Return when there may be completions to take, or the chip has stopped. False: without a doorbell there will
-        be none."""
+    def wait(self, until: float | None = None) -> bool:
+        """Return when there may be completions to take, the chip has stopped, or it is so late. False: without a
+        doorbell there will be none."""

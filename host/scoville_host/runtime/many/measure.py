@@ -2,7 +2,10 @@
 
 import numpy as np
 
-__all__ = ["distribution", "measured"]
+from ..generate import matches
+from ..golden import GoldenBackend
+
+__all__ = ["as_alone", "distribution", "measured"]
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
 
@@ -30,7 +33,8 @@ def measured(requests, sequences, arrivals, times, seconds):
     """
     machine, image, config = requests.machine, requests.plan.image, requests.plan.config
     tokens = sum(len(sequence.tokens) for sequence in sequences)
-    passes = machine.passes
+    passes = requests.passes
+    cycles = machine.time if machine.unit == "cycles" else None
     each = [{"arrival": arrival, "prompt_tokens": len(sequence.prompt), "generated_tokens": len(sequence.tokens),
              "tokens": sequence.tokens, "reason": sequence.reason.name if sequence.reason else None,
              "error": str(sequence.error) if sequence.error else None,
@@ -41,11 +45,22 @@ def measured(requests, sequences, arrivals, times, seconds):
         "model": image.model, "config": config.name, "backend": machine.name, "weights": image.weights,
         "layers": image.layers, "slots": config.slots, "seats": config.seats, "pool_pages": requests.plan.pages,
         "prompt_tokens": sum(len(sequence.prompt) for sequence in sequences), "generated_tokens": tokens,
-        "passes": passes, "cycles": machine.time if machine.unit == "cycles" else None, "unit": machine.unit,
+        "passes": passes, "cycles": cycles, "unit": machine.unit,
+        "cycles_per_token": cycles / tokens if cycles and tokens else None,
+        "beats": machine.beats, "bus_utilisation": machine.beats / cycles if cycles else None,
         "tokens_per_pass": tokens / passes if passes else None,
-        "seats_used": machine.seats / (passes * config.seats) if passes else None, "most_pages": machine.most_pages,
+        "seats_used": machine.seats / (passes * config.seats) if passes and machine.seats is not None else None,
+        "most_pages": machine.most_pages,
         "preempted": sum(sequence.preempted for sequence in sequences),
         "first_token": distribution([one["first_token"] for one in each if one["first_token"] is not None]),
         "between_tokens": distribution([gap for one in each for gap in one["between_tokens"]]),
         "sequences": each, "sim_seconds": seconds, "golden_match": None,
     }
+
+
+def as_alone(image, sequences):
+    """Whether tokens, and logits if they were kept, of sequences that have ended by themselves are those that the
+    golden model gives each alone."""
+    return all(matches(each, GoldenBackend().generate(image, each.prompt, each.limit, temperature=each.temperature,
+                                                      seed=each.seed, stop_ids=tuple(each.stops)))
+               for each in sequences)

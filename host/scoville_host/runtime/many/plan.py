@@ -1,5 +1,6 @@
 """Where the things of many sequences lie: behind an image's own bytes, the pool of pages, two rings, and a heap."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -49,13 +50,19 @@ class Plan:
         """Bytes for a request: rows of logits, `room` tokens, `stops` stop tokens."""
         return room * self.row_bytes + 4 * (room + stops)
 
-    def allocate(self):
-        """The memory before the start, uint8; index 0 is address `image.base`. RequestError if there is not so much."""
+    @contextmanager
+    def enough(self):
+        """Where the memory is made: RequestError if there is not so much."""
         try:
-            memory = np.zeros(self.size, np.uint8)
+            yield
         except MemoryError:
             raise RequestError(f"{self.config.slots} slots and {self.pages} pages need {self.size:,} bytes of memory "
                                "(see --slots and --pool-pages)") from None
+
+    def allocate(self):
+        """The memory before the start, uint8; index 0 is address `image.base`. RequestError if there is not so much."""
+        with self.enough():
+            memory = np.zeros(self.size, np.uint8)
         memory[:len(self.image.memory)] = self.image.memory
         return memory
 

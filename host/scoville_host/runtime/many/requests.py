@@ -14,7 +14,18 @@ from .prefixes import Prefixes
 from .rings import Rings
 from .sequence import Refused, Sequence
 
-__all__ = ["Requests"]
+__all__ = ["Requests", "check_one"]
+
+
+def check_one(image, prompt, limit, *, temperature, seed, stops, priority, tenant):
+    """The limit of a request, cut to the positions that there are; RequestError if no chip could serve it."""
+    for what, value, most in (("priority", priority, 255), ("tenant", tenant, NONE), ("seed", seed, (1 << 64) - 1),
+                              ("the number of stop tokens", len(stops), MAX_STOPS)):
+        if not 0 <= value <= most:
+            raise RequestError(f"{what} is {value}; it must be 0 to {most}")
+    if wrong := [token for token in stops if not 0 <= token < NONE]:
+        raise RequestError(f"stop token {wrong[0]} is no token id")
+    return check_request(image, prompt, limit, temperature)
 
 
 class Requests:
@@ -33,6 +44,7 @@ class Requests:
     -------
     open : how many sequences have not ended
     failed : what stopped the chip, or None
+    passes : up to the last completion that was heard, since the start
     """
 
     def __init__(self, machine, plan):
@@ -43,7 +55,7 @@ class Requests:
         self._cancels, self._orphans = deque(), deque()  # names; sequences that are sent again, without a parent
         self._sent, self._parked = {}, set()  # sequences that have not ended, by name; names that parked slots have
         self._buffers, self._ended = {}, []  # address by name; sequences that `go_on` has not returned yet
-        self.open = self._number = self._name = 0
+        self.open = self.passes = self._number = self._name = 0
         for register, value in plan.registers.items():
             machine.write(register, value)
         machine.write("CONTROL", START)
@@ -69,13 +81,8 @@ class Requests:
         if self.failed:
             raise self.failed
         stops = list(dict.fromkeys(stops))
-        limit = check_request(self.plan.image, prompt, limit, temperature)
-        for what, value, most in (("priority", priority, 255), ("tenant", tenant, NONE), ("seed", seed, (1 << 64) - 1),
-                                  ("the number of stop tokens", len(stops), MAX_STOPS)):
-            if not 0 <= value <= most:
-                raise RequestError(f"{what} is {value}; it must be 0 to {most}")
-        if wrong := [token for token in stops if not 0 <= token < NONE]:
-            raise RequestError(f"stop token {wrong[0]} is no token id")
+        limit = check_one(self.plan.image, prompt, limit, temperature=temperature, seed=seed, stops=stops,
+                          priority=priority, tenant=tenant)
         sequence = Sequence(self, prompt, limit, temperature=temperature, seed=seed, stops=stops, priority=priority,
                             tenant=tenant, park=park)
         self.open += 1
@@ -94,8 +101,12 @@ class Requests:
         elif not sequence.ended:
             self._end(sequence, reason=Reason.CANCELLED)
 
-    def go_on(self):
+    def go_on(self, until=None):
         """Let the chip compute, and hear what came of it; the sequences that have ended since the last time.
+
+        Parameters
+        ----------
+        until : the machine's time at which to return though nothing has come, or None
 
         Raises
         ------
@@ -105,7 +116,7 @@ class Requests:
         if self.failed:
             raise self.failed
         self._send()
-        more = self.machine.wait()
+        more = self.machine.wait(until)
         self._look()
         done = self.rings.take()
         for each in done:
@@ -175,6 +186,7 @@ class Requests:
             self._fail(fault(status, self.machine.read("ERROR_ADDRESS")))
 
     def _hear(self, done):
+        self.passes += (getattr(done, "pass") - self.passes) & NONE
         if done.event == Event.EVICTED:
             self._parked.discard(done.id)
             self.prefixes.remove(done.id)
