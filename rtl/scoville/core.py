@@ -129,7 +129,9 @@ class Core(wiring.Component):
             self.rests.eq(rest.quiet & rest.settled & self.port.reads_idle & instructions.empty),
             self.bus_idle.eq(self.port.reads_idle & self.port.fetches_idle & self.port.writes_idle),
         ]
-        check(m, ~self.done | self.stop | self.fault | self.rests, "core: nothing of a pass is left at its end")
+        rested = Signal()  # a pass ends a cycle after it has come to rest; a write of another may have begun since
+        m.d.sync += rested.eq(self.rests)
+        check(m, ~self.done | self.stop | self.fault | rested, "core: nothing of a pass is left at its end")
         return m
 
     def _memory(self, m):

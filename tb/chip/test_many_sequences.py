@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from machine import FAST
 from many_machine import NANO, Alone, Host, image_of, planned, rtl, tokens_for
+from scoville.control.activity import unpack
 from scoville.schedule.records import Error, Event, Flag, Reason
+from scoville_host.runtime.driver import ERROR
 from scoville_host.runtime.many.golden import GoldenMachine
 from scoville_host.runtime.many.requests import Requests
 
+BEGIN = 1 << 5  # of `Chip.activity`
 STALLS = dataclasses.replace(FAST, stall_ar=0.2, stall_r=0.2, stall_aw=0.2, stall_w=0.2, stall_b=0.2)
 
 
@@ -86,3 +89,30 @@ def test_arrivals_and_cancels(alone, run_seed):
         requests.go_on()
     assert all(map(alone.same, sequences))
     machine.close()
+
+
+def test_completions_at_the_end_of_a_pass(alone):
+    """The ring is full, the host makes room when a pass is about to end, and a completion goes to memory: at any cycle.
+    """
+    plan = planned(image_of(), entries=2)
+    host = Host(rtl(plan), plan)
+    chip = host.machine.chip
+    chip.record(1 << 12)
+    host.request(0, [1, 2], 36)
+    host.ring()
+    moments = []  # at which a write began: cycles before the end of the pass, which waits for those that began earlier
+    for turn in range(30):
+        while not chip.activity & BEGIN:
+            chip.step()
+        cycles, words, _ = chip.recorded
+        found = {name: cycles[1:][np.diff(unpack(words)[name].astype(int)) == 1].astype(int)
+                 for name in ("begin", "done", "writer")}
+        if turn < 5:  # the first of a token each
+            chip.step()
+            continue
+        chip.step(int(found["done"][-1] - found["begin"][-2]) - turn)
+        host.machine.write("COMPLETE_HEAD", turn - 4)
+        moments += [int(found["done"][-1] - cycle) for cycle in found["writer"]]
+    assert set(range(-5, 1)) <= set(moments), sorted(moments)
+    assert not host.machine.read("STATUS") & ERROR
+    host.machine.close()

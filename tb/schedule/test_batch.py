@@ -358,6 +358,36 @@ async def overruns(dut):
 
 
 @cocotb.test()
+async def held(dut):
+    """It waits for the host when it has nothing to do, but not while a request, a token or a completion is on its way:
+    the watchdog looks at it.
+    """
+    system = System(dut, 7, 0.0)
+    world = World(system.config, 16, kind=Recorder)
+    world.request(1, [1], limit=1)
+    world.finish()
+    step = world.scheduler.steps[0]
+    await system.start(world, 8, 0.0)
+    await system.tb.wait(100)
+    assert harness.peek(dut.held)
+    system.memory.latency = 500
+    await system.submit(step.requests)
+    await system.tb.wait(5)
+    for _ in range(450):
+        await RisingEdge(dut.clk)
+        assert not harness.peek(dut.held)
+    await system.begins()
+    await system.done(step)
+    since = system.tb.cycle
+    while not system.written:
+        await RisingEdge(dut.clk)
+        assert not harness.peek(dut.held) or system.written
+    assert system.tb.cycle - since > 1000  # the token, then its completion
+    await system.tb.wait(5)
+    assert harness.peek(dut.held)
+
+
+@cocotb.test()
 async def faults(dut):
     """An entry that cannot be read is told; from a halt on nothing begins, whatever is under way."""
     system = System(dut, 5, 0.0)

@@ -62,7 +62,8 @@ class BatchController(wiring.Component):
     halt : In(1), a fault: no pass begins, and no completion is written any more
     submit_strobe, submit_count, complete_strobe, complete_count : In, what the host writes to SUBMIT_TAIL and
         COMPLETE_HEAD; submit_head, complete_tail : Out, the registers of these names
-    posted : Out(1), for one cycle: a completion is written; held : Out(1), the host has to go on
+    posted : Out(1), for one cycle: a completion is written; held : Out(1), the host has to go on: nothing is to be
+        computed, read or written, or the completion ring is full
     read_error : Out(1), for one cycle: the ring's entry at `error_address` could not be read, `refused` by the window
     state : Out(PassState), sampling : Out(Sampling): of a pass, from `begin` to the next plan
     begin : Out(1), for one cycle; pass_done : In(1), for one cycle: it is computed
@@ -164,7 +165,7 @@ class BatchController(wiring.Component):
         """Settings, doorbells, and whether it runs."""
         settings, begun = self.settings, Signal()
         m.d.comb += [begun.eq(self.start & ~self.halt), outbox.halt.eq(self.halt), self.posted.eq(outbox.posted),
-                     self.held.eq(planner.idle | outbox.held)]
+                     self.held.eq(outbox.held | planner.idle & outbox.empty & (intake.head == intake.tail))]
         with m.If(self.halt):
             m.d.sync += self.running.eq(0)
         with m.Elif(self.start):

@@ -32,7 +32,7 @@ class Outbox(wiring.Component):
     news : In(stream(news_layout)); passes : In(32), completed so far
     overrun : In(stream(32)), of the other ring's doorbell
     settled : In(1), as of `TokenWriter`; halt : In(1)
-    held : Out(1), the host has to make room
+    held : Out(1), the host has to make room; empty : Out(1), every completion is in memory
     """
 
     def __init__(self, config):
@@ -43,7 +43,7 @@ class Outbox(wiring.Component):
             "write_command": Out(stream.Signature(write_command_layout(config))),
             "write_data": Out(stream.Signature(write_data_layout(config))),
             "written": In(1), "settled": In(1), "halt": In(1),
-            "posted": Out(1), "held": Out(1),
+            "posted": Out(1), "held": Out(1), "empty": Out(1),
         }
         super().__init__(members)
 
@@ -79,7 +79,8 @@ class Outbox(wiring.Component):
         m.d.comb += [ring.i.valid.eq(going), ring.i.payload.eq(front.news), queue.r_en.eq(ring.i.ready),
                      ring.passes.eq(front.passes), ring.cycles.eq(front.cycles)]
 
-        m.d.comb += self.held.eq(going & ((ring.tail - ring.head)[:COUNT_BITS] == self.entries))
+        m.d.comb += [self.held.eq(going & ((ring.tail - ring.head)[:COUNT_BITS] == self.entries)),
+                     self.empty.eq(~queue.r_rdy)]
         m.d.comb += [getattr(ring, name).eq(getattr(self, name))
                      for name in ("start", "base", "entries", "strobe", "count", "written")]
         m.d.comb += [getattr(self, name).eq(getattr(ring, name)) for name in ("head", "tail", "posted")]
