@@ -14,7 +14,8 @@ from scoville_host.runtime.golden import GoldenBackend
 from scoville_host.runtime.many import rtl
 from scoville_sim import SettingError, SimError
 
-NANO4 = dataclasses.replace(CONFIGS["nano"], slots=4, pool_pages=32, slot_pages=8)  # the build of tb/chip/many_machine.py
+# The build of tb/chip/many_machine.py.
+NANO4 = dataclasses.replace(CONFIGS["nano"], slots=4, pool_pages=32, slot_pages=8)
 BENCH = ("bench", "--config", "nano", "--batch", 3, "--prompt-tokens", 5, "--decode-tokens", 4)
 
 
