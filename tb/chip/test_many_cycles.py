@@ -8,8 +8,8 @@ from scoville.registers import STALLS
 from scoville_sim import MemoryTiming
 from test_invariance import CONFIGS
 
-SHAPE = {"hidden": 576, "layers": 2, "heads": 9, "kv_heads": 3, "head_dim": 64, "ffn": 1536, "vocab": 2048}
-PASSES = 12
+SHAPE = {"hidden": 576, "layers": 1, "heads": 9, "kv_heads": 3, "head_dim": 64, "ffn": 576, "vocab": 512}
+PASSES = 7
 
 
 def decoding(image, plan, count):
