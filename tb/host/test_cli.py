@@ -7,21 +7,9 @@ import sys
 import numpy as np
 import pytest
 from checkpoints import random_tensors, write_huggingface
-from scoville_host import cli
 from scoville_host.checkpoint.load import load_checkpoint
 from scoville_host.errors import RequestError
 from vocabularies import write
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command in this process: (status, standard output, standard error)."""
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return stop.value.code, out, err
-    return call
 
 
 @pytest.fixture

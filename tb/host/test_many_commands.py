@@ -5,20 +5,8 @@ import json
 import pytest
 from checkpoints import random_tensors, write_huggingface
 from scoville.schedule.records import Kind
-from scoville_host import cli
 from scoville_host.runtime.golden import GoldenBackend
 from scoville_host.runtime.many.rings import Rings
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command in this process: (status, standard output, standard error)."""
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return stop.value.code, out, err
-    return call
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ..errors import RequestError
 
-__all__ = ["JSON_BYTES", "Many", "Settings", "Strict", "read_json", "read_settings", "read_value",
-           "refuse_neutral", "refuse_others", "shown", "validate"]
+__all__ = ["JSON_BYTES", "Many", "Settings", "Strict", "read_bytes", "read_json", "read_settings",
+           "read_value", "refuse_neutral", "refuse_others", "shown", "validate"]
 
 JSON_BYTES = 1 << 25  # the largest config.json, index or header that is read
 _LINE = 80  # characters of a foreign value in an error
@@ -149,6 +149,24 @@ def validate(schema, source, values, names=None, unknown="it might change the ar
     raise RequestError(f"{source}: {text}")
 
 
+def read_bytes(path, remark=""):
+    """What is in a file of at most `JSON_BYTES`; `remark` is for the error of a larger one.
+
+    Raises
+    ------
+    RequestError
+        If it cannot be read, or is too large.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(JSON_BYTES + 1)
+    except OSError as error:
+        raise RequestError(f"{path}: {error.strerror}") from None
+    if len(data) > JSON_BYTES:
+        raise RequestError(f"{path}: larger than {JSON_BYTES:,} bytes{remark}")
+    return data
+
+
 def read_value(path):
     """What is in a JSON file.
 
@@ -159,13 +177,7 @@ def read_value(path):
     """
     from pydantic_core import from_json
 
-    try:
-        with open(path, "rb") as file:
-            data = file.read(JSON_BYTES + 1)
-    except OSError as error:
-        raise RequestError(f"{path}: {error.strerror}") from None
-    if len(data) > JSON_BYTES:
-        raise RequestError(f"{path}: larger than {JSON_BYTES:,} bytes, so it is none of a model's")
+    data = read_bytes(path, ", so it is none of a model's")
     try:
         return from_json(data)
     except ValueError as error:

@@ -1,6 +1,6 @@
 """Files with an entry a line: text, JSON or CSV."""
 
-from ...checkpoint.schema import JSON_BYTES, validate
+from ...checkpoint.schema import read_bytes, validate
 from ...errors import RequestError
 
 __all__ = ["json_entry", "read_lines"]
@@ -15,14 +15,7 @@ def read_lines(path):
         If the file cannot be read, is too large or no UTF-8, or has none.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(JSON_BYTES + 1)
-    except OSError as error:
-        raise RequestError(f"{path}: {error.strerror}") from None
-    if len(data) > JSON_BYTES:
-        raise RequestError(f"{path}: larger than {JSON_BYTES:,} bytes")
-    try:
-        lines = data.decode("utf-8-sig").split("\n")
+        lines = read_bytes(path).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise RequestError(f"{path}: not UTF-8 at byte {error.start}") from None
     found = [(number, line.removesuffix("\r")) for number, line in enumerate(lines, 1) if line.strip()]
