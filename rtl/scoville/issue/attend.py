@@ -2,7 +2,7 @@
 
 from itertools import cycle
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -14,6 +14,7 @@ from scoville.epilogue.chain import LaneScale
 from scoville.epilogue.router import QuantDest
 from scoville.isa import PAGE_BITS, POSITION_BITS, Opcode, ScaleFormat, width
 from scoville.issue.commands import issuer
+from scoville.masks import first_of, last_of
 from scoville.program.plan_attend import AttendPlan
 from scoville.program.spread import pass_places, places, runs
 from scoville.schedule.seats import PAGE_SHIFT
@@ -158,15 +159,11 @@ class AttendIssuer(wiring.Component):
         m.submodules.plan = plan = AttendPlan(config)
         step = plan.step
         if several:
-            of_phase = [mask.word_select(number, config.lanes).any() for number in range(config.phases)]
-            for number in reversed(range(config.phases)):
-                with m.If(of_phase[number]):
-                    m.d.comb += first_phase.eq(number)
+            of_phase = Cat(mask.word_select(number, config.lanes).any() for number in range(config.phases))
+            m.d.comb += first_phase.eq(first_of(of_phase))
         else:  # they are filled from the first on
-            of_phase = [mask[number * config.lanes] for number in range(config.phases)]
-        for number in range(1, config.phases):
-            with m.If(of_phase[number]):
-                m.d.comb += last_phase.eq(number)
+            of_phase = Cat(mask[number * config.lanes] for number in range(config.phases))
+        m.d.comb += last_phase.eq(last_of(of_phase))
         pages = Signal(PAGE_BITS, reset_less=True)  # the pass state stands still, long before it is wanted here
         part = Signal(len(blocks))
         query = Signal(len(src))  # operand address of this pass's query blocks

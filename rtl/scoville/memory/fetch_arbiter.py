@@ -1,10 +1,11 @@
 """Several users of one client's place at the fetch port."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from scoville.checks import check, check_stream
+from scoville.masks import first_of
 from scoville.memory.fetch_port import BEATS_BITS, fetch_layout, response_layout
 
 __all__ = ["FetchArbiter"]
@@ -41,13 +42,10 @@ class FetchArbiter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         request, response = self.request, self.response
-        first, held, owner = (Signal(range(self.clients), name=name) for name in ("first", "held", "owner"))
+        held, owner = (Signal(range(self.clients), name=name) for name in ("held", "owner"))
         waiting, reading = Signal(), Signal()
         left = Signal(BEATS_BITS)
-        for number, i in reversed(list(enumerate(self.i))):
-            with m.If(i.valid):
-                m.d.comb += first.eq(number)
-        m.d.comb += owner.eq(Mux(waiting | reading, held, first))
+        m.d.comb += owner.eq(Mux(waiting | reading, held, first_of(Cat(i.valid for i in self.i))))
         for number, (i, o) in enumerate(zip(self.i, self.o, strict=True)):
             m.d.comb += o.payload.eq(response.payload)
             with m.If(owner == number):

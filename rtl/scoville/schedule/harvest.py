@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from scoville.checks import check, check_stream
+from scoville.masks import first_of
 from scoville.memory.fetch_port import fetch_layout, response_layout
 from scoville.memory.words import WordReader
 from scoville.schedule.fields import fields_layout
@@ -67,13 +68,11 @@ class Harvest(wiring.Component):
         seat = Signal(max(1, exact_log2(self.config.seats)))  # the first of them
         here, row, fields = self.state.seats[seat], self.sampling[seat].logits, self.fields
         answer = self.o.p
-        for number in reversed(range(self.config.seats)):
-            with m.If(pending[number]):
-                m.d.comb += seat.eq(number)
         with m.If(self.begin):
             m.d.sync += pending.eq(Cat(one.samples & (number < self.state.tokens)
                                        for number, one in enumerate(self.state.seats)))
         m.d.comb += [
+            seat.eq(first_of(pending)),
             self.busy.eq(pending.any()),
             self.slot.eq(here.slot),
             stops.i.p.token.eq(answer.token), stops.i.p.address.eq(fields.stops), stops.i.p.count.eq(fields.stop_count),
