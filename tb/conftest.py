@@ -10,7 +10,7 @@ from pathlib import Path
 
 import processes
 import pytest
-from simulators import BUILD, SIMULATORS, run_seeds
+from simulators import BUILD, SIMULATORS, no_spaces, run_seeds
 
 # The tools that PyPI's packages install beside this Python are found from any shell.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -29,13 +29,6 @@ def pytest_configure(config):
         no_spaces(BUILD)  # here, as it is the workers that collect
     if config.getoption("--smoke"):
         os.environ.setdefault("SCOVILLE_OPTIMISE", "-O1")  # of whole chips: their runs are short
-
-
-def no_spaces(folder):
-    """Refuse a folder in which make, which Verilator needs, takes a path for several."""
-    if len(str(folder).split()) > 1:
-        raise pytest.UsageError(f"{folder}: Verilator's makefiles fail in a folder with a space in its path; move the "
-                                "tree to another one")
 
 
 @pytest.fixture(autouse=True)

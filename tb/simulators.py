@@ -76,6 +76,13 @@ RUNNERS = {"verilator": _Verilator, "icarus": _Icarus}
 SIMULATORS = tuple(RUNNERS)
 
 
+def no_spaces(folder):
+    """Refuse a folder in which make, which Verilator needs, takes a path for several."""
+    if len(str(folder).split()) > 1:
+        raise pytest.UsageError(f"{folder}: Verilator's makefiles fail in a folder with a space in its path; move the "
+                                "tree to another one")
+
+
 def run_seed():
     """The seed of this regression, or the first of them: the environment's SEED, or 1."""
     return int(os.environ.get("SEED", "1"))

@@ -1,12 +1,12 @@
 """The Makefile: what users type reaches the programs as it was typed; which Python .venv is made with."""
 
-import importlib
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from simulators import no_spaces
 
 ROOT = Path(__file__).resolve().parents[2]
 # A program of .venv: it writes down its arguments.
@@ -107,12 +107,10 @@ def test_python(tree):
     assert done.returncode == 2 and not (tree / ".venv").exists()
 
 
-def test_a_folder_with_a_space_is_refused_in_one_line(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tb")
-    conftest = importlib.import_module("conftest")
-    conftest.no_spaces(Path("/tree/build/tb"))
+def test_a_folder_with_a_space_is_refused_in_one_line():
+    no_spaces(Path("/tree/build/tb"))
     with pytest.raises(pytest.UsageError, match="^/my tree/build: .*a space.*; move the tree"):
-        conftest.no_spaces(Path("/my tree/build"))
+        no_spaces(Path("/my tree/build"))
 
 
 @pytest.mark.parametrize("home", ["", "/proc/none"])
