@@ -121,6 +121,8 @@ CONFIGS = {
         ChipConfig(name="wide", bus_bytes=32, rows=8, lanes=4, dot_width=32, max_hidden=1024, operand_blocks=128),
         ChipConfig(name="kria", bus_bytes=64, rows=4, lanes=4, phases=2, dot_width=32, max_hidden=1024,
                    operand_blocks=128, pool_pages=256, slot_pages=256),
+        ChipConfig(name="kria16", bus_bytes=64, rows=4, lanes=4, phases=2, dot_width=32, max_hidden=1024,
+                   operand_blocks=128, slots=16, pool_pages=1024, slot_pages=256),  # kria for 16 sequences
         # One a board (constraints/): SDRAM of 16 bits, block RAM, and the least that still runs models/tiny.
         ChipConfig(name="ulx3s", bus_bytes=8, rows=1, lanes=1, phases=2, dot_width=8, act_bits=8,
                    max_hidden=1024, operand_blocks=128, stream_beats=64),

@@ -145,6 +145,12 @@ def test_a_chip_of_one_slot_has_no_rings(run, fake, tmp_path):
     assert status == 2 and err.splitlines()[-1].endswith("--slots is 1; it must be a power of two, 2 to 32768")
 
 
+@pytest.mark.parametrize("words", [("generate", "--prompt-ids", "1,2"), ("bench",)])
+def test_a_chip_of_many_slots_takes_no_single_prompt(run, fake, words):
+    status, _, err, _ = run(*words, "--config", "kria16", "--backend", "rtl")
+    assert status == 2 and "kria16 has 16 slots" in err and "--prompts FILE" in err and not FakeChip.made
+
+
 def test_a_wrong_prompt_builds_nothing(run, fake, tmp_path):
     (tmp_path / "p.jsonl").write_text('{"ids": [1, 2]}\n{"ids": [70]}\n')
     status, *_, err, _ = run("generate", "--prompts", tmp_path / "p.jsonl", "--backend", "rtl")

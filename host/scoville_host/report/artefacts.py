@@ -24,7 +24,8 @@ def ports(component):
 
 
 def write_artefacts(config, folder):
-    """Write ``scoville.sv``, ``scoville.v`` (the same in Verilog-2005) and what goes with them for a configuration.
+    """Write ``scoville.sv``, ``scoville.v`` (the same in Verilog-2005) and what goes with them for a configuration; of
+    one with several slots the rings' structs, too.
 
     Returns
     -------
@@ -34,9 +35,13 @@ def write_artefacts(config, folder):
     from scoville import __version__, registers, verilog
     from scoville.chip import Chip
     from scoville.naming import NamingError
+    from scoville.schedule import records
 
     folder = Path(folder)
-    names = ("scoville.sv", "scoville.v", "registers.md", "scoville_regs.h", "scoville.json")
+    tables = {"registers.md": registers.markdown, "scoville_regs.h": registers.c_header}
+    if config.slots > 1:
+        tables["scoville_records.h"] = records.c_header
+    names = ("scoville.sv", "scoville.v", *tables, "scoville.json")
     check_outputs({f"output {name}": folder / name for name in names})
     top = Chip(config)
     try:
@@ -44,8 +49,9 @@ def write_artefacts(config, folder):
     except NamingError as error:
         warnings.simplefilter("ignore", amaranth.UnusedElaboratable)  # what was made until then
         raise RequestError(str(error)) from None
-    texts = dict(zip(names, (verilog.from_rtlil(rtlil), verilog.from_rtlil(rtlil, system_verilog=False),
-                             registers.markdown(), registers.c_header()), strict=False))
+    texts = {"scoville.sv": verilog.from_rtlil(rtlil),
+             "scoville.v": verilog.from_rtlil(rtlil, system_verilog=False)}
+    texts |= {name: table() for name, table in tables.items()}
     for name, content in texts.items():
         write_text(folder / name, content)
     write_json(folder / "scoville.json", {

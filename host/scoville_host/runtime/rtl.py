@@ -80,6 +80,10 @@ class RtlBackend:
         """
         from scoville_sim import SimError, VerilatedChip
 
+        if image.config.slots > 1:
+            raise RequestError(f"configuration {image.config.name} has {image.config.slots} slots and takes prompts "
+                               "from a ring; it must be several --prompt or --prompts FILE (bench: --batch), or a "
+                               "configuration of one slot")
         self.report(f"simulating configuration {image.config.name}")
         try:
             with VerilatedChip(image.config, image.base + image.size, timing=self.timing, seed=self.seed,

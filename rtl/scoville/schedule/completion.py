@@ -72,7 +72,7 @@ class CompletionRing(wiring.Component):
         m.d.comb += [
             waiting.eq(tail + sent - head),
             doorbell.strobe.eq(self.strobe), doorbell.count.eq(self.count), doorbell.origin.eq(head),
-            doorbell.low.eq(0), doorbell.high.eq(waiting),
+            doorbell.most.eq(waiting),
             place.eq(self.base + Cat(Const(0, exact_log2(COMPLETION_BYTES)),
                                      (tail & (self.entries - 1))[:ENTRIES_BITS])),
             self.write_command.p.address[beat_bits:].eq(place[beat_bits:]),

@@ -54,20 +54,20 @@ class RequestFields(wiring.Component):
         row = exact_log2(2 * slots)
         m.submodules.words = words = Memory(shape=data.ArrayLayout(32, len(WORDS_KEPT)), depth=1 << row, init=[])
         write, read = words.write_port(granularity=1), words.read_port()
-        rows = Signal(data.ArrayLayout(row, slots), init=list(range(slots)))
+        row_of = Signal(data.ArrayLayout(row, slots), init=list(range(slots)))
         spare = Signal(row, init=slots)  # the row that no slot has
         come = Signal()
         m.d.comb += [
             self.o.payload.eq(self.i.payload), self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready),
             come.eq(self.i.valid & self.i.ready),
             write.addr.eq(spare),
-            read.addr.eq(rows[self.read_slot]), read.en.eq(1),
+            read.addr.eq(row_of[self.read_slot]), read.en.eq(1),
             self.fields.eq(read.data.as_value()),
         ]
         for place, index in enumerate(WORDS_KEPT):
             m.d.comb += [write.data[place].eq(self.i.p.word), write.en[place].eq(come & (self.i.p.index == index))]
         with m.If(self.taken):
-            m.d.sync += [rows[self.slot].eq(spare), spare.eq(rows[self.slot])]
+            m.d.sync += [row_of[self.slot].eq(spare), spare.eq(row_of[self.slot])]
         assert fields_layout().size == 32 * len(WORDS_KEPT)
         check(m, ~(self.taken & come), "request fields: a request is taken between two")
         return m

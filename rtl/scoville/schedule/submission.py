@@ -65,8 +65,8 @@ class SubmissionRing(wiring.Component):
         wiring.connect(m, wiring.flipped(self.response), reader.response)
         head, tail, index, word = self.head, self.tail, self.o.p.index, reader.o.p
         m.d.comb += [
-            doorbell.strobe.eq(self.strobe), doorbell.count.eq(self.count), doorbell.origin.eq(head),
-            doorbell.low.eq(tail - head), doorbell.high.eq(self.entries),
+            doorbell.strobe.eq(self.strobe), doorbell.count.eq(self.count), doorbell.origin.eq(tail),
+            doorbell.most.eq(self.entries - (tail - head)),
             self.error_address.eq(
                 self.base + Cat(Const(0, exact_log2(REQUEST_BYTES)), (head & (self.entries - 1))[:ENTRIES_BITS])),
             self.refused.eq(word.refused),
