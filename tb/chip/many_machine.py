@@ -44,8 +44,8 @@ def planned(image, *, settings=None, **options):
     return plan
 
 
-def rtl(plan, timing=FAST, seed=0, patience=PATIENCE):
-    return RtlMachine(plan, timing, seed, patience)
+def rtl(plan, timing=FAST, seed=0, patience=PATIENCE, watched=()):
+    return RtlMachine(plan, timing, seed, patience, watched)
 
 
 class Alone:
@@ -121,7 +121,8 @@ class Host:
                        "tokens": tokens, "seed": seed, "stops": tokens + 4 * room, "stop_count": len(stops),
                        "parent": NONE, "logits": logits, "logits_stride": stride} | fields)
         told = SimpleNamespace(prompt=prompt, limit=limit, temperature=temperature, seed=seed, stops=stops, tokens=[],
-                               reason=None, error=None, preempted=0, rows=logits, at=tokens)
+                               reason=None, error=None, preempted=0, rows=logits, at=tokens,
+                               parks=bool(fields.get("flags", 0)))
         return self.told.setdefault(name, told)
 
     def cancel(self, name):

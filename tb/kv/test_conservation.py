@@ -1,24 +1,17 @@
 """In every cycle every page is free, owned or shared exactly as often as its count says: a model follows each event."""
 
-from collections import Counter
-
 import cocotb
 import harness
 import pytest
 from amaranth.hdl import Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
+from kv.conservation import Conservation, events
 from kv.operations import USUAL
 from kv.system import System, sizes_of
 from scoville.kv.controller import KvController
-from scoville.kv.layouts import place_layout
-from scoville.kv.pool import change_layout
 
 from formal.opened import Opened
-
-EVENTS = {"takes": "pool.take", "taken_page": "taken__payload", "changes": "change__valid", "change": "change__payload",
-          "enters": "edit__enter", "entered": "edit__enter_place", "entered_page": "edit__enter_page",
-          "slot": "edit__slot"}  # ports of `Watched`, and which signals they show
 
 
 class Watched(wiring.Component):
@@ -27,8 +20,10 @@ class Watched(wiring.Component):
     def __init__(self, config):
         self.controller = KvController(config)
         self.seen = Opened(self.controller)
+        self.events = {name: path for name, (path, _) in events(config).items()}
         super().__init__(dict(self.controller.signature.members)
-                         | {name: Out(len(Value.cast(self.seen[path])) or 1) for name, path in EVENTS.items()})
+                         | {f"seen_{name}": Out(len(Value.cast(self.seen[path])) or 1)
+                            for name, path in self.events.items()})
 
     def elaborate(self, platform):
         m = Module()
@@ -41,7 +36,7 @@ class Watched(wiring.Component):
                 m.d.comb += outside.eq(inside)
             else:
                 m.d.comb += inside.eq(outside)
-        m.d.comb += [getattr(self, name).eq(self.seen[path]) for name, path in EVENTS.items()]
+        m.d.comb += [getattr(self, f"seen_{name}").eq(self.seen[path]) for name, path in self.events.items()]
         return m
 
 
@@ -52,58 +47,7 @@ class Seen:
         self.dut = dut
 
     def __getitem__(self, name):
-        return harness.peek(getattr(self.dut, name))
-
-
-class Conservation:
-    """Entries of the tables and owners of the pages, by the events of each cycle."""
-
-    def __init__(self, system):
-        self.system, self.dut = system, system.dut
-        self.shared = 0
-        self.start()
-        system.tb.each_cycle(self.cycle)
-
-    def start(self):
-        """Behind a reset."""
-        self.owners, self.entries, self.forked = Counter(), {}, []
-        self.free = None  # the number that is known in the next cycle
-        self.late = [0] * (self.system.config.slots > 1)  # pages that came back, and count a cycle later
-
-    def cycle(self):
-        dut = self.dut
-        if self.free is not None:
-            assert harness.peek(dut.free) == self.free
-        seen = Seen(dut)
-        self.entries.update(self.forked)  # the page of a forked entry is shared in the cycle after
-        self.forked = []
-        self.late.append(self.change(seen) if seen["changes"] else 0)
-        if seen["takes"]:
-            assert not self.owners[seen["taken_page"]], "a page is given out that somebody has"
-            self.owners[seen["taken_page"]] = 1
-        if seen["enters"]:
-            place = harness.unpack(place_layout(self.system.config), seen["entered"])
-            place = place["slot"], place["group"], place["index"]
-            assert place not in self.entries, "an entry is overwritten"
-            assert place[0] == seen["slot"], "an entry of another slot is written"
-            (self.entries.update if seen["takes"] else self.forked.extend)([(place, seen["entered_page"])])
-        assert +self.owners == Counter(self.entries.values()), "a count is not that of the entries"
-        self.late.pop(0)
-        self.free = self.system.pages - len(+self.owners) - sum(self.late)
-
-    def change(self, seen):
-        """A page gets an owner more, or less, with the entry; whether it is nobody's now."""
-        change = harness.unpack(change_layout(self.system.config), seen["change"])
-        page = change["page"]
-        assert self.owners[page], "a page changes that nobody has"
-        if change["share"]:
-            self.owners[page] += 1
-            self.shared += 1
-            return 0
-        self.owners[page] -= 1
-        [place] = [place for place, named in self.entries.items() if named == page and place[0] == seen["slot"]]
-        del self.entries[place]
-        return int(not self.owners[page])
+        return harness.peek(getattr(self.dut, f"seen_{name}"))
 
 
 @cocotb.test()
@@ -111,7 +55,8 @@ class Conservation:
 async def random_operations(dut, stalls):
     """To their end, or to a reset at a random cycle."""
     system = System(dut, int(10 * stalls), stalls)
-    watch = Conservation(system)
+    watch, seen = Conservation(system.config, system.pages), Seen(dut)
+    system.tb.each_cycle(lambda: watch.cycle(seen))
     for _ in range(4):
         await system.start()
         watch.start()
@@ -126,7 +71,7 @@ async def random_operations(dut, stalls):
     for _ in range(8):
         await system.random_burst(12)
     await system.all_released()
-    assert not +watch.owners and not watch.entries
+    assert watch.all_free()
     assert watch.shared or system.config.slots == 1
 
 

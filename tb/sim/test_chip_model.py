@@ -176,6 +176,20 @@ def test_record():
     assert kept[8][2] and (kept[8][0] == cycles[-8:]).all() and (kept[8][1] == words[-8:]).all()
 
 
+def test_watched():
+    """Signals inside are recorded in place of the trace port, the first in the lowest bits."""
+    beats, chip = 50, make(timing=MemoryTiming(beats=1, period=4), watched=("reader.o__valid", "interrupt", "activity"))
+    chip.record(10_000)
+    start(chip, 0, beats)
+    chip.run(10_000)
+    cycles, words, _ = chip.recorded
+    beat, interrupt, activity = words & 1, words >> 1 & 1, words >> 2
+    assert (activity == interrupt + 2 * beat).all() and activity[-1] == 1
+    assert np.diff(cycles.astype(int))[beat[:-1] == 1].sum() == beats
+    with pytest.raises(SimError, match="nobody"):
+        make(watched=("nobody",))
+
+
 def test_registers():
     chip = make()
     with pytest.raises(SimError, match="error response"):

@@ -20,7 +20,8 @@ from scoville.verilog import emit_rtlil, from_rtlil
 from ..tools import run_tool
 from .inputs import RegisteredInputs
 
-__all__ = ["SettingError", "SimError", "build_chip", "build_library", "build_plain", "cache_folder", "simulated"]
+__all__ = ["SettingError", "SimError", "build_chip", "build_library", "build_plain", "cache_folder", "simulated",
+           "watching"]
 
 HERE = Path(__file__).resolve().parent
 # A loop, and what it includes.
@@ -215,23 +216,45 @@ def simulated(component, passed=()):
     return from_rtlil(with_enables(emit_rtlil(RegisteredInputs(component, passed))))
 
 
+def watching(source, paths):
+    """The text with a port more, `watched`: signals inside the chip, the first in the lowest bits. They are looked at
+    from outside, so the chip is as it was.
+
+    Parameters
+    ----------
+    source : as `simulated` makes it
+    paths : instances' names, then the signal's, joined by points; up to 64 bits together
+    """
+    before, begin, text = source.partition("module top(")
+    ports, end, inside = text.partition(");")
+    signals = ", ".join(f"chip.{path}" for path in reversed(paths))
+    return (f"{before}{begin}watched, {ports}{end}\n  output [63:0] watched;\n"
+            f"  assign watched = {{{signals}}};{inside}")
+
+
 def _source_files():
     return sorted(path for path in Path(scoville.__file__).parent.rglob("*.py"))
 
 
-def build_chip(config, component=None, *, waves=False):
+def build_chip(config, component=None, *, waves=False, watched=()):
     """The shared library of a configuration.
 
-    The Verilog is cached too, by the text of every hardware source file and the configuration, so that a second start
-    does not elaborate the chip.
+    The Verilog of `Chip` is cached too, by the text of every hardware source file and the configuration, so that a
+    second start does not elaborate the chip.
 
     Parameters
     ----------
     config : ChipConfig
     component : function ``config -> wiring.Component`` with the chip's ports; `scoville.chip.Chip` by default.
+    watched : as the paths of `watching`.
     """
-    if component is not None:
-        return build_library(simulated(component(config)), config.bus_bytes, waves=waves, name=config.name)
+    source = _source(config) if component is None else simulated(component(config))
+    if watched:
+        source = watching(source, watched)
+    return build_library(source, config.bus_bytes, waves=waves, name=config.name)
+
+
+def _source(config):
     key = _hash(config, amaranth.__version__, (HERE / "inputs.py").read_bytes(),
                 *(path.read_bytes() for path in _source_files()))
     path = cache_folder() / "verilog" / f"{key}.sv"
@@ -242,4 +265,4 @@ def build_chip(config, component=None, *, waves=False):
             partial = path.with_suffix(".partial")
             partial.write_text(simulated(Chip(config)), encoding="utf-8")
             partial.rename(path)
-    return build_library(path.read_text(encoding="utf-8"), config.bus_bytes, waves=waves, name=config.name)
+    return path.read_text(encoding="utf-8")

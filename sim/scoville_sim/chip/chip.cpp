@@ -25,6 +25,15 @@ uint32_t activity_of(const Top& top) {
         return 0;
 }
 
+// What is recorded: the signals that are watched; where none are, the trace port.
+template <typename Top>
+uint64_t recorded_of(const Top& top) {
+    if constexpr (requires { top.watched; })
+        return top.watched;
+    else
+        return activity_of(top);
+}
+
 constexpr unsigned SETTLE = 2;  // cycles from the end of reset to the first access: the chip's reset is a register
 constexpr unsigned LITE_TIMEOUT = 10000;  // cycles a register access may take
 
@@ -108,9 +117,9 @@ struct Chip {
         if (!events.empty()) record();
     }
 
-    // Keeps the word of the trace port when it changes: the last `events.size()` of them.
+    // Keeps the word when it changes: the last `events.size()` of them.
     void record() {
-        const uint32_t word = activity_of(top);
+        const uint64_t word = recorded_of(top);
         if (recorded && word == last_word) return;
         last_word = word;
         events[recorded++ % events.size()] = {memory.counters.cycles, word};
@@ -118,7 +127,7 @@ struct Chip {
 
     std::vector<ScovilleEvent> events;
     uint64_t recorded = 0;
-    uint32_t last_word = 0;
+    uint64_t last_word = 0;
 
     Memory::Inputs handed_over() {
         Memory::Inputs in;

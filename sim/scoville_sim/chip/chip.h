@@ -29,7 +29,7 @@ struct ScovilleCounters {
     uint64_t cycles, read_bursts, read_beats, write_bursts, write_beats, read_idle_cycles;
 };
 
-// From this cycle on, the trace port shows `word`.
+// From this cycle on, the signals that are watched are `word`; where none are, the trace port is.
 struct ScovilleEvent {
     uint64_t cycle, word;
 };
@@ -58,7 +58,7 @@ void chip_set_timing(Chip*, const ScovilleTiming*);
 const ScovilleCounters* chip_counters(const Chip*);
 uint32_t chip_error_count(const Chip*);
 const char* chip_error(const Chip*, uint32_t index);
-// Records the trace port from now on; the last `capacity` changes are kept. 0 stops it.
+// Records what is watched, or the trace port, from now on; the last `capacity` changes are kept. 0 stops it.
 void chip_record(Chip*, uint64_t capacity);
 // Changes so far, and the buffer: change n is at n modulo the capacity.
 uint64_t chip_recorded(const Chip*);

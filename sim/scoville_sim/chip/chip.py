@@ -63,6 +63,8 @@ class VerilatedChip:
     seed : of the memory's random stalls.
     component : function ``config -> component`` for a chip other than `scoville.chip.Chip`.
     waves : path of a VCD file to write; None for none.
+    watched : paths of signals in the chip, as those of `build.watching`; `record` keeps them in place of the trace
+        port.
 
     Members
     -------
@@ -74,11 +76,11 @@ class VerilatedChip:
         protocol; both with the cycle.
     """
 
-    def __init__(self, config, memory_bytes, *, timing=None, seed=0, component=None, waves=None):
+    def __init__(self, config, memory_bytes, *, timing=None, seed=0, component=None, waves=None, watched=()):
         self.config = config
         self._chip = None
         self._capacity = 0  # changes of the trace port that are kept
-        library = ctypes.CDLL(str(build_chip(config, component, waves=waves is not None)))
+        library = ctypes.CDLL(str(build_chip(config, component, waves=waves is not None, watched=watched)))
         self._library = {}
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(library, f"chip_{name}")
@@ -173,7 +175,9 @@ class VerilatedChip:
         self._call("set_timing", ctypes.byref(abi_timing(timing)))
 
     def record(self, capacity):
-        """Record what `Chip.activity` shows from now on, and keep the last `capacity` changes; 0 stops it."""
+        """Record what is watched, or what `Chip.activity` shows, from now on, and keep the last `capacity` changes; 0
+        stops it.
+        """
         self._capacity = capacity
         self._call("record", capacity)
 

@@ -21,6 +21,7 @@ class RtlMachine:
     timing, seed : of the memory, `MemoryTiming`; no result bit depends on them
     patience : cycles without a completion, and without work of the array, after which there is nothing to wait for;
         `SLICES` of them without a completion are too many
+    watched : of `VerilatedChip`
 
     Members
     -------
@@ -30,14 +31,15 @@ class RtlMachine:
     name, unit = "rtl", "cycles"
     seats = most_pages = None
 
-    def __init__(self, plan, timing=None, seed=0, patience=PATIENCE):
+    def __init__(self, plan, timing=None, seed=0, patience=PATIENCE, watched=()):
         from scoville_sim import MemoryTiming, SimError, VerilatedChip
 
         self.plan, self.patience, timing = plan, patience, timing or MemoryTiming()
         self.rate = timing.chip_mhz * 1e6
         try:
             with plan.enough():
-                self.chip = VerilatedChip(plan.config, plan.image.base + plan.size, timing=timing, seed=seed)
+                self.chip = VerilatedChip(plan.config, plan.image.base + plan.size, timing=timing, seed=seed,
+                                          watched=watched)
         except SimError as error:
             raise as_host_error(error) from None
         self.chip.load(plan.image.base, plan.image.memory)
