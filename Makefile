@@ -104,8 +104,11 @@ $(BIN)/.report: $(BIN)/.ready
 	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[report]'
 	@touch $@
 
-report: $(BIN)/.report  ## build/report/index.html: benchmarks (run if they were not), stalls, roofline, what other jobs left in build/
+report: $(BIN)/.report  ## build/report/index.html: benchmarks (run if they were not), stalls, roofline, the pool over time, what other jobs left
 	@$(if $(wildcard build/bench/*.json),,-$(BIN)/python -m scoville_host.report.benchmark)
+	@$(if $(wildcard build/many/*.json),,-mkdir -p build/many && $(BIN)/scoville workload -o build/many/trace.jsonl \
+	  --requests 32 --rate 0.1 --prompt-mean 40 --output-mean 40 --longest 128 && $(BIN)/scoville bench --config kria \
+	  --backend golden --context 128 --pool-pages 20 --trace-of-requests build/many/trace.jsonl --json build/many/trace.json)
 	@$(BIN)/python -m scoville_host.report.page
 
 timing: $(BIN)/.ready  ## area and Fmax of every unit alone, ECP5 and ASAP7: [UNIT='fp32*'] [CONFIG=nano]

@@ -40,8 +40,8 @@ class GoldenMany:
     config : ChipConfig; its seats, slots and pages count, but for no token or logit.
     memory : uint8 array; tokens, logits, completions and KV appends are written to it.
     registers : dict of the registers PROGRAM, KV_BASE, KV_PAGES, KV_PAGE_BYTES (of all layers and KV heads), CONTEXT,
-        VOCAB, RUNNING, SUBMIT_BASE, SUBMIT_ENTRIES, COMPLETE_BASE, COMPLETE_ENTRIES, and perhaps WINDOW_BASE and
-        WINDOW_LIMIT; addresses are whole
+        VOCAB, RUNNING, SUBMIT_BASE, SUBMIT_ENTRIES, COMPLETE_BASE, COMPLETE_ENTRIES, and perhaps WINDOW_BASE,
+        WINDOW_LIMIT and SPAN0; addresses are whole
     base : address of ``memory[0]``
 
     Members
@@ -62,7 +62,7 @@ class GoldenMany:
             return
         self.memory = self.chip.memory
         setup = Setup(kv_pages=registers["KV_PAGES"], context=registers["CONTEXT"], vocab=registers["VOCAB"],
-                      running=registers["RUNNING"], window=window)
+                      running=registers["RUNNING"], window=window, spans=(registers.get("SPAN0", 0),))
         self.kv = KvModel(config, registers["KV_PAGES"])
         self.scheduler = Scheduler(config, self.kv, _Words(self.memory), setup)
         self.submission = SubmissionRing(self.memory, registers["SUBMIT_BASE"], registers["SUBMIT_ENTRIES"])

@@ -175,6 +175,11 @@ class Host:
         for told in self.told.values():
             told.logits = self.logits(told)
 
+    def forget(self):
+        """All have ended: their memory is free again."""
+        assert not self.open
+        self.told, self.heap = {}, Heap(*self.plan.heap)
+
     def logits(self, told):
         stride, count = self.plan.row_bytes, len(told.tokens)
         rows = np.frombuffer(self.machine.fetch(told.rows, count * stride), "<f4")

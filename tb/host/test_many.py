@@ -176,7 +176,7 @@ def test_a_parent_that_is_gone_costs_no_request(start, alone, cancelled):
     """It ended between the look-up and the taking: the chip says PARENT, and the request is sent again without one."""
     stem = [n % VOCAB for n in range(40)]
     requests = start()
-    parent = requests.submit(stem, 1)
+    parent = requests.submit(stem, 1, park=False)
     while requests.machine.time < 40 // 2 - 1:
         requests.go_on()
     chip, refused = requests.machine.chip, []
@@ -209,7 +209,7 @@ def test_cancel(start, when):
     finish(requests)
     assert it.reason == (Reason.LENGTH if len(had) == 8 else Reason.CANCELLED) and it.tokens == had
     assert len(other.tokens) == 12
-    requests.submit([2], 3)
+    requests.submit([2], 3, park=False)
     finish(requests)
     assert len(requests._parked) == (when != "waiting here") and requests.heap.free == requests.plan.heap[1]
 
@@ -344,7 +344,7 @@ def test_counts_run_round(start, alone):
     chip.submission.head = chip.submission.tail = chip.completion.head = chip.completion.tail = near
     chip.scheduler._posted = near
     requests.rings._put = requests.rings._free = requests.rings._taken = near
-    sequences = [requests.submit([n], 3) for n in range(8)]
+    sequences = [requests.submit([n], 3, park=False) for n in range(8)]
     finish(requests)
     assert [each.tokens for each in sequences] == [alone([n], 3).tokens for n in range(8)]
     assert requests.rings._put == 4 and requests.rings._taken == 20

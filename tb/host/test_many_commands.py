@@ -151,6 +151,8 @@ def test_batch_by_hand(run, model, tmp_path):
     assert [one["between_tokens"] for one in found["sequences"]] == [[1], [1]]
     assert (found["passes"], found["idle"], found["tokens_per_pass"], found["seats_used"]) == (5, 0, 0.8, 0.8)
     assert (found["batch"], found["most_pages"], found["pool_pages"], found["preempted"]) == (2, 2, 8, 0)
+    assert found["pool"] == {"passes": [1, 3, 5], "running": [2, 1, 0], "free": [6, 7, 8], "shared": [0, 0, 0],
+                             "parked": [0, 0, 0]}
     assert found["first_token"] == {"count": 2, "mean": 3, "p50": 2, "p90": 4, "p99": 4, "max": 4}
     assert found["golden_match"] is True and found["cycles"] is None and found["unit"] == "passes"
     assert "tokens_per_pass: 0.800" in out and "between tokens" in out

@@ -6,6 +6,11 @@ import pytest
 from scoville_host.errors import RequestError
 from scoville_host.report.benchmark import Row, run
 from scoville_host.report.page import collect, main, tables
+from scoville_host.runtime.many.bench import bench_many
+from scoville_host.runtime.many.measure import distribution
+from scoville_host.runtime.many.serve import with_slots
+from scoville_host.runtime.many.workload import Arrival
+from scoville_host.runtime.session import open_session
 
 ROW = Row(name="tiny/nano, <two> tokens", model="tiny", config="nano", prompt_tokens=2, decode_tokens=2, bar=0.99)
 JUNIT = """<testsuites><testsuite tests="7" failures="1" errors="0" time="12.5"/></testsuites>"""
@@ -48,6 +53,28 @@ def test_page(build, capsys):
     assert "gate_up (3)" in text and "dependency_kv" in text
     assert "make timing" in text and "91.5" in text
     assert "7 tests" in text and "1 failed" in text
+
+
+def test_many_sequences(build):
+    """Times to tokens, and the pool over time where the chip has an account of it."""
+    found = bench_many(open_session("tiny", "nano", adapt=lambda chip: with_slots(chip, 3), text=False),
+                       [Arrival(0, 3, 4), Arrival(0, 2, 2), Arrival(9, 1, 1)])
+    write(build / "many" / "a <trace>.json", found)
+    write(build / "many" / "rtl.json", found | {"pool": None, "most_pages": None, "backend": "rtl", "unit": "cycles"})
+    write(build / "many" / "other.json", {"a": 1})
+    assert main(["--build", str(build)]) == 0
+    text = (build / "report" / "index.html").read_text()
+    golden, rtl = text[text.index("<h3>a &lt;trace&gt;: tiny"):].split("<h3>rtl: tiny")
+    assert "3 sequences on 4 slots and 2 seats; 7 tokens in" in golden and "other" not in text
+    for part, plots in ((golden, 2), (rtl, 1)):
+        assert part.count("<svg") == plots and part.count("to the first token</td><td>3</td>") == 1
+        assert part.count("between tokens</td><td>4</td>") == 1
+    for word in ("running", "shared", "parked", "free"):
+        assert f"<!-- {word} -->" in golden or f">{word}<" in golden, "a colour of the pool without a name"
+    nothing = found | {"sequences": [each | {"first_token": None, "between_tokens": []} for each in found["sequences"]],
+                       "first_token": distribution([]), "between_tokens": distribution([])}
+    write(build / "many" / "rtl.json", nothing)
+    assert main(["--build", str(build)]) == 0
 
 
 def test_without_benchmarks(build):

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from scoville.config import get_config
 from scoville.registers import STALLS
 
-__all__ = ["kinds", "roofline", "stalls"]
+__all__ = ["kinds", "pool", "roofline", "stalls", "waits"]
 
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "scoville", "font.family": "sans-serif",
                             "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
@@ -27,6 +27,7 @@ FAMILIES = {
 }
 COLOURS = {"work": "#2e7d32"} | {name: colour for names, colours in FAMILIES.values() if names != "work"
                                 for name, colour in zip(names, colours, strict=True)}
+PAGES = {"running": "#2e7d32", "shared": "#1a78c2", "parked": "#f6ad65", "free": "#eceff1"}
 SHOWN = 0.001  # share of the cycles below which a reason has no colour of its own
 assert set(STALLS) <= set(COLOURS)
 
@@ -111,4 +112,38 @@ def roofline(name, results):
     axes.set_ylabel("multiply-adds a cycle")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def pool(found):
+    """Who has the pages of the pool, pass by pass; `found` is the JSON of many sequences, from a chip that says so."""
+    changes = found["pool"]
+    figure = Figure(figsize=(9, 3))
+    axes = figure.subplots()
+    ends = [*changes["passes"], found["passes"]]  # of the last entry it ends with the run
+    axes.stackplot(ends, [[*changes[name], *changes[name][-1:]] for name in PAGES], labels=list(PAGES),
+                   colors=list(PAGES.values()), step="post")
+    axes.set_xlim(0, found["passes"])
+    axes.set_ylim(0, found["pool_pages"])
+    axes.set_xlabel("passes")
+    axes.set_ylabel("pages")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def waits(found):
+    """Which share of the sequences had its first token, and of the tokens came behind another, after how long; `found`
+    is the JSON of many sequences."""
+    figure = Figure(figsize=(9, 2.6))
+    sequences = found["sequences"]
+    first = [each["first_token"] for each in sequences if each["first_token"] is not None]
+    between = [gap for each in sequences for gap in each["between_tokens"]]
+    for axes, what, values in zip(figure.subplots(1, 2), ("to the first token", "between tokens"), (first, between),
+                                  strict=True):
+        if values:
+            axes.ecdf(values, color=PAGES["shared"])
+        axes.set_xlim(left=0)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel(f"{found['unit']} {what}")
+        axes.grid(alpha=0.3)
     return _svg(figure)

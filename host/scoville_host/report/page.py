@@ -112,6 +112,8 @@ def collect(build):
         found = _read(path)
         if "row" in found:
             results[found["row"]["name"]] = found
+    many = {path.stem: found for path in sorted((build / "many").glob("*.json"))
+            if "sequences" in (found := _read(path))}
     sections = []
     for title, command, pattern in SECTIONS:
         content = [table for path in sorted(build.glob(pattern)) for table in tables(_read(path), path.stem)]
@@ -119,16 +121,16 @@ def collect(build):
             sections.append({"title": title, "command": command, "tables": content})
     junit = build / "sim.xml"
     tests = _junit(junit) if junit.exists() else None
-    if not (results or sections or tests):
+    if not (results or many or sections or tests):
         raise RequestError(f"nothing to report in {build}; run make bench first")
-    return {"results": results, "sections": sections, "tests": tests}
+    return {"results": results, "many": many, "sections": sections, "tests": tests}
 
 
 def render(collected, folder, build):
     """The page as HTML; links are relative to `folder`."""
     from . import charts
 
-    results = collected["results"]
+    results, many = collected["results"], collected["many"]
     configs = list(dict.fromkeys(found["config"] for found in results.values()))
     environment = jinja2.Environment(loader=jinja2.PackageLoader("scoville_host.report", "."), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True)
@@ -139,6 +141,8 @@ def render(collected, folder, build):
         stalls=charts.stalls(results) if results else "",
         rooflines={name: charts.roofline(name, {row: found for row, found in results.items()
                                                 if found["config"] == name}) for name in configs},
+        pools={name: charts.pool(found) for name, found in many.items() if found["pool"]},
+        waits={name: charts.waits(found) for name, found in many.items()},
         kinds={name: charts.kinds(found["by_kind"]) for name, found in results.items() if found["by_kind"]})
 
 

@@ -68,7 +68,7 @@ def _serve(requests, trace, rate, rng):
         while coming and (not requests.open or coming[-1][1] <= now + idle):
             one, _ = coming.pop()
             sequences.append(requests.submit(rng.integers(0, requests.plan.image.vocab, one.prompt).tolist(),
-                                             one.output))
+                                             one.output, park=False))
             skipped.append(idle)
         requests.go_on(coming[-1][1] - idle if coming else None)
     if failed := next((each.error for each in sequences if each.error), None):

@@ -38,7 +38,7 @@ def generate_many(session, prompts, *, backend="golden", memory=None, pages=None
     coming = _checked(session, prompts, stop_ids, system, raw)  # before a simulator is built
     with open_requests(session, backend, memory=memory, pages=pages, rows=check, report=report) as requests:
         start = time.perf_counter()
-        numbers = {requests.submit(*what, **settings, park=True): number
+        numbers = {requests.submit(*what, **settings): number
                    for number, (what, settings) in enumerate(coming, 1)}
 
         def entries(some):

@@ -1,6 +1,7 @@
 """The golden model of many sequences behind registers and memory, as a chip would be."""
 
 from ..driver import ERROR, START
+from .pool import PoolLog
 
 __all__ = ["GoldenMachine"]
 
@@ -17,7 +18,8 @@ class GoldenMachine:
 
     def __init__(self, plan):
         self.plan, self.memory, self.settings = plan, plan.allocate(), {}
-        self.time = self.seats = self.most_pages = 0
+        self.time = self.seats = 0
+        self.pool = PoolLog()
         self.chip = None
 
     def read(self, name):
@@ -52,5 +54,5 @@ class GoldenMachine:
         if done is not None:
             self.time += 1
             self.seats += sum(len(run.tokens) for run in done.runs)
-            self.most_pages = max(self.most_pages, self.chip.kv.pages - self.chip.kv.free)
+            self.pool.note(self.time, self.chip.kv, [slot.index for slot in self.chip.scheduler.parked])
         return done is not None or bool(self.chip.status) or len(self.chip.completion) > 0

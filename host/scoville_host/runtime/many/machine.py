@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from .pool import PoolLog
+
 __all__ = ["Machine"]
 
 
@@ -15,7 +17,7 @@ class Machine(Protocol):
     rate : how many of them are a second of a trace
     time : since the start
     seats : tokens that its passes computed; None where nothing says so, and so are:
-    most_pages : of the pool that were not free after a pass, at most
+    pool : PoolLog
     beats : that the stream reader received
     """
 
@@ -23,7 +25,7 @@ class Machine(Protocol):
     unit: str
     rate: float
     seats: int | None
-    most_pages: int | None
+    pool: PoolLog | None
 
     @property
     def beats(self) -> int | None: ...

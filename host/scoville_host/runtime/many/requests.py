@@ -61,7 +61,7 @@ class Requests:
         machine.write("CONTROL", START)
         self._look()
 
-    def submit(self, prompt, limit, *, temperature=0.0, seed=0, stops=(), priority=0, tenant=0, park=False):
+    def submit(self, prompt, limit, *, temperature=0.0, seed=0, stops=(), priority=0, tenant=0, park=True):
         """A new `Sequence`; `limit` tokens at most, and no more than the context has positions for.
 
         Parameters
@@ -69,7 +69,8 @@ class Requests:
         stops : token ids that end it
         priority : 0 to 255, higher first
         tenant : pages are shared within a tenant only
-        park : at its end its pages stay for others to share, until they are needed
+        park : at its end its pages stay for others to share, until they are needed. Without it a sequence that ends
+            with its first token takes the pages along that others may wait for
 
         Raises
         ------

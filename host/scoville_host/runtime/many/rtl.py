@@ -29,7 +29,7 @@ class RtlMachine:
     """
 
     name, unit = "rtl", "cycles"
-    seats = most_pages = None
+    seats = pool = None
 
     def __init__(self, plan, timing=None, seed=0, patience=PATIENCE, watched=()):
         from scoville_sim import MemoryTiming, SimError, VerilatedChip
