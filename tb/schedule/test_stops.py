@@ -18,7 +18,8 @@ async def checks(dut, seed, stalls):
     await tb.reset()
     wanted, lists = [], []
     for number in range(250):
-        count = rng.choice([0, 1, 2, 3, rng.randint(0, 20), *[MAX_STOPS] * (number % 50 == 0)])
+        long = [1 << rng.randrange(5, 8), MAX_STOPS] * (number % 10 == 0)
+        count = rng.choice([0, 1, 2, 3, rng.randint(0, 20), *long])
         address = 4096 * number + 4 * rng.randrange(100)
         stops = [rng.getrandbits(32) for _ in range(count)]
         token = rng.choice([*stops, rng.getrandbits(32)])

@@ -62,6 +62,6 @@ async def full_speed(dut):
     assert config.seats == 1 or min(steps) == 1 and inside.count(1) > len(inside) // 2
 
 
-@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+@pytest.mark.parametrize("config", ["kria", "slim", "wide"])
 def test_tokens(sim, config):
     harness.run(TokenReader(get_config(config)), __name__, sim=sim, parameters=config)

@@ -56,6 +56,26 @@ class Harvest(wiring.Component):
             "busy": Out(1),
         })
 
+    @staticmethod
+    def model(config, token, position, row, fields, stops):
+        """What becomes of a token.
+
+        Parameters
+        ----------
+        token, position, row : the sampled token, its seat's position, and where its logits went
+        fields : dict of fields_layout, of its sequence
+        stops : the stop list, None where it cannot be read
+
+        Returns
+        -------
+        dicts of sampled_layout; of token_write_layout, or None; of kept_layout
+        """
+        stop, failed = StopCheck.model(token, stops)
+        end = 1 << config.addr_bits
+        write = {"address": (fields["tokens"] + 4 * (position + 1)) % end, "token": token}
+        kept = {"position": position + 1, "token": token, "logits": row and (row + fields["logits_stride"]) % end}
+        return {"token": token, "stop": stop, "failed": failed}, None if failed else write, kept
+
     def elaborate(self, platform):
         m = Module()
         m.submodules.words = words = WordReader(self.config)

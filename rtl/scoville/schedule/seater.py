@@ -54,6 +54,27 @@ class Seater(wiring.Component):
             "response": In(stream.Signature(response_layout(config))),
         })
 
+    @staticmethod
+    def model(vocab, run, fields, kept, tokens):
+        """What a run gives.
+
+        Parameters
+        ----------
+        run, fields, kept : dicts of planned_layout, and of fields_layout and kept_layout, of the run's slot
+        tokens : what the sequence's buffer has of the run, None where it cannot be read
+
+        Returns
+        -------
+        verdict; dicts of its seats, their token None where it could not be read; the dict of its sampling, or None
+        """
+        if kept["position"] == run["first"] != 0:
+            tokens = [kept["token"]]
+        seats = [{"position": run["first"] + n, "token": tokens and tokens[n], "slot": run["slot"],
+                  "samples": int(run["samples"] and n + 1 == run["count"])} for n in range(run["count"])]
+        row = kept["logits"] if kept["position"] else fields["logits"]
+        how = {"seed": fields["seed"], "invt": fields["temperature"], "logits": row}
+        return TokenReader.model(vocab, tokens), seats, how if run["samples"] else None
+
     def elaborate(self, platform):
         m = Module()
         m.submodules.words = words = WordReader(self.config)
