@@ -63,6 +63,24 @@ async def causes(dut):
 
 
 @cocotb.test()
+async def statuses(dut):
+    """Of every status that the front end's report can have, alone."""
+    tb = harness.Bench(dut, 3)
+    for status in range(1 << 8):
+        quiet = event(tb.rng, 0)
+        drive(dut, quiet)
+        await tb.reset()
+        now = quiet | {"front": {"status": status, "address": tb.rng.getrandbits(CONFIG.addr_bits)}}
+        drive(dut, now)
+        await RisingEdge(dut.clk)
+        drive(dut, quiet)
+        await tb.wait(2)
+        assert harness.peek(dut.fault) == (status in REPORTS)
+        if status in REPORTS:
+            assert (harness.peek(dut.code), harness.peek(dut.address)) == FaultUnit.model(now, quiet)
+
+
+@cocotb.test()
 async def silence(dut):
     """The watchdog counts cycles of a sequence without progress, which is told a cycle later."""
     tb = harness.Bench(dut, 2)

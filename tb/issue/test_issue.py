@@ -6,6 +6,7 @@ import pytest
 from cocotb.triggers import RisingEdge
 from programs import encoded, random_instruction, random_state
 from scoville.array.array import array_task
+from scoville.array.operand import credit_bits
 from scoville.config import get_config
 from scoville.isa import FIELDS, POSITION_BITS, Dest, Mode, Opcode
 from scoville.issue.commands import layouts
@@ -89,9 +90,13 @@ class System:
                 assert subset(item, wanted, mask), f"{name} {index}: {item}, expected {wanted}"
 
     async def run(self, opcodes, state):
-        """One pass, up to its `done`."""
+        """One pass of random instructions, up to its `done`."""
+        await self.carry_out([encoded(opcode, random_instruction(self.config, self.rng, opcode)) for opcode in opcodes],
+                             state)
+
+    async def carry_out(self, program, state):
+        """One pass of these words, up to its `done`."""
         dut, rng = self.dut, self.rng
-        program = [encoded(opcode, random_instruction(self.config, rng, opcode)) for opcode in opcodes]
         dut.state.value = harness.pack(PassState(self.config), state)
         self.shifts.clear()
         marks, dones = self.marks(), self.dones
@@ -167,6 +172,36 @@ async def guards(dut):
     system.source.send([linear(wait=1, src=9, kblocks=rest, dest=Dest.OPERAND, residual=0, norm=0)])
     await system.tb.wait(60)
     assert harness.peek(dut.waiting)  # it reads more than was promised
+
+
+@cocotb.test()
+async def chains(dut):
+    """Each instruction reads what the one before it writes, or almost; promises go round several times."""
+    system = System(dut, 7, 0.2)
+    config, rng = system.config, system.rng
+    await system.start()
+    guarded = set()
+    for _ in range(5):
+        mark, program, dst, blocks = len(system.sinks["task"].received), [], 0, 1
+        for opcode in rng.choices((Opcode.LINEAR, Opcode.EMBED, Opcode.ATTEND), (8, 1, 1), k=14):
+            given = {"only_last": 0, "wait": int(rng.random() < 0.7)}
+            if opcode is Opcode.LINEAR:
+                given |= {"kblocks": rng.randint(1, blocks + (rng.random() < 0.1)), "norm": 0, "residual": 0,
+                          "mode": Mode.PLAIN, "dest": Dest.OPERAND if rng.random() < 0.9 else Dest.KEY}
+                given["tiles"] = rng.randint(1, config.operand_blocks if given["dest"] == Dest.OPERAND else 8)
+            if opcode is not Opcode.EMBED:
+                given["src"] = dst if rng.random() < 0.9 else rng.randrange(config.operand_blocks)
+                given["dst"] = rng.randrange(config.operand_blocks - 2)
+            if opcode is Opcode.ATTEND:
+                given |= {"kv_heads": 1, "group": 1, "head_blocks": 1, "src": 2}
+            fields = random_instruction(config, rng, opcode, **given)
+            program.append(encoded(opcode, fields))
+            if given.get("dest") != Dest.KEY:
+                dst, blocks = fields["dst"], given.get("tiles", 1)
+        await system.carry_out(program, of_run([0], rng.randrange(40)))
+        guarded |= {task["need"] for packed in system.sinks["task"].received[mark:] if (
+            task := harness.unpack(array_task(config), packed))["guard"]}
+    assert all({need >> bit & 1 for need in guarded} == {0, 1} for bit in range(credit_bits(config)))
 
 
 @cocotb.test()

@@ -76,7 +76,7 @@ class LinearIssuer(wiring.Component):
         } | phases | ({name: f[name] for name in ("inv_n", "epsilon")} if f["norm"] else {}))
         if logits:
             out["sampler"].append({"rows": f["limit"]})
-        else:
+        elif dest != Dest.NONE:
             out["quantiser"].append({
                 "source": 0, "blocks": f["tiles"] // 2 if glu else f["tiles"], "mask": everyone, "kv8": int(kv8),
                 "half": int(glu), **phases,
