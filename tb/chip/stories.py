@@ -99,7 +99,7 @@ class Story:
         while host.taken < self.host.taken:  # evictions, which end no request
             assert host.machine.wait() and host.hear()
         host.machine.close()
-        assert completions(host) == completions(self.host)
+        assert completions(host) == completions(self.host), "other completions than the golden chip's"
         assert np.array_equal(*(self.pool(each) for each in (host, self.host))), "a page holds something else"
         return host
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from llamas import compiled
 from machine import FAST
-from many_machine import Alone, planned, rtl, tokens_for
+from many_machine import NANO, SHAPE, Alone, planned, rtl, tokens_for
 from scoville.config import PAGE_TOKENS, get_config
 from scoville_host.runtime.many.golden import GoldenMachine
 from scoville_host.runtime.many.requests import Requests
@@ -24,11 +24,11 @@ SMALL = {"hidden": 32, "layers": 1, "head_dim": 16, "ffn": 32, "vocab": 40, "con
 MIDDLE = {"hidden": 128, "layers": 2, "heads": 4, "kv_heads": 2, "ffn": 128, "vocab": 64, "context": 320}
 
 
-def serve(machine, plan, suffix, *, shared=True, later=False):
+def serve(machine, plan, suffix, *, prefix=PREFIX, shared=True, later=False):
     """All requests, of one tenant, or else of a tenant each, who share nothing; `later` : behind the first one's end.
     """
     rng, requests = np.random.default_rng(5), Requests(machine, plan)
-    prefix, sequences = tokens_for(rng, PREFIX, plan.image.vocab), []
+    prefix, sequences = tokens_for(rng, prefix, plan.image.vocab), []
     for number in range(COUNT):
         sequences.append(requests.submit(prefix + tokens_for(rng, suffix, plan.image.vocab), 1, seed=number,
                                          tenant=0 if shared else number))
@@ -57,6 +57,15 @@ def test_tokens_and_pages(suffix, pages, later):
     assert (machine.seats / (COUNT * each) <= BAR) == (suffix == SUFFIX)
 
 
+@pytest.mark.parametrize("slots", [2, 4])
+def test_few_slots(slots):
+    """Who waits in the driver finds the prefix all the same: no request takes the slot of its own parent."""
+    plan = planned(compiled(dataclasses.replace(ROOMY, slots=slots), **SMALL), running=slots)
+    machine = GoldenMachine(plan)
+    serve(machine, plan, SUFFIX)
+    assert machine.seats == PREFIX + COUNT * SUFFIX
+
+
 @pytest.mark.parametrize("first", [0, 5])
 def test_who_shares_nothing_does_not_wait(first):
     """A request of other tokens, in front of all or among them, has its token when it would have it without children's
@@ -78,17 +87,21 @@ def test_who_shares_nothing_does_not_wait(first):
     assert times[0] <= times[1]
 
 
-@pytest.mark.heavy
-def test_cycles(record_property):
-    """On the chip, all at once: cycles until the last prompt has its token, and beats of keys and values written."""
-    plan, found = planned(compiled(CONFIG, **MIDDLE), running=COUNT), {}
-    alone = Alone(CONFIG, **MIDDLE)
+@pytest.mark.parametrize(("config", "shape", "prefix", "suffix"), [
+    pytest.param(NANO, SHAPE, PREFIX // 4, SUFFIX // 4, marks=pytest.mark.slow, id="quarter"),
+    pytest.param(CONFIG, MIDDLE, PREFIX, SUFFIX, marks=pytest.mark.heavy, id="whole")])
+def test_cycles(config, shape, prefix, suffix, record_property):
+    """On the chip, all at once: cycles until the last prompt has its token, beats of keys and values written, tokens.
+    Also with a quarter of the tokens, on four slots, where 12 requests wait in the driver.
+    """
+    plan, found = planned(compiled(config, **shape), running=config.slots), {}
+    alone = Alone(config, **shape)
     for shared in (False, True):
         machine = rtl(plan, FAST)
-        sequences = serve(machine, plan, SUFFIX, shared=shared)
+        sequences = serve(machine, plan, suffix, prefix=prefix, shared=shared)
         assert all(map(alone.same, sequences))
-        tokens = PREFIX + SUFFIX + 15 * (SUFFIX if shared else PREFIX + SUFFIX)
-        found[shared] = {"cycles": machine.time, "written": machine.chip.counters["write_beats"], "tokens": tokens}
+        found[shared] = {"cycles": machine.time, "written": machine.chip.counters["write_beats"],
+                         "tokens": sum(len(sequence.prompt) - shared * sequence.shared for sequence in sequences)}
         machine.close()
     ratios = {name: value / found[False][name] for name, value in found[True].items()}
     print(found, ratios)

@@ -144,6 +144,9 @@ class Requests:
             if not sequence.ended:
                 if len(self._sent) == self.plan.config.slots:
                     return
+                parent, shared = self.prefixes.find(sequence.tenant, sequence.prompt)
+                if self._sent and parent in self._parked and len(self._sent) + 1 == self.plan.config.slots:
+                    return  # the slot that is left is its parent's: until one more has ended
                 room = len(sequence.prompt) + sequence.limit
                 address = self.heap.take(self.plan.buffer_bytes(room, len(sequence.stops)))
                 if address is None:
@@ -151,7 +154,7 @@ class Requests:
                 sequence.name = self._new_name()
                 self._buffers[sequence.name] = address
                 self._sent[sequence.name] = sequence
-                self._put(sequence, *self.prefixes.find(sequence.tenant, sequence.prompt))
+                self._put(sequence, parent, shared)
             heapq.heappop(self._waiting)
 
     def _new_name(self):
