@@ -168,7 +168,7 @@ class Chip(wiring.Component):
             counters.run.eq(schedule.running),
             counters.work.eq(units["array"].issue),
             counters.beat.eq(self.m_axi.rvalid & self.m_axi.rready & (self.m_axi.rid == 0)),
-            counters.reason.eq(stall_reasons(m, units)),
+            counters.reason.eq(stall_reasons(m, units, self.config.slots > 1)),
         ]
         m.d.comb += [
             counters.select.eq(registers.set_stall_select),

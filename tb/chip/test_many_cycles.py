@@ -45,3 +45,4 @@ def test_decoding(record_property):
         assert count == 1 or max(gaps) <= 200, gaps
         record_property(f"cycles of a pass of {count}", figures[count])
     print(figures, figures[config.seats] / figures[1])
+    assert figures[config.seats] <= 1.14 * figures[1], figures

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import cocotb
 import harness
+import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -35,7 +36,8 @@ OFTEN = {"array.no_weights": 0.6, "array.no_task": 0.4, "issue.waiting": 0.6, "a
 class Accounts(wiring.Component):
     """Both functions on units that are nothing but inputs."""
 
-    def __init__(self):
+    def __init__(self, several):
+        self.several = several
         super().__init__({name.replace(".", "_"): In(WIDTHS.get(name, 1)) for name in NAMES} | {
             "charged": In(REASON_BITS), "reasons": Out(len(STALLS)), "word": Out(activity_layout().size)})
 
@@ -51,14 +53,16 @@ class Accounts(wiring.Component):
             setattr(place, last, getattr(self, name.replace(".", "_")))
         clocked = Signal()  # what is in `m.d.sync` for sure
         m.d.sync += clocked.eq(1)
-        m.d.comb += [self.reasons.eq(stall_reasons(m, units)), self.word.eq(activity(m, units, self.charged))]
+        m.d.comb += [self.reasons.eq(stall_reasons(m, units, self.several)),
+                     self.word.eq(activity(m, units, self.charged))]
         return m
 
 
 class Model:
     """The same of a run's cycles: dicts of signals by name, and what the registers remember."""
 
-    def __init__(self):
+    def __init__(self, several):
+        self.several = several
         self.late = [(0, 0, 0, 0)] * LATENCY
         self.norm = self.running = self.loading = self.idle = 0
         self.now, self.before = dict.fromkeys(ACTIVITY, 0), dict.fromkeys(ACTIVITY, 0)
@@ -104,7 +108,7 @@ class Model:
             "pass_end": held and opcode == Opcode.END,
             "dependency_load": held and opcode != Opcode.END,
             "prompt": s["schedule.request.valid"] or s["schedule.response.ready"],
-            "sampling": s["schedule.sampled.ready"] or s["schedule.held"],
+            "sampling": s["schedule.sampled.ready"] and not (self.several and self.running) or s["schedule.held"],
             "fetch": unread or self.running and s["issue.i.ready"] and not s["issue.i.valid"],
             "command": self.running,
             "idle": 1,
@@ -138,7 +142,7 @@ async def every_cycle(dut):
     """Every reason and every member of the word in every cycle, and each of them is high and low at times."""
     tb = harness.Bench(dut, 1)
     await tb.reset()
-    model, seen = Model(), set()
+    model, seen = Model(int(harness.parameters()) > 1), set()
     await FallingEdge(dut.clk)
     for name in NAMES:
         getattr(dut, name.replace(".", "_")).value = 0
@@ -163,5 +167,6 @@ async def every_cycle(dut):
     assert wanted <= seen, wanted - seen
 
 
-def test_accounting(sim):
-    harness.run(Accounts(), __name__, sim=sim)
+@pytest.mark.parametrize("slots", [1, 4])
+def test_accounting(sim, slots):
+    harness.run(Accounts(slots > 1), __name__, sim=sim, parameters=str(slots))

@@ -1,5 +1,7 @@
 """The router: every destination's addresses against the operand buffer map."""
 
+from types import SimpleNamespace
+
 import cocotb
 import harness
 import pytest
@@ -126,6 +128,32 @@ async def sizes(dut):
                          (QuantDest.QUERY, widest(1), 1, 1), (QuantDest.QUERY, widest(3), 1, 3),
                          (QuantDest.OPERAND, 1, 1, most)):
         system.send(dest, sizes)
+        await system.check()
+
+
+@cocotb.test()
+async def between(dut):
+    """With more slots than one: blocks of probabilities come between those of any other command."""
+    system = System(dut, 5, 0.2)
+    await system.tb.reset()
+    if system.config.slots == 1:
+        return
+    rng, source = system.tb.rng, system.source
+    sent, due = [], system.expected
+    system.source = SimpleNamespace(send=sent.extend)
+    for dest in (QuantDest.QUERY, QuantDest.KEY, QuantDest.ATTENTION, QuantDest.OPERAND, QuantDest.VALUE):
+        both = []
+        for each in (dest, QuantDest.PROBABILITY):
+            system.expected = {"operand": [], "kv": []}
+            system.send(each)
+            both.append([list(sent), system.expected])
+            sent.clear()
+        while any(items for items, _ in both):
+            items, expected = rng.choice([each for each in both if each[0]])
+            source.send([items.pop(0)])
+            name = "operand" if expected["operand"] else "kv"
+            due[name].append(expected[name].pop(0))
+        system.expected = due
         await system.check()
 
 

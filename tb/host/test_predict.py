@@ -60,6 +60,18 @@ def test_longer_contexts_take_longer():
     assert far["model_bytes_per_token"] > near["model_bytes_per_token"]
 
 
+@pytest.mark.slow
+def test_long_prompts(tmp_path):
+    """2,048 tokens of SmolLM2's shape on `kria`: their passes leave the multipliers no idler than those of 512."""
+    path = tmp_path / "smollm2.json"
+    path.write_text(json.dumps({
+        "model_type": "llama", "hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9,
+        "num_key_value_heads": 3, "intermediate_size": 1536, "vocab_size": 49152, "max_position_embeddings": 8192,
+        "tie_word_embeddings": True, "rms_norm_eps": 1e-5, "rope_theta": 1e5}))
+    used = [predict(str(path), "kria", tokens, 1, weights="q4_1")["mac_utilisation"] for tokens in (512, 2048)]
+    assert used[1] >= max(0.93, used[0]), used
+
+
 def test_a_plain_stream_runs_at_the_memorys_rate():
     config = get_config("kria")
     for rate in (1.0, 0.75):

@@ -99,6 +99,7 @@ ROWS = (
     _decode(64, "ddr4, ", memory="ddr4", metric="utilisation_of_memory", bar=0.97),
     _decode(64, "hbm, ", memory="hbm", metric="utilisation_of_memory", bar=0.97),
     _smollm2("prompt 512", prompt_tokens=512, decode_tokens=1, metric="prefill_mac_utilisation", bar=0.95),
+    _smollm2("prompt 2,048", prompt_tokens=2048, decode_tokens=1, metric="prefill_mac_utilisation", bar=0.93),
 )
 
 

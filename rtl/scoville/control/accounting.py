@@ -24,13 +24,14 @@ def walks(front):
     return front.lookup.valid | front.found.ready
 
 
-def stall_reasons(m, units):
+def stall_reasons(m, units, several=False):
     """One bit for each of `registers.STALLS`; the first that is high is charged if the array does no work.
 
     Parameters
     ----------
     m : Module
     units : dict of the chip's units by name
+    several : whether there are more slots than one
     """
     array, back, front, decoder = (units[name] for name in ("array", "issue", "front_end", "decoder"))
     chain, schedule, vectors = (units[name] for name in ("chain", "schedule", "vectors"))
@@ -53,6 +54,10 @@ def stall_reasons(m, units):
         m.d.sync += norm.eq(next_command.norm)
     with m.If(schedule.begin | back.done):
         m.d.sync += running.eq(schedule.begin)
+
+    sampling = schedule.sampled.ready
+    if several:  # ready from a pass's beginning on
+        sampling = sampling & ~running
 
     def depends(opcode, *dests):
         return no_task & back.waiting & (back.opcode == opcode) & (
@@ -81,7 +86,7 @@ def stall_reasons(m, units):
         "pass_end": depends(Opcode.END),
         "dependency_load": no_task & back.waiting & (back.opcode != Opcode.END),
         "prompt": schedule.request.valid | schedule.response.ready,
-        "sampling": schedule.sampled.ready | schedule.held,
+        "sampling": sampling | schedule.held,
         "fetch": unread | running & back.i.ready & ~back.i.valid,
         "command": running,
         "idle": 1,

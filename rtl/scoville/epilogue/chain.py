@@ -22,7 +22,7 @@ from scoville.slices import Skid, StreamSlice
 from . import norm, pair
 from .norm import RmsUnit
 from .pair import PairStage
-from .vectors import READ_LATENCY, bias_port, norm_port, rope_port
+from .vectors import READ_LATENCY, bias_port, embed_layout, norm_port, rope_port
 
 __all__ = ["Chain", "ChainSource", "LaneScale", "chain_command", "model_rows"]
 
@@ -39,7 +39,7 @@ class LaneScale(enum.Enum, shape=2):
 
 
 def chain_command(config):
-    """Layout of a command: one instruction's rows, or one token's embedding row."""
+    """Layout of a command: one instruction's rows, or one token's embedding row, or those of a phase."""
     return data.StructLayout({
         "source": ChainSource,
         "rows": 24,  # input rows, even
@@ -84,7 +84,7 @@ class Chain(wiring.Component):
     -------
     command : In(stream(chain_command))
     i : In(stream(drain_row)), the array's rows, in order: 32 of each phase, then the next 32; only `values` counts
-    embed : In(stream(32)), words of an embedding row
+    embed : In(stream(embed_layout)), words of an embedding row, or with more slots than one of the lanes' rows
     factor : In(stream(FP32[seats])), 1/l; one item for each command with ``lane_scale = ATTENTION``
     o : Out(stream(FP32[T])), to the quantiser
     logits : Out(stream(FP32[T])), to the sampler
@@ -99,7 +99,7 @@ class Chain(wiring.Component):
         super().__init__({
             "command": In(stream.Signature(chain_command(config))),
             "i": In(stream.Signature(drain_row(config))),
-            "embed": In(stream.Signature(32)),
+            "embed": In(stream.Signature(embed_layout(config))),
             "factor": In(stream.Signature(data.ArrayLayout(32, config.seats))),
             "o": Out(stream.Signature(values)),
             "logits": Out(stream.Signature(values)),
@@ -191,7 +191,8 @@ class Chain(wiring.Component):
         use_bias, mode = pipe.input(command.bias), pipe.input(command.mode)
         turning = pipe.input(command.mode == Mode.ROPE)
         for lane in lanes:
-            value = pipe.input(Mux(from_embed, self.embed.payload, self.i.payload.values[lane]))
+            word = self.embed.payload if self.config.slots == 1 else self.embed.payload[lane]
+            value = pipe.input(Mux(from_embed, word, self.i.payload.values[lane]))
             value = fp32.mul(pipe, value, pipe.input(scale[phase][lane]))
             bias = Mux(pipe.delay(use_bias, value.at), self.bias.data, 0)
             bias_at = value.at

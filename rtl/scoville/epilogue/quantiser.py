@@ -1,7 +1,9 @@
 """The block quantiser: 32 rows of T lanes become one activation block a lane."""
 
+from itertools import chain
+
 import numpy as np
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -11,11 +13,11 @@ from scoville.checks import check, check_stream
 from scoville.config import BLOCK
 from scoville.numerics import block
 from scoville.numerics.pipe import Pipe, Staged
+from scoville.slices import StreamSlice
 
 from .router import quant_info, quantised_block
 
 __all__ = ["QuantSource", "Quantiser", "model", "quantiser_command"]
-
 
 
 class QuantSource(enum.Enum, shape=1):
@@ -44,9 +46,12 @@ class Quantiser(wiring.Component):
     `numerics.block`; bits is act_bits, or 8 for the KV cache.
 
     A block of every phase is open at a time; they are complete in the order of the phases, and their slots make a ring.
+    With more slots than one each source has a ring of its own, and takes rows while the other does: attention of short
+    runs has as many rows of results as of probabilities. Then a source's blocks are in the order of its commands; a
+    block of the softmax unit's goes before one of the chain's.
 
-    Throughput: one row a cycle. The blocks of the lanes of the mask come out in the lanes' order, the first one
-    6 + 32 / P cycles after the block's last row and then one every 32 / P cycles, where P = max(8, T).
+    Throughput: one row a cycle, of each ring. The blocks of the lanes of the mask come out in the lanes' order, the
+    first one 6 + 32 / P cycles after the block's last row and then one every 32 / P cycles, where P = max(8, T).
 
     Parameters
     ----------
@@ -54,7 +59,8 @@ class Quantiser(wiring.Component):
 
     Members
     -------
-    command : In(stream(quantiser_command)), taken with the last row of its last block
+    command : In(stream(quantiser_command)), with one slot taken with the last row of its last block, with more as soon
+        as not two of its source wait
     chain : In(stream(FP32[T])), the rows
     softmax : In(stream(FP32[seats])), the rows, of all phases at once
     o : Out(stream(quantised_block))
@@ -80,26 +86,45 @@ class Quantiser(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        waiting = Array(Signal(self.config.lanes, name=f"waiting{n}") for n in range(self.slots))  # lanes to be read
+        if self.config.slots == 1:
+            rings = [self._collect(m, self.command, "")]
+            commands = self.command.valid
+        else:
+            queues = self._by_source(m)
+            rings = [self._collect(m, queue.o, f"_{source.name.lower()}", source) for source, queue in queues.items()]
+            commands = self.command.valid | Cat(queue.o.valid for queue in queues.values()).any()
+        m.d.comb += self.busy.eq(self._convert(m, rings) | commands)
+        return m
+
+    def _by_source(self, m):
+        """The commands of each source, in its own queue: dict of `StreamSlice`."""
+        command, queues = self.command, {}
+        for source in (QuantSource.SOFTMAX, QuantSource.CHAIN):
+            queues[source] = queue = StreamSlice(command.payload.shape())
+            m.submodules[f"{source.name.lower()}_commands"] = queue
+            m.d.comb += queue.i.payload.eq(command.payload)
+            with m.If(command.payload.source == source):
+                m.d.comb += [queue.i.valid.eq(command.valid), command.ready.eq(queue.i.ready)]
+        return queues
+
+    def _collect(self, m, commands, suffix, source=None):
+        """Rows of `source`, None for either, into the lanes' memories; the largest exponent field of each lane.
+
+        Returns a ring: the lanes of each slot that are to be read, what is known of its block, and the read ports.
+        """
+        config, command = self.config, commands.payload
+        waiting = Array(Signal(self.config.lanes, name=f"waiting{n}{suffix}") for n in range(self.slots))
         layout = data.StructLayout({"kv8": 1, "index": 24, "phase": range(self.config.phases), "phase_last": 1,
                                     "last": 1, "info": quant_info(self.config),
                                     "field": data.ArrayLayout(8, self.config.lanes)})
-        notes = [Signal(layout, name=f"notes{n}", reset_less=True) for n in range(self.slots)]
-        readers = self._collect(m, waiting, notes)
-        busy = self._convert(m, waiting, notes, readers)
-        m.d.comb += self.busy.eq(busy | self.command.valid)
-        return m
-
-    def _collect(self, m, waiting, notes):
-        """Rows into the lanes' memories; the largest exponent field of each lane. Returns the read ports."""
-        config, command = self.config, self.command.payload
+        notes = [Signal(layout, name=f"notes{n}{suffix}", reset_less=True) for n in range(self.slots)]
         index = Signal(24)
         # A run's row, its phase counted from the command's first, and whether it is the second half of a block.
         count, turn, upper = Signal(range(BLOCK)), Signal(range(config.phases)), Signal()
         base, span = Signal(range(self.slots)), Signal(range(config.phases))
         row = Signal(range(BLOCK))
         accept, run_ends, complete, last_turn = Signal(), Signal(), Signal(), Signal()
-        from_softmax = command.source == QuantSource.SOFTMAX
+        from_softmax = command.source == QuantSource.SOFTMAX if source is None else Const(source is QuantSource.SOFTMAX)
         last = index == command.blocks - 1
         m.d.comb += [
             span.eq(command.last_phase - command.first_phase),
@@ -107,8 +132,9 @@ class Quantiser(wiring.Component):
             row.eq(Mux(command.half, Cat(count[:4], upper), count)),
             run_ends.eq(Mux(command.half, count[:4].all(), count.all())),
             complete.eq(row.all()),
-            self.mask.eq(command.mask.word_select((command.first_phase + turn)[:len(turn)], config.lanes)),
         ]
+        if source is not QuantSource.SOFTMAX:
+            m.d.comb += self.mask.eq(command.mask.word_select((command.first_phase + turn)[:len(turn)], config.lanes))
 
         # Of P slots from `base` on, each is in a bank of its own: the softmax unit's rows fill them side by side.
         readers, occupied = [], []
@@ -144,17 +170,20 @@ class Quantiser(wiring.Component):
                             notes[this].last.eq(last & (turn_here == span)),
                             notes[this].info.eq(command.info),
                         ]
-            readers.append([self._rows(m, bank, lane, Mux(accept & active, 1 << row[:5 - self.group_bits], 0),
-                                       Cat(row[5 - self.group_bits:], slot[exact_log2(config.phases):]), values[lane])
+            enable = Mux(accept & active, 1 << row[:5 - self.group_bits], 0)
+            address = Cat(row[5 - self.group_bits:], slot[exact_log2(config.phases):])
+            readers.append([self._rows(m, f"rows{lane}_{bank}{suffix}", enable, address, values[lane])
                             for lane in range(config.lanes)])
 
         free = Signal()
+        m.d.comb += free.eq(commands.valid & ~Cat(occupied).any())
+        if source is not QuantSource.SOFTMAX:
+            m.d.comb += self.chain.ready.eq(free & ~from_softmax)
+        if source is not QuantSource.CHAIN:
+            m.d.comb += self.softmax.ready.eq(free & from_softmax)
         m.d.comb += [
-            free.eq(self.command.valid & ~Cat(occupied).any()),
-            self.chain.ready.eq(free & ~from_softmax),
-            self.softmax.ready.eq(free & from_softmax),
             accept.eq(free & Mux(from_softmax, self.softmax.valid, self.chain.valid)),
-            self.command.ready.eq(accept & last & complete & last_turn),
+            commands.ready.eq(accept & last & complete & last_turn),
         ]
         with m.If(accept):
             m.d.sync += count.eq(Mux(run_ends, 0, count + 1))
@@ -164,40 +193,57 @@ class Quantiser(wiring.Component):
                 m.d.sync += upper.eq(~complete)
             with m.If(complete & last_turn):
                 m.d.sync += [base.eq(base + span + 1), index.eq(Mux(last, 0, index + 1))]
-        return readers
+        return waiting, notes, readers
 
-    def _rows(self, m, bank, lane, enable, address, value):
+    def _rows(self, m, name, enable, address, value):
         """The memory of a lane's rows, two slots deep; returns its read port."""
         memory = Memory(shape=data.ArrayLayout(32, self.width), depth=2 * self.groups, init=[])
-        m.submodules[f"rows{lane}_{bank}"] = memory
+        m.submodules[name] = memory
         writer = memory.write_port(granularity=1)
         m.d.comb += [writer.addr.eq(address), writer.en.eq(enable)]
         m.d.comb += [writer.data[slot].eq(value) for slot in range(self.width)]
         return memory.read_port()
 
-    def _convert(self, m, waiting, notes, readers):
+    def _next_slot(self, m, rings, enable, group, slot):
+        """Of two rings the first that has blocks, for all groups of a block: drives the `slot` that is read of it.
+        Returns the ring's number, and the register of its slot."""
+        registers = Array(Signal(range(self.slots), name=f"slot{number}") for number in range(len(rings)))
+        ring, before = Signal(), Signal()
+        (waiting, *_), _ = rings
+        m.d.comb += [ring.eq(Mux(group == 0, ~waiting[registers[0]].any(), before)), slot.eq(registers[ring])]
+        with m.If(enable):
+            m.d.sync += before.eq(ring)
+        return ring, registers[ring]
+
+    def _convert(self, m, rings):
         """Blocks out of the memories, a group of values a cycle; returns whether any are inside."""
         config = self.config
         enable = Signal()
         pipe = Pipe(m, enable, occupied=Signal(name="occupied"))
+        waiting, notes, readers = (list(chain.from_iterable(parts)) for parts in zip(*rings, strict=True))
 
         # which group of which lane
+        bank_bits = exact_log2(config.phases)
         slot, group = Signal(range(self.slots)), Signal(range(self.groups))
+        turn, place, which = slot, slot, slot[:bank_bits]
+        if len(rings) > 1:
+            ring, turn = self._next_slot(m, rings, enable, group, slot)
+            place, which = Cat(slot, ring), Cat(which, ring)
         lanes, first, note = Signal(config.lanes), Signal(config.lanes), Signal(notes[0].shape())
         last_group = group == self.groups - 1
+        waiting = Array(waiting)
         m.d.comb += [
-            lanes.eq(waiting[slot]),
+            lanes.eq(waiting[place]),
             first.eq(lanes & -lanes),
-            note.eq(Array(each.as_value() for each in notes)[slot]),
+            note.eq(Array(each.as_value() for each in notes)[place]),
         ]
         with m.If(enable & lanes.any()):
             m.d.sync += group.eq(Mux(last_group, 0, group + 1))
             with m.If(last_group):
-                m.d.sync += waiting[slot].eq(lanes & ~first)
+                m.d.sync += waiting[place].eq(lanes & ~first)
                 with m.If(lanes == first):
-                    m.d.sync += slot.eq(slot + 1)
+                    m.d.sync += turn.eq(slot + 1)
         lane, field = Signal(range(max(2, config.lanes))), Signal(8)
-        bank_bits = exact_log2(config.phases)
         for reader in (reader for bank in readers for reader in bank):
             m.d.comb += [reader.en.eq(enable), reader.addr.eq(Cat(group[:self.group_bits], slot[bank_bits:]))]
         for this in range(config.lanes):
@@ -205,7 +251,7 @@ class Quantiser(wiring.Component):
                 m.d.comb += [lane.eq(this), field.eq(note.field[this])]
 
         # the group's values, scaled and rounded
-        chosen, bank = pipe.reg(first, 0), pipe.reg(slot[:bank_bits], 0)
+        chosen, bank = pipe.reg(first, 0), pipe.reg(which, 0)
         read = Signal(readers[0][0].data.shape())
         for number, lane_readers in enumerate(readers):
             for this, reader in enumerate(lane_readers):

@@ -106,7 +106,10 @@ class Router(wiring.Component):
         if config.slots > 1:
             places, next_place = info.places, place - part + info.stride
         move = self.i.valid & self.i.ready
-        with m.If(move & item.lane_last):
+        counts = move & item.lane_last
+        if config.slots > 1:  # probabilities come between blocks of other commands, and have no need of it
+            counts = counts & (info.dest != QuantDest.PROBABILITY)
+        with m.If(counts):
             with m.If(item.last):
                 m.d.sync += [part.eq(0), head.eq(0), in_group.eq(0), place.eq(0)]
             with m.Elif(part == info.head_blocks - 1):

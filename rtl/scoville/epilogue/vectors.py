@@ -12,8 +12,11 @@ from amaranth.utils import exact_log2
 from scoville.checks import check, check_stream
 from scoville.config import BLOCK
 from scoville.isa import Element
+from scoville.numerics.pipe import Pipe
+from scoville.slices import Skid
 
-__all__ = ["READ_LATENCY", "VectorDest", "VectorUnit", "bias_port", "norm_port", "rope_port", "vector_command"]
+__all__ = ["READ_LATENCY", "VectorDest", "VectorUnit", "bias_port", "embed_layout", "norm_port", "rope_port",
+           "vector_command"]
 
 READ_LATENCY = 2  # enabled cycles from an address to its word: the memory, then the word select
 
@@ -30,11 +33,16 @@ def vector_command(config):
     """Layout of a command: where the next `beats` beats go."""
     return data.StructLayout({
         "dest": VectorDest,
-        "seat": range(max(config.seats, 2)),  # ROPE: whose table
+        "seat": range(max(config.seats, 2)),  # ROPE: whose table; EMBED, with more slots than one: whose row
         "beats": 24,
         "words": 24,  # EMBED: values in the row; what follows them is padding
         "element": unsigned(1),  # EMBED: `Element`
-    })
+    } | ({"closes": 1} if config.slots > 1 else {}))  # EMBED: the last row of its phase
+
+
+def embed_layout(config):
+    """Words of embedding rows: of one row, or with more slots than one of those of all lanes, side by side."""
+    return unsigned(32) if config.slots == 1 else data.ArrayLayout(32, config.lanes)
 
 
 def read_port(depth, shape):
@@ -69,6 +77,9 @@ class VectorUnit(wiring.Component):
     dropped. TABLE takes the first 16 bytes. EMBED turns the row into a stream of FP32 words, one a cycle (BF16 is
     widened by 16 zero bits, exactly), and drops the padding. The read ports work at all times.
 
+    With more slots than one the rows of a phase are kept, a memory a lane, and are sent side by side when the last of
+    them has come: so the chain sums the squares of all lanes at a time. No command is taken while they are read.
+
     Parameters
     ----------
     config : ChipConfig
@@ -77,7 +88,7 @@ class VectorUnit(wiring.Component):
     -------
     command : In(stream(vector_command)), taken while the unit is idle.
     vector : In(stream(bus_bits)), the beats.
-    embed : Out(stream(32)), the words of an embedding row.
+    embed : Out(stream(embed_layout)), the words of an embedding row, or of a phase's.
     table_en, table_data : one pulse with the 16 signed bytes of the code table.
     bias, norm, rope : read ports, see `read_port`.
     busy : a command is running, or a word waits in `embed`.
@@ -88,7 +99,7 @@ class VectorUnit(wiring.Component):
         super().__init__({
             "command": In(stream.Signature(vector_command(config))),
             "vector": In(stream.Signature(config.bus_bits)),
-            "embed": Out(stream.Signature(32)),
+            "embed": Out(stream.Signature(embed_layout(config))),
             "table_en": Out(1),
             "table_data": Out(128),
             "bias": In(bias_port(config)),
@@ -110,7 +121,7 @@ class VectorUnit(wiring.Component):
             take.eq(self.vector.valid & self.vector.ready),
             self.busy.eq(active | self.embed.valid),
         ]
-        with m.If(self.command.valid & ~active):
+        with m.If(self.command.valid & (~active if config.slots == 1 else self.command.ready)):
             m.d.sync += [command.eq(self.command.payload), beat.eq(0), active.eq(self.command.payload.beats != 0),
                          stores.eq(self.command.payload.dest != VectorDest.EMBED)]
         with m.If(take):
@@ -124,15 +135,24 @@ class VectorUnit(wiring.Component):
             chosen = take & (command.dest == VectorDest.ROPE) & (command.seat[:config.lane_bits] == lane)
             self._memory(m, f"rope{lane}", self.rope, 64, chosen, beat, lane, command.seat[config.lane_bits:])
         self._table(m, take & (command.dest == VectorDest.TABLE), beat)
-        drain = self._embed(m, active & ~stores, command)
-        m.d.comb += self.vector.ready.eq(active & (stores | drain))
+        if config.slots == 1:
+            drain = self._embed(m, active & ~stores, command)
+            m.d.comb += self.vector.ready.eq(active & (stores | drain))
+        else:
+            last = take & (beat == command.beats - 1)
+            sends, inside = self._side_by_side(m, take & (command.dest == VectorDest.EMBED), beat, last, command)
+            m.d.comb += self.vector.ready.eq(active)
+            with m.If(sends):
+                m.d.comb += self.command.ready.eq(0)
+            with m.If(sends | inside):
+                m.d.comb += self.busy.eq(1)
         return m
 
     def _memory(self, m, name, port, width, write, beat, lane=None, phase=None):
         """A memory of whole beats, with the word select behind its read port."""
         config = self.config
         words = config.bus_bits // width
-        phases = 1 if lane is None else config.phases
+        phases = 1 if phase is None else config.phases
         address = Value.cast(port.address)
         depth = ceil(2 ** len(address) / words)
         m.submodules[name] = memory = Memory(shape=config.bus_bits, depth=depth, init=[])
@@ -193,6 +213,35 @@ class VectorUnit(wiring.Component):
         check(m, ~(spare_valid & come), "vectors: a word that waits is not written over")
         check_stream(m, self.embed, "vectors: embed")
         return ~words_left | (last & move)
+
+    def _side_by_side(self, m, take, beat, last, command):
+        """Rows kept lane by lane, and sent together behind the `last` beat of their last; returns whether they are
+        read, and whether words of them are on their way."""
+        config = self.config
+        port = read_port(config.max_hidden, data.ArrayLayout(32, config.lanes)).create()
+        for lane in range(config.lanes):
+            self._memory(m, f"embed{lane}", port, 32, take & (command.seat[:config.lane_bits] == lane), beat, lane)
+        m.submodules.skid = skid = Skid(self.embed.payload.shape())
+        wiring.connect(m, skid.o, wiring.flipped(self.embed))
+        sends, index = Signal(), Signal(24)  # words are read, and which
+        pipe = Pipe(m, port.enable)
+        valids = pipe.valids(sends, READ_LATENCY)
+        is_bf16 = command.element == Element.BF16.value
+        bf16, upper = (pipe.delay(pipe.input(value), READ_LATENCY) for value in (is_bf16, index[0]))
+        m.d.comb += [
+            port.address.eq(Mux(is_bf16, index[1:], index)),
+            port.enable.eq(skid.i.ready),
+            skid.i.valid.eq(valids[-1]),
+            *(skid.i.payload[lane].eq(Mux(bf16, word.word_select(upper, 16) << 16, word))
+              for lane, word in enumerate(port.data)),
+        ]
+        with m.If(take & last & command.closes):
+            m.d.sync += [sends.eq(command.words != 0), index.eq(0)]
+        with m.Elif(sends & port.enable):
+            m.d.sync += [index.eq(index + 1), sends.eq(index != command.words - 1)]
+        check(m, ~take | ~sends, "vectors: a row that is read is not written over")
+        check_stream(m, self.embed, "vectors: embed")
+        return sends, valids.any() | skid.full
 
     @staticmethod
     def model_embed(beats, words, element):
