@@ -10,6 +10,7 @@ from scoville.schedule.completion import CYCLE_BITS, CompletionRing, news_layout
 from scoville.schedule.records import COMPLETION, COMPLETION_BYTES, decode, encode
 
 MODULUS = 1 << 32
+FIRST = MODULUS - 8  # of the counts, which soon wrap; here entries are numbered from 0
 
 
 class System:
@@ -30,8 +31,8 @@ class System:
         config, rng = self.config, self.rng
         size, step = entries * COMPLETION_BYTES, max(COMPLETION_BYTES, config.bus_bytes)
         self.base = rng.randrange((1 << config.addr_bits) // step - size // step - 1) * step
-        self.memory = bytearray(max(size, step))
-        self.entries, self.wanted, self.reports = entries, bytearray(self.memory), []
+        self.memory = bytearray(b"\xA5") * max(size, step)  # of old entries, whose numbers are far away
+        self.entries, self.reports = entries, []
         self.done = self.late = self.response = 0
         self.dut.written.value = 1
         await self.tb.reset()
@@ -61,9 +62,7 @@ class System:
                 if data["strobe"] >> byte & 1:
                     self.memory[command["address"] - self.base + beat * size + byte] = data["data"] >> 8 * byte & 255
         if there < beats:
-            place = self.done % self.entries * COMPLETION_BYTES
-            number = decode(COMPLETION, bytes(self.memory[place:place + COMPLETION_BYTES]))["number"]
-            assert number != self.done + 1, "an entry that is known before it is whole"
+            assert not self.there(self.done), "an entry that is known before it is whole"
             self.late = self.rng.randrange(10) if self.stalls else 0
             return
         if self.late:
@@ -73,10 +72,22 @@ class System:
         self.response = self.rng.randrange(20) if self.stalls else 0
         self.dut.written.value = int(not self.response)
 
-    def number(self, entry):
+    def entry(self, number):
         """What memory has at an entry's place."""
-        place = entry % self.entries * COMPLETION_BYTES
-        return int.from_bytes(self.memory[place + 28:place + 32], "little")
+        place = (FIRST + number) % self.entries * COMPLETION_BYTES
+        return bytes(self.memory[place:place + COMPLETION_BYTES])
+
+    def there(self, number):
+        """Whether a host that looks at memory sees an entry."""
+        return decode(COMPLETION, self.entry(number))["number"] == (FIRST + number + 1) % MODULUS
+
+    @property
+    def head(self):
+        return (harness.peek(self.dut.head) - FIRST) % MODULUS
+
+    @property
+    def tail(self):
+        return (harness.peek(self.dut.tail) - FIRST) % MODULUS
 
     def report(self):
         """Something happens; its entry is as of the pass and cycle that the ports show."""
@@ -86,7 +97,7 @@ class System:
         self.news.send([harness.pack(news_layout(), news)])
 
     async def take(self, count):
-        self.dut.count.value, self.dut.strobe.value = count % MODULUS, 1
+        self.dut.count.value, self.dut.strobe.value = (FIRST + count) % MODULUS, 1
         await RisingEdge(self.dut.clk)
         self.dut.strobe.value = 0
         await RisingEdge(self.dut.clk)
@@ -105,19 +116,19 @@ async def traffic(dut, seed, stalls):
         while head < 6 * entries:
             for _ in range(rng.choice([1, 40, 150])):
                 await RisingEdge(dut.clk)
-            tail = harness.peek(dut.tail)
+            tail = system.tail
             assert tail - head <= entries
             # An entry that is in memory may be taken before its response has come back.
-            there = tail + (tail - head < entries and system.number(tail) == tail + 1)
+            there = tail + (tail - head < entries and system.there(tail))
             ahead += there - tail
             for number in range(head, there):
-                place = number % entries * COMPLETION_BYTES
-                assert bytes(system.memory[place:place + COMPLETION_BYTES]) == encode(
-                    COMPLETION, **system.reports[number], number=number + 1, cycles=cycles, **{"pass": passes})
+                assert system.entry(number) == encode(
+                    COMPLETION, **system.reports[number], number=(FIRST + number + 1) % MODULUS, cycles=cycles,
+                    **{"pass": passes})
             new = rng.randint(head, there)
             await system.take(new)
             head = new
-            assert harness.peek(dut.head) == head
+            assert system.head == head
         await system.tb.wait(30)  # for the last response
         assert system.posted == 6 * entries and not system.overruns.received
     assert ahead > 2 or not stalls
@@ -136,7 +147,7 @@ async def full_speed(dut):
     await system.start(8)
     for _ in range(8):
         system.report()
-    while harness.peek(dut.tail) < 8:
+    while system.tail < 8:
         await RisingEdge(dut.clk)
     beats = max(1, COMPLETION_BYTES // system.config.bus_bytes)
     taken = system.news.cycles[-8:]
@@ -154,7 +165,7 @@ async def cycles_of_the_entry(dut):
         if cycle == 20:
             system.report()
         await RisingEdge(dut.clk)
-    assert 20 <= int.from_bytes(system.memory[16:24], "little") <= 24
+    assert 20 <= decode(COMPLETION, system.entry(0))["cycles"] <= 24
     await system.take(1)
 
 
@@ -165,26 +176,48 @@ async def full(dut):
     await system.start(4)
     for _ in range(6):
         system.report()
-    while harness.peek(dut.tail) < 4:
+    while system.tail < 4:
         await RisingEdge(dut.clk)
     await system.tb.wait(100)
-    assert harness.peek(dut.tail) == 4 and system.posted == 4
+    assert system.tail == 4 and system.posted == 4
     for count in (5, MODULUS - 1, 8):
         await system.take(count)
         await system.tb.wait(20)
-        assert harness.peek(dut.head) == 0 and harness.peek(dut.tail) == 4
-    assert system.overruns.received == [5, MODULUS - 1, 8]
+        assert system.head == 0 and system.tail == 4
+    assert system.overruns.received == [(FIRST + count) % MODULUS for count in (5, MODULUS - 1, 8)]
     await system.take(1)
     await system.tb.wait(100)
-    assert harness.peek(dut.tail) == 5
+    assert system.tail == 5
     await system.take(0)
     await system.tb.wait(20)
-    assert system.overruns.received[3:] == [0]
+    assert system.overruns.received[3:] == [FIRST]
     await system.take(5)
     await system.tb.wait(100)
-    assert harness.peek(dut.tail) == 6 and harness.peek(dut.head) == 5
+    assert system.tail == 6 and system.head == 5
+    await system.take(6)
+
+
+@cocotb.test()
+async def every_size(dut):
+    """The places in rings of every size; those of up to 256 entries are full with these."""
+    system = System(dut, 5, 0.0)
+    for entries in (1 << n for n in range(1, 17)):
+        await system.start(entries)
+        count = min(entries, 256 if entries <= 256 else 10)
+        for _ in range(count + (count == entries)):
+            system.report()
+        while system.tail < count:
+            await RisingEdge(dut.clk)
+        await system.tb.wait(20)
+        assert system.posted == count
+        for number, news in enumerate(system.reports[:count]):
+            assert decode(COMPLETION, system.entry(number)).items() >= news.items() and system.there(number)
+        await system.take(count)
+        assert system.head == count
+        await system.news.drain()  # one waited for room
+        await system.take(len(system.reports))
 
 
 @pytest.mark.parametrize("config", ["slim", "nano", "wide", "kria"])
 def test_completion(sim, config):
-    harness.run(CompletionRing(get_config(config)), __name__, sim=sim, parameters=config)
+    harness.run(CompletionRing(get_config(config), first=FIRST), __name__, sim=sim, parameters=config)

@@ -14,6 +14,7 @@ from world import chip
 
 SIZES = {"4 slots": 4, "8 slots": 8}
 BASE = 1 << 30
+FIRST = (1 << 32) - 8  # of the counts, which soon wrap; here requests are numbered from 0
 
 
 class System:
@@ -34,7 +35,7 @@ class System:
         assert harness.peek(dut.more) == (self.covered > self.gone)
         self.gone += harness.moves(dut, "o")
         if harness.peek(dut.open):
-            self.covered = harness.peek(dut.tail)
+            self.covered = (harness.peek(dut.tail) - FIRST) % (1 << 32)
         if self.opens:
             dut.open.value = int(self.rng.random() < self.opens)
 
@@ -59,14 +60,14 @@ class System:
     async def submit(self, count):
         for _ in range(count):
             record = self.requests.record()
-            self.memory.put(BASE + self.put % self.entries * REQUEST_BYTES, [
+            self.memory.put(BASE + (FIRST + self.put) % self.entries * REQUEST_BYTES, [
                 int.from_bytes(record[at:at + 4], "little") for at in range(0, REQUEST_BYTES, 4)])
             self.records.append(record)
             self.put += 1
         await self.ring(self.put)
 
     async def ring(self, count):
-        self.dut.count.value = count
+        self.dut.count.value = (FIRST + count) % (1 << 32)
         await self.pulse("strobe")
 
     async def take(self, slot=None):
@@ -112,7 +113,8 @@ async def traffic(dut, seed, stalls):
         while system.records:
             await system.take()
         await system.tb.wait(5)
-        assert harness.peek(dut.head) == harness.peek(dut.tail) == system.put == system.gone
+        assert harness.peek(dut.head) == harness.peek(dut.tail) == (FIRST + system.put) % (1 << 32)
+        assert system.gone == system.put > -FIRST % (1 << 32)
         assert system.overruns.received
         held.clear()
     return system
@@ -156,12 +158,13 @@ async def read_error(dut):
     """An entry that cannot be read is told, and no request comes of it."""
     system = System(dut, 4, 0.0)
     await system.start(4)
-    system.memory.broken.add(BASE + REQUEST_BYTES + system.config.bus_bytes)
+    second = BASE + (FIRST + 1) % 4 * REQUEST_BYTES
+    system.memory.broken.add(second + system.config.bus_bytes)
     await system.submit(3)
     await system.take(0)
     while not harness.peek(dut.error):
         await RisingEdge(dut.clk)
-    assert (harness.peek(dut.error_address), harness.peek(dut.refused)) == (BASE + REQUEST_BYTES, 0)
+    assert (harness.peek(dut.error_address), harness.peek(dut.refused)) == (second, 0)
     await system.tb.wait(300)
     assert not harness.peek(dut.o__valid)
     await system.tb.reset()  # the next test begins without settings: none may be in the ring
@@ -169,4 +172,4 @@ async def read_error(dut):
 
 @pytest.mark.parametrize("config", list(SIZES))
 def test_intake(sim, config):
-    harness.run(Intake(chip(slots=SIZES[config])), __name__, sim=sim, parameters=config)
+    harness.run(Intake(chip(slots=SIZES[config]), first=FIRST), __name__, sim=sim, parameters=config)

@@ -11,6 +11,7 @@ from scoville.schedule.rings import SubmissionRing as Model
 from scoville.schedule.submission import WORDS, SubmissionRing, word_layout
 
 MODULUS = 1 << 32
+FIRST = MODULUS - 8  # of the counts, which soon wrap; here records are numbered from 0
 
 
 class System:
@@ -55,16 +56,24 @@ class System:
                     "refused": error and self.refused})])
 
     async def ring(self, count):
-        self.dut.count.value, self.dut.strobe.value = count % MODULUS, 1
+        self.dut.count.value, self.dut.strobe.value = (FIRST + count) % MODULUS, 1
         await RisingEdge(self.dut.clk)
         self.dut.strobe.value = 0
 
+    @property
+    def head(self):
+        return (harness.peek(self.dut.head) - FIRST) % MODULUS
+
+    @property
+    def tail(self):
+        return (harness.peek(self.dut.tail) - FIRST) % MODULUS
+
     def record(self, number):
-        place = number % self.entries * REQUEST_BYTES
+        place = (FIRST + number) % self.entries * REQUEST_BYTES
         return bytes(self.memory[place:place + REQUEST_BYTES])
 
     def put(self, number):
-        place = number % self.entries * REQUEST_BYTES
+        place = (FIRST + number) % self.entries * REQUEST_BYTES
         self.memory[place:place + REQUEST_BYTES] = self.rng.randbytes(REQUEST_BYTES)
 
     def taken(self):
@@ -83,7 +92,7 @@ async def traffic(dut, seed, stalls):
         await system.start(entries)
         wanted, overruns, tail = [], [], 0
         while tail < 5 * entries:
-            head = harness.peek(dut.head)
+            head = system.head
             model = Model(None, 0, entries)
             model.head, model.tail = head, tail
             new = rng.choice([tail + rng.randint(0, entries - (tail - head)), tail + rng.randint(0, 2), tail - 1,
@@ -97,16 +106,16 @@ async def traffic(dut, seed, stalls):
                 continue
             heard = model.ring(new % MODULUS)
             if not heard and len(system.overruns.received) == len(overruns):
-                overruns.append(new % MODULUS)
+                overruns.append((FIRST + new) % MODULUS)
             await system.ring(new)
             tail = new if heard else tail
             await RisingEdge(dut.clk)
-            assert harness.peek(dut.tail) == tail
+            assert system.tail == tail
             for _ in range(rng.choice([0, 20, 200])):
                 await RisingEdge(dut.clk)
             while not heard and len(system.overruns.received) < len(overruns):
                 await RisingEdge(dut.clk)
-        while harness.peek(dut.head) != tail:
+        while system.head != tail:
             await RisingEdge(dut.clk)
         assert system.taken() == wanted and system.overruns.received == overruns
         assert overruns
@@ -140,7 +149,7 @@ async def impossible(dut):
     for count in (4, MODULUS - 3, MODULUS - 1, 5, 4):
         await system.ring(count)
         await RisingEdge(dut.clk)
-        assert harness.peek(dut.tail) == 4
+        assert system.tail == 4
     await system.words.receive(4 * WORDS)
     assert system.taken() == [system.record(n) for n in range(4)]
 
@@ -153,7 +162,22 @@ async def one_overrun_at_a_time(dut):
     for count in (7, 8, 9):  # the sink takes the first in the cycle behind it, while the second is rung
         await system.ring(count)
     await system.tb.wait(40)
-    assert system.overruns.received == [7, 9] and harness.peek(dut.tail) == 0
+    assert system.overruns.received == [(FIRST + count) % MODULUS for count in (7, 9)] and system.tail == 0
+
+
+@cocotb.test()
+async def every_size(dut):
+    """The places in rings of every size, which may be full."""
+    system = System(dut, 6, 0.0)
+    for entries in (1 << n for n in range(4, 17)):
+        await system.start(entries)
+        for count in (entries + 1, entries, entries + 1):
+            await system.ring(count)
+            await system.tb.wait(2)
+        assert system.tail == entries and len(system.overruns.received) == 2
+        await system.words.receive(10 * WORDS)
+        assert system.taken()[:10] == [system.record(n) for n in range(10)]
+        await system.tb.reset()
 
 
 @cocotb.test()
@@ -164,7 +188,7 @@ async def read_error(dut):
     for refused in (0, 1):
         for beat in range(max(1, REQUEST_BYTES // size)):
             await system.start(4)
-            at = system.base + REQUEST_BYTES
+            at = system.base + (FIRST + 1) % 4 * REQUEST_BYTES
             system.broken, system.refused = {at // size * size + beat * size}, refused
             await system.ring(3)
             errors = []
@@ -181,4 +205,4 @@ async def read_error(dut):
 
 @pytest.mark.parametrize("config", ["slim", "nano", "wide", "kria"])
 def test_submission(sim, config):
-    harness.run(SubmissionRing(get_config(config)), __name__, sim=sim, parameters=config)
+    harness.run(SubmissionRing(get_config(config), first=FIRST), __name__, sim=sim, parameters=config)

@@ -7,7 +7,7 @@ from amaranth.utils import exact_log2
 
 from scoville.checks import check, check_stream
 from scoville.memory.writer import write_command_layout, write_data_layout
-from scoville.schedule.doorbell import COUNT_BITS, ENTRIES_BITS, Doorbell, ring_members
+from scoville.schedule.doorbell import ENTRIES_BITS, Doorbell, ring_members
 from scoville.schedule.records import COMPLETION_BYTES
 
 __all__ = ["CYCLE_BITS", "CompletionRing", "news_layout"]
@@ -31,10 +31,11 @@ class CompletionRing(wiring.Component):
     Parameters
     ----------
     config : ChipConfig
+    first : of both counts; tests begin where they wrap
 
     Members
     -------
-    start : In(1), both counts become 0; only between entries
+    start : In(1), both counts become `first`; only between entries
     base, entries : In, COMPLETE_BASE, a multiple of 32 and of the bus; COMPLETE_ENTRIES, a power of two
     strobe, count : In, what the host writes to COMPLETE_HEAD
     head, tail : Out(32), what the doorbell said last; COMPLETE_TAIL
@@ -45,9 +46,9 @@ class CompletionRing(wiring.Component):
     posted : Out(1), for one cycle: the interrupt
     """
 
-    def __init__(self, config):
-        self.config = config
-        super().__init__(ring_members(config) | {
+    def __init__(self, config, *, first=0):
+        self.config, self.first = config, first
+        super().__init__(ring_members(config, first) | {
             "i": In(stream.Signature(news_layout())),
             "passes": In(32), "cycles": In(CYCLE_BITS),
             "write_command": Out(stream.Signature(write_command_layout(config))),
@@ -64,13 +65,13 @@ class CompletionRing(wiring.Component):
         m.submodules.doorbell = doorbell = Doorbell()
         wiring.connect(m, doorbell.overrun, wiring.flipped(self.overrun))
         head, tail, news = self.head, self.tail, self.i.p
-        waiting = Signal(COUNT_BITS)  # entries that the host has not taken; it may take one that is in memory already
+        waiting = Signal(ENTRIES_BITS)  # entries that the host has not taken; it may take one that is in memory already
         sent = Signal()  # one is, perhaps, whose response is still to come
         place = Signal(self.config.addr_bits)
         cycles = Signal(CYCLE_BITS, reset_less=True)
         beat = Signal(range(beats))
         m.d.comb += [
-            waiting.eq(tail + sent - head),
+            waiting.eq(tail[:ENTRIES_BITS] + sent - head[:ENTRIES_BITS]),
             doorbell.strobe.eq(self.strobe), doorbell.count.eq(self.count), doorbell.origin.eq(head),
             doorbell.most.eq(waiting),
             place.eq(self.base + Cat(Const(0, exact_log2(COMPLETION_BYTES)),
@@ -117,7 +118,7 @@ class CompletionRing(wiring.Component):
                     m.d.sync += tail.eq(tail + 1)
                     m.next = "idle"
         with m.If(self.start):
-            m.d.sync += [head.eq(0), tail.eq(0)]
+            m.d.sync += [head.eq(self.first), tail.eq(self.first)]
         assert len(record) == 8 * COMPLETION_BYTES and len(words) == WORDS
         check(m, ~self.start | fsm.ongoing("idle"), "completion ring: it starts between entries")
         check(m, waiting <= self.entries, "completion ring: no more entries than there are")

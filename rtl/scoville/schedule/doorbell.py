@@ -12,13 +12,13 @@ COUNT_BITS = 32
 ENTRIES_BITS = 17  # of SUBMIT_ENTRIES and COMPLETE_ENTRIES: up to 2^16
 
 
-def ring_members(config):
-    """What both rings have: where it lies, the host's doorbell, and their counts."""
+def ring_members(config, first=0):
+    """What both rings have: where it lies, the host's doorbell, and their counts, from `first` on."""
     return {
         "start": In(1),
         "base": In(config.addr_bits), "entries": In(ENTRIES_BITS),
         "strobe": In(1), "count": In(COUNT_BITS),
-        "head": Out(COUNT_BITS), "tail": Out(COUNT_BITS),
+        "head": Out(COUNT_BITS, init=first), "tail": Out(COUNT_BITS, init=first),
         "overrun": Out(stream.Signature(COUNT_BITS)),
     }
 

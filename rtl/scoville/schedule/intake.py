@@ -20,6 +20,7 @@ class Intake(wiring.Component):
     Parameters
     ----------
     config : ChipConfig
+    first : as of `SubmissionRing`
 
     Members
     -------
@@ -32,10 +33,10 @@ class Intake(wiring.Component):
         taken yet
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config, *, first=0):
+        self.config, self.first = config, first
         slot = exact_log2(config.slots)
-        super().__init__(ring_members(config) | {
+        super().__init__(ring_members(config, first) | {
             "request": Out(stream.Signature(fetch_layout(config))),
             "response": In(stream.Signature(response_layout(config))),
             "error": Out(1), "refused": Out(1), "error_address": Out(config.addr_bits),
@@ -47,7 +48,7 @@ class Intake(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.ring = ring = SubmissionRing(self.config)
+        m.submodules.ring = ring = SubmissionRing(self.config, first=self.first)
         m.submodules.rows = rows = RequestFields(self.config)
         m.submodules.judge = judge = Judge(self.config)
         connect(m, ring.o, rows.i)
@@ -64,8 +65,8 @@ class Intake(wiring.Component):
         m.d.comb += [getattr(rows, name).eq(getattr(self, name)) for name in ("taken", "slot", "read_slot")]
         m.d.comb += self.fields.eq(rows.fields)
 
-        covered, gone = Signal(COUNT_BITS), Signal(COUNT_BITS)  # gone may be ahead
-        left = Signal(COUNT_BITS)
+        covered, gone = (Signal(COUNT_BITS, init=self.first, name=name) for name in ("covered", "gone"))
+        left = Signal(COUNT_BITS)  # negative where `gone` is ahead
         m.d.comb += [left.eq(covered - gone), self.more.eq((left != 0) & ~left[-1])]
         m.d.sync += gone.eq(gone + (self.o.valid & self.o.ready))
         with m.If(self.open):

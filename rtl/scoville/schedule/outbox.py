@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from scoville.checks import check_fifo
 from scoville.memory.writer import write_command_layout, write_data_layout
 from scoville.schedule.completion import CYCLE_BITS, CompletionRing, news_layout
-from scoville.schedule.doorbell import COUNT_BITS, ring_members
+from scoville.schedule.doorbell import COUNT_BITS, ENTRIES_BITS, ring_members
 from scoville.schedule.records import NO_SLOT, NONE, Error, Event
 
 __all__ = ["Outbox"]
@@ -25,6 +25,7 @@ class Outbox(wiring.Component):
     Parameters
     ----------
     config : ChipConfig
+    first : as of `CompletionRing`
 
     Members
     -------
@@ -35,9 +36,9 @@ class Outbox(wiring.Component):
     held : Out(1), the host has to make room; empty : Out(1), every completion is in memory
     """
 
-    def __init__(self, config):
-        self.config = config
-        members = ring_members(config) | {
+    def __init__(self, config, *, first=0):
+        self.config, self.first = config, first
+        members = ring_members(config, first) | {
             "news": In(stream.Signature(news_layout())), "passes": In(32),
             "overrun": In(stream.Signature(COUNT_BITS)),
             "write_command": Out(stream.Signature(write_command_layout(config))),
@@ -49,7 +50,7 @@ class Outbox(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.ring = ring = CompletionRing(self.config)
+        m.submodules.ring = ring = CompletionRing(self.config, first=self.first)
         item = data.StructLayout({"news": news_layout(), "passes": 32, "cycles": CYCLE_BITS})
         m.submodules.queue = queue = SyncFIFOBuffered(width=item.size, depth=2 * self.config.slots)
         come, front = data.View(item, queue.w_data), data.View(item, queue.r_data)
@@ -79,7 +80,7 @@ class Outbox(wiring.Component):
         m.d.comb += [ring.i.valid.eq(going), ring.i.payload.eq(front.news), queue.r_en.eq(ring.i.ready),
                      ring.passes.eq(front.passes), ring.cycles.eq(front.cycles)]
 
-        m.d.comb += [self.held.eq(going & ((ring.tail - ring.head)[:COUNT_BITS] == self.entries)),
+        m.d.comb += [self.held.eq(going & ((ring.tail - ring.head)[:ENTRIES_BITS] == self.entries)),
                      self.empty.eq(~queue.r_rdy)]
         m.d.comb += [getattr(ring, name).eq(getattr(self, name))
                      for name in ("start", "base", "entries", "strobe", "count", "written")]

@@ -32,10 +32,11 @@ class SubmissionRing(wiring.Component):
     Parameters
     ----------
     config : ChipConfig
+    first : of both counts; tests begin where they wrap
 
     Members
     -------
-    start : In(1), both counts become 0; only between entries
+    start : In(1), both counts become `first`; only between entries
     base, entries : In, SUBMIT_BASE, a multiple of 128 and of the bus; SUBMIT_ENTRIES, a power of two
     strobe, count : In, what the host writes to SUBMIT_TAIL
     head, tail : Out(32), SUBMIT_HEAD; what the doorbell said last
@@ -47,9 +48,9 @@ class SubmissionRing(wiring.Component):
     refused : Out(1), with `error`: by the window
     """
 
-    def __init__(self, config):
-        self.config = config
-        super().__init__(ring_members(config) | {
+    def __init__(self, config, *, first=0):
+        self.config, self.first = config, first
+        super().__init__(ring_members(config, first) | {
             "request": Out(stream.Signature(fetch_layout(config))),
             "response": In(stream.Signature(response_layout(config))),
             "room": In(1), "o": Out(stream.Signature(word_layout())),
@@ -96,7 +97,7 @@ class SubmissionRing(wiring.Component):
             with m.State("failed"):  # until the reset that a fault asks for
                 m.d.comb += reader.o.ready.eq(1)
         with m.If(self.start):
-            m.d.sync += [head.eq(0), tail.eq(0)]
+            m.d.sync += [head.eq(self.first), tail.eq(self.first)]
         check(m, ~self.start | fsm.ongoing("idle") & (tail == head), "submission ring: it starts between entries")
         check(m, (tail - head)[:COUNT_BITS] <= self.entries, "submission ring: no more entries than there are")
         check_stream(m, self.o, "submission ring: words")

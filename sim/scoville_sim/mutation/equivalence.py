@@ -30,14 +30,14 @@ def _valid_of(name, outputs):
 
 def _miter(ports):
     """Verilog of ``miter``: the design and a mutant side by side, and whether they differ."""
-    inputs = {name: len(port["bits"]) for name, port in ports.items() if port["direction"] == "input"}
+    # A port may have the name of a Verilog word, `begin` or `end`.
+    inputs = {f"\\{name} ": len(port["bits"]) for name, port in ports.items() if port["direction"] == "input"}
     outputs = {name: len(port["bits"]) for name, port in ports.items() if port["direction"] == "output"}
     lines = [f"module miter({', '.join([*inputs, SELECT, NONE])}, differ);",
              f"input [{SELECT_BITS - 1}:0] {SELECT}, {NONE};",
              "output differ;", *(f"input [{width - 1}:0] {name};" for name, width in inputs.items())]
     for copy, select in (("gold", NONE), ("gate", SELECT)):
         lines += [f"wire [{width - 1}:0] {copy}_{name};" for name, width in outputs.items()]
-        # A port may have the name of a Verilog word, `end`.
         pins = [*(f".{name}({name})" for name in inputs), *(f".\\{name} ({copy}_{name})" for name in outputs),
                 f".{SELECT}({select})"]
         lines.append(f"top {copy}({', '.join(pins)});")
