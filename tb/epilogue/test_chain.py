@@ -180,7 +180,8 @@ class System:
                    rng.integers(0x3C00, 0x4200, rows).astype("<u2")).tobytes()
             closes = {"closes": seat == seats[-1]} if config.slots > 1 else {}
             self.load(raw, VectorDest.EMBED, seat=int(seat), words=rows, element=element.value, **closes)
-            v[:, seat] = VectorUnit.model_embed(raw, rows, element)
+            lanes = [seat] if config.slots > 1 else slice(None)  # with one slot all lanes have the row
+            v[:, lanes] = VectorUnit.model_embed(raw, rows, element)[:, None]
         return v
 
     def in_phases(self, rows, phases, run=32):
