@@ -89,7 +89,7 @@ def test_who_shares_nothing_does_not_wait(first):
 
 @pytest.mark.parametrize(("config", "shape", "prefix", "suffix"), [
     pytest.param(NANO, SHAPE, PREFIX // 4, SUFFIX // 4, marks=pytest.mark.slow, id="quarter"),
-    pytest.param(CONFIG, MIDDLE, PREFIX, SUFFIX, marks=pytest.mark.heavy, id="whole")])
+    pytest.param(CONFIG, MIDDLE, PREFIX, SUFFIX, marks=pytest.mark.slow, id="whole")])
 def test_cycles(config, shape, prefix, suffix, record_property):
     """On the chip, all at once: cycles until the last prompt has its token, beats of keys and values written, tokens.
     Also with a quarter of the tokens, on four slots, where 12 requests wait in the driver.

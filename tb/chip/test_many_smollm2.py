@@ -62,7 +62,7 @@ def of_30_layers(count, prompt=1):
     return total
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_eight_cost_as_one(record_property):
     """With short contexts, a pass that gives eight tokens and one that gives one: at most 1.05 times the cycles."""
     one, eight = (of_30_layers(count) for count in (1, CONFIGS["kria"].seats))
@@ -72,7 +72,7 @@ def test_eight_cost_as_one(record_property):
     assert eight[1] <= 200 and ratio <= 1.05, (one, eight)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_utilisation(record_property):
     """At 8 pages a sequence: the bus and the multipliers leave little of a pass's cycles, with the gap behind it."""
     cycles, gap, beats, work = of_30_layers(CONFIGS["kria"].seats, SHARED + OWN)
