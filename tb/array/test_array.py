@@ -282,6 +282,7 @@ def test_array_paired(sim):
     harness.run(lambda: Top(PAIRED), __name__, sim=sim, parameters=PAIRED.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name != PAIRED.name])
 def test_array(sim, name):
     harness.run(lambda: Top(CONFIGS[name]), __name__, sim=sim, parameters=name)

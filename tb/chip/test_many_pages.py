@@ -73,6 +73,7 @@ class Watched:
         return found
 
 
+@pytest.mark.heavy  # a simulator of its own
 @pytest.mark.parametrize("chips,requests", [FEW, pytest.param(*MANY, marks=pytest.mark.slow)])
 def test_every_page(chips, requests, run_seed):
     """Runs to their end, and runs that go on behind errors and soft resets."""
@@ -119,6 +120,7 @@ SPOILS = {
 }
 
 
+@pytest.mark.heavy
 def test_what_is_seen(run_seed):
     """The model does not take every stream of events for a good one."""
     plan = planned(image_of(), pages=5)

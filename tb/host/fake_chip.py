@@ -23,7 +23,7 @@ class FakeChip:
 
     made: list = []
 
-    def __init__(self, config, memory_bytes, *, timing, seed):
+    def __init__(self, config, memory_bytes, *, timing, seed, watched=()):
         self.config, self.timing, self.seed = config, timing, seed
         self.memory, self.words, self.many = np.zeros(memory_bytes, np.uint8), {}, None
         self.cycles = self.work = self.told = 0
