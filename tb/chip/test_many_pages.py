@@ -73,8 +73,8 @@ class Watched:
         return found
 
 
-@pytest.mark.heavy  # a simulator of its own
-@pytest.mark.parametrize("chips,requests", [FEW, pytest.param(*MANY, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("chips,requests", [
+    pytest.param(*FEW, marks=pytest.mark.heavy), pytest.param(*MANY, marks=pytest.mark.slow)])  # a simulator of its own
 def test_every_page(chips, requests, run_seed):
     """Runs to their end, and runs that go on behind errors and soft resets."""
     events, found, changes, shared = [], [], 0, 0
