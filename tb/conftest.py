@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import processes
 import pytest
 from simulators import BUILD, SIMULATORS, no_spaces, run_seeds
@@ -42,6 +43,12 @@ def leaves_no_process():
         left = processes.children() - before
     processes.end(left)
     assert not left, "the test left processes running"
+
+
+@pytest.fixture
+def record_property(record_property):
+    """As pytest's; a worker cannot send numpy's numbers."""
+    return lambda name, value: record_property(name, value.item() if isinstance(value, np.generic) else value)
 
 
 def pytest_report_header(config):
