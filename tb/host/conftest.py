@@ -2,6 +2,7 @@
 
 import pytest
 from scoville_host import cli
+from scoville_host.runtime.golden import GoldenBackend
 
 
 @pytest.fixture
@@ -13,3 +14,16 @@ def run(capsys):
         out, err = capsys.readouterr()
         return stop.value.code, out, err
     return call
+
+
+@pytest.fixture
+def another_golden(monkeypatch):
+    """The golden model of one sequence has another logit in its last row."""
+    alone = GoldenBackend.generate
+
+    def other(backend, *arguments, **options):
+        result = alone(backend, *arguments, **options)
+        result.logits[-1, 3] += 1
+        return result
+
+    monkeypatch.setattr(GoldenBackend, "generate", other)

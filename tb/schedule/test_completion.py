@@ -4,16 +4,14 @@ import cocotb
 import harness
 import pytest
 from cocotb.triggers import RisingEdge
+from rings import FIRST, MODULUS, Doorbell
 from scoville.config import get_config
 from scoville.memory.writer import write_command_layout, write_data_layout
 from scoville.schedule.completion import CYCLE_BITS, CompletionRing, news_layout
 from scoville.schedule.records import COMPLETION, COMPLETION_BYTES, decode, encode
 
-MODULUS = 1 << 32
-FIRST = MODULUS - 8  # of the counts, which soon wrap; here entries are numbered from 0
 
-
-class System:
+class System(Doorbell):
     """The ring between who reports, a writer with its memory, and a host that takes entries."""
 
     def __init__(self, dut, seed, stalls):
@@ -81,14 +79,6 @@ class System:
         """Whether a host that looks at memory sees an entry."""
         return decode(COMPLETION, self.entry(number))["number"] == (FIRST + number + 1) % MODULUS
 
-    @property
-    def head(self):
-        return (harness.peek(self.dut.head) - FIRST) % MODULUS
-
-    @property
-    def tail(self):
-        return (harness.peek(self.dut.tail) - FIRST) % MODULUS
-
     def report(self):
         """Something happens; its entry is as of the pass and cycle that the ports show."""
         news = {name: self.rng.getrandbits(width) for name, width in (
@@ -97,9 +87,7 @@ class System:
         self.news.send([harness.pack(news_layout(), news)])
 
     async def take(self, count):
-        self.dut.count.value, self.dut.strobe.value = (FIRST + count) % MODULUS, 1
-        await RisingEdge(self.dut.clk)
-        self.dut.strobe.value = 0
+        await self.ring(count)
         await RisingEdge(self.dut.clk)
 
 

@@ -4,6 +4,7 @@ import cocotb
 import harness
 import pytest
 from cocotb.triggers import RisingEdge
+from rings import FIRST, MODULUS, Doorbell
 from scoville.schedule.fields import fields_layout
 from scoville.schedule.intake import Intake
 from scoville.schedule.judge import Judge, judge_settings, judged_layout
@@ -14,10 +15,9 @@ from world import chip
 
 SIZES = {"4 slots": 4, "8 slots": 8}
 BASE = 1 << 30
-FIRST = (1 << 32) - 8  # of the counts, which soon wrap; here requests are numbered from 0
 
 
-class System:
+class System(Doorbell):
     """A host that submits, memory, and a planner that takes requests when it likes."""
 
     def __init__(self, dut, seed, stalls):
@@ -35,7 +35,7 @@ class System:
         assert harness.peek(dut.more) == (self.covered > self.gone)
         self.gone += harness.moves(dut, "o")
         if harness.peek(dut.open):
-            self.covered = (harness.peek(dut.tail) - FIRST) % (1 << 32)
+            self.covered = self.tail
         if self.opens:
             dut.open.value = int(self.rng.random() < self.opens)
 
@@ -65,10 +65,6 @@ class System:
             self.records.append(record)
             self.put += 1
         await self.ring(self.put)
-
-    async def ring(self, count):
-        self.dut.count.value = (FIRST + count) % (1 << 32)
-        await self.pulse("strobe")
 
     async def take(self, slot=None):
         """The next request, which gets the slot; its record's fields."""
@@ -113,8 +109,8 @@ async def traffic(dut, seed, stalls):
         while system.records:
             await system.take()
         await system.tb.wait(5)
-        assert harness.peek(dut.head) == harness.peek(dut.tail) == (FIRST + system.put) % (1 << 32)
-        assert system.gone == system.put > -FIRST % (1 << 32)
+        assert system.head == system.tail == system.put
+        assert system.gone == system.put > MODULUS - FIRST
         assert system.overruns.received
         held.clear()
     return system

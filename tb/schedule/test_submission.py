@@ -4,17 +4,15 @@ import cocotb
 import harness
 import pytest
 from cocotb.triggers import RisingEdge
+from rings import FIRST, MODULUS, Doorbell
 from scoville.config import get_config
 from scoville.memory.fetch_port import fetch_layout, response_layout
 from scoville.schedule.records import REQUEST_BYTES
 from scoville.schedule.rings import SubmissionRing as Model
 from scoville.schedule.submission import WORDS, SubmissionRing, word_layout
 
-MODULUS = 1 << 32
-FIRST = MODULUS - 8  # of the counts, which soon wrap; here records are numbered from 0
 
-
-class System:
+class System(Doorbell):
     """The ring between a host that writes records and doorbells, a memory, and who takes the words."""
 
     def __init__(self, dut, seed, stalls):
@@ -54,19 +52,6 @@ class System:
                 self.response.send([harness.pack(response_layout(self.config), {
                     "data": int.from_bytes(self.memory[at - self.base:][:size], "little"), "error": error,
                     "refused": error and self.refused})])
-
-    async def ring(self, count):
-        self.dut.count.value, self.dut.strobe.value = (FIRST + count) % MODULUS, 1
-        await RisingEdge(self.dut.clk)
-        self.dut.strobe.value = 0
-
-    @property
-    def head(self):
-        return (harness.peek(self.dut.head) - FIRST) % MODULUS
-
-    @property
-    def tail(self):
-        return (harness.peek(self.dut.tail) - FIRST) % MODULUS
 
     def record(self, number):
         place = (FIRST + number) % self.entries * REQUEST_BYTES
