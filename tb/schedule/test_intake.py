@@ -51,6 +51,7 @@ class System(Doorbell):
         await self.tb.reset()
         self.memory.requests.clear()
         await self.pulse("start")
+        await self.pulse("o__ready")  # nobody is there to be taken
 
     async def pulse(self, name):
         getattr(self.dut, name).value = 1

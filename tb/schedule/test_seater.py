@@ -15,7 +15,6 @@ from world import chip
 
 SIZES = {"8 seats, 8 slots": {"lanes": 4, "phases": 2, "slots": 8}, "2 seats, 4 slots": {"lanes": 2, "slots": 4},
          "1 seat, 2 slots": {"lanes": 1, "slots": 2}}
-VOCAB = 50_000
 
 
 class System:
@@ -42,8 +41,18 @@ class System:
         if self.offered is None and harness.peek(dut.run__valid):
             self.offered = self.tb.cycle - 1  # this edge
 
+    def token(self, bad=False):
+        """One that differs from the vocabulary's size in some bit first: a token, or none."""
+        rng, at = self.rng, [bit for bit in range(32) if (self.vocab >> bit & 1) != bad]
+        if bad and (not at or rng.random() < 0.3):
+            return self.vocab
+        bit = rng.choice(at)
+        return (self.vocab >> bit ^ 1) << bit | rng.getrandbits(32) & (1 << bit) - 1
+
     def new_slots(self):
         rng, bits = self.rng, self.config.addr_bits
+        self.vocab = rng.getrandbits(rng.randint(1, 32)) | 1
+        self.dut.vocab.value = self.vocab
         self.memory.words.clear()
         self.memory.broken.clear()
         for slot in range(self.config.slots):
@@ -52,10 +61,10 @@ class System:
                 "temperature": rng.getrandbits(32), "logits": rng.getrandbits(bits),
                 "logits_stride": rng.getrandbits(32), "stop_count": rng.getrandbits(32)}
             self.kept[slot] = {"position": rng.choice([0, rng.randrange(1, 1 << POSITION_BITS - 1)]),
-                               "token": rng.choice([rng.randrange(VOCAB), rng.randrange(VOCAB), VOCAB - 1]),
+                               "token": self.token(),
                                "logits": rng.getrandbits(bits)}
         if rng.random() < 0.1:
-            self.kept[rng.randrange(self.config.slots)]["token"] = rng.choice([VOCAB, rng.getrandbits(32) | 1 << 31])
+            self.kept[rng.randrange(self.config.slots)]["token"] = self.token(bad=True)
 
     def run_of(self, slot, seat):
         """A run with its tokens in memory, some of which are none, or cannot be read."""
@@ -69,10 +78,10 @@ class System:
         address = (self.fields[slot]["tokens"] + 4 * run["first"]) % (1 << self.config.addr_bits)
         address = min(address, (1 << self.config.addr_bits) - 4 * self.config.seats)
         self.fields[slot]["tokens"] = (address - 4 * run["first"]) % (1 << self.config.addr_bits)
-        self.memory.put(address, [rng.choice([rng.randrange(VOCAB), VOCAB - 1]) for _ in range(run["count"])])
+        self.memory.put(address, [self.token() for _ in range(run["count"])])
         at = address + 4 * rng.randrange(run["count"])
         if rng.random() < 0.05:
-            self.memory.put(at, [rng.choice([VOCAB, rng.randrange(VOCAB, 1 << 32)])])
+            self.memory.put(at, [self.token(bad=True)])
         if rng.random() < 0.05:
             self.memory.broken.add(at // self.config.bus_bytes * self.config.bus_bytes)
         return run, address
@@ -89,7 +98,7 @@ class System:
         """The run's model; how many cycles it took, and whether it was read."""
         dut, rng = self.dut, self.rng
         read, known = len(self.memory.requests), self.kept[run["slot"]]["position"] == run["first"] != 0
-        wanted = Seater.model(VOCAB, run, self.fields[run["slot"]], self.kept[run["slot"]],
+        wanted = Seater.model(self.vocab, run, self.fields[run["slot"]], self.kept[run["slot"]],
                               self.memory.read(address, run["count"]))
         self.offered, late = None, rng.random() < 0.3 and self.stalls
         dut.settled.value = int(not late)
@@ -105,7 +114,7 @@ class System:
 async def passes(dut, seed, stalls):
     system = System(dut, seed, stalls)
     rng, config = system.rng, system.config
-    dut.vocab.value, dut.settled.value = VOCAB, 1
+    dut.settled.value = 1
     await system.tb.reset()
     seen, times = set(), set()
     for _ in range(100):

@@ -98,6 +98,19 @@ def test_timing():
     assert 1300 <= cycles(1000, refresh_interval=100, refresh_cycles=20) <= 1000 * 100 / 80 + 300
 
 
+def test_a_write_is_there_with_its_response():
+    """AXI4 promises nothing sooner: who does not wait for the response reads the old bytes."""
+    chip = make(timing=MemoryTiming(write_latency=300))
+    before = chip.memory.copy()
+    start(chip, 0, 1)
+    while chip.counters["write_beats"] < 2:
+        chip.step()
+    chip.step(290)
+    assert (chip.memory == before).all()
+    chip.run(10_000)
+    assert (chip.memory != before).any() and chip.read(STATUS) == 1
+
+
 def test_stalls_follow_the_seed():
     def cycles(seed):
         chip = VerilatedChip(get_config("kria"), SIZE, component=SmallChip, seed=seed, timing=MEMORIES["random"])

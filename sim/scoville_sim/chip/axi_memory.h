@@ -52,7 +52,7 @@ class AxiMemory {
 
     void reset() {
         out = {};
-        reads.clear(), writes.clear(), responses.clear();
+        reads.clear(), writes.clear(), responses.clear(), pending.clear();
         current = nullptr;
         checks.reset();
         make_dram();
@@ -90,6 +90,7 @@ class AxiMemory {
             out.bvalid = true;
             out.bid = responses.front().id;
             out.bresp = responses.front().response;
+            for (unsigned beat = 0; beat < responses.front().beats; ++beat) commit();
         }
     }
 
@@ -132,8 +133,9 @@ class AxiMemory {
     bool idle() const { return reads.empty() && writes.empty() && responses.empty() && (!dram || dram->idle()); }
 
   private:
-    struct Write { uint64_t addr; unsigned beats; uint8_t id, response; };
-    struct Done { uint8_t id, response; uint64_t ready; };
+    struct Write { uint64_t addr; unsigned beats; uint8_t id, response; unsigned given = 0; };
+    struct Done { uint8_t id, response; uint64_t ready; unsigned beats; };
+    struct Beat { uint64_t addr; uint64_t strobe[MASK_WORDS]; uint8_t data[BYTES]; };
 
     uint8_t* data;
     uint64_t size, random;
@@ -143,6 +145,7 @@ class AxiMemory {
     ReadBurst* current = nullptr;  // has given some of its beats, and gives the rest before another one begins
     std::deque<Write> writes;
     std::deque<Done> responses;
+    std::deque<Beat> pending;  // accepted, and not in memory yet
 
     void make_dram() {
         dram = timing.dram.channels ? std::make_unique<Dram>(timing.dram, timing.read_latency, trace) : nullptr;
@@ -188,7 +191,15 @@ class AxiMemory {
         --tokens;
     }
 
-    // A write is in memory when its data is here: what a DRAM does later is timing alone.
+    // AXI4 promises nothing of a write before its response, so it is not in memory before that is offered: who reads
+    // sooner has the old bytes.
+    void commit() {
+        const Beat& beat = pending.front();
+        for (unsigned byte = 0; byte < BYTES; ++byte)
+            if (beat.strobe[byte / 64] >> (byte % 64) & 1) data[beat.addr + byte] = beat.data[byte];
+        pending.pop_front();
+    }
+
     void accept_write(const Inputs& in, uint64_t now) {
         Write& write = writes.front();
         ++counters.write_beats;
@@ -196,14 +207,18 @@ class AxiMemory {
         if (in.wlast != (write.beats == 1))
             checks.error(now, "WLAST is wrong in the burst that ends with " + hex(write.addr));
         if (dram) dram->write(write.addr, BYTES);
-        if (const uint8_t response = respond(write.addr); response != OKAY)
+        if (const uint8_t response = respond(write.addr); response != OKAY) {
             write.response = response;
-        else
-            for (unsigned byte = 0; byte < BYTES; ++byte)
-                if (in.wstrb[byte / 64] >> (byte % 64) & 1) data[write.addr + byte] = in.wdata[byte];
+        } else {
+            Beat& beat = pending.emplace_back();
+            beat.addr = write.addr;
+            memcpy(beat.strobe, in.wstrb, sizeof beat.strobe);
+            memcpy(beat.data, in.wdata, BYTES);
+            ++write.given;
+        }
         write.addr += BYTES;
         if (--write.beats == 0) {
-            responses.push_back({write.id, write.response, now + timing.write_latency});
+            responses.push_back({write.id, write.response, now + timing.write_latency, write.given});
             writes.pop_front();
         }
     }

@@ -14,7 +14,7 @@ class MemoryTiming:
     Parameters
     ----------
     read_latency : from the acceptance of a read address to its first beat; with a DRAM, what that takes besides it.
-    write_latency : from the last write beat to its response.
+    write_latency : from the last write beat to its response. Whoever reads before that is offered has the old bytes.
     beats, period : at most `beats` beats, reads and writes together, every `period` cycles.
     refresh_interval, refresh_cycles : every interval no beat moves for so many cycles; 0 for never.
     outstanding : bursts a direction that are accepted before the oldest is done.
