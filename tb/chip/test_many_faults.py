@@ -17,6 +17,7 @@ from scoville.schedule.records import NONE, Error, Event, Flag, Reason
 from stories import Story
 
 CONTEXT = 64  # two pages: a sequence that fills them is short
+LONG = 96  # where pages of the parent are full that are not shared
 SEATS = NANO.seats
 ALL = 4  # pages
 LATE = dataclasses.replace(FAST, write_latency=300, stall_aw=0.98, stall_w=0.9, stall_b=0.3)
@@ -28,13 +29,13 @@ def alone():
     return Alone(NANO, context=CONTEXT)
 
 
-def story(pages=ALL, running=4, settings=None):
-    return Story(planned(image_of(context=CONTEXT), pages=pages, running=running, settings=settings))
+def story(pages=ALL, running=4, settings=None, context=CONTEXT):
+    return Story(planned(image_of(context=context), pages=pages, running=running, settings=settings))
 
 
 def prompt(count, seed=0):
     """Tokens; of one seed the shorter prompts are how the longer ones begin."""
-    return tokens_for(np.random.default_rng(seed), CONTEXT)[:count]
+    return tokens_for(np.random.default_rng(seed), LONG)[:count]
 
 
 def fill(story, first):
@@ -184,6 +185,34 @@ def test_a_prefix_hit_on_a_page_that_is_not_full(alone, computed):
     assert told.host.machine.seats - before == 2 + computed - (computed - 1) // 32 * 32
     host = told.on_chip()
     assert as_alone(host, alone)
+
+
+@pytest.mark.one_is_enough
+@pytest.mark.parametrize(("shared", "pages"), [(40, 1), (31, 0), (32, 1), (63, 1), (64, 2), (65, 2)])
+def test_a_prefix_that_ends_in_a_page_that_is_full(shared, pages):
+    """The parent's page in which the common prefix ends is full, of the parent's tokens: it is not shared."""
+    told = story(8, context=LONG)
+    told.request(0, prompt(70), 1, flags=Flag.PARK)
+    told.finish()
+    before = told.host.machine.seats
+    told.request(1, prompt(shared) + prompt(70 - shared, 1), 1, parent=0, shared=shared)
+    told.finish()
+    assert told.host.machine.seats - before == 70 - 32 * pages
+    assert as_alone(told.on_chip(), Alone(NANO, context=LONG))
+
+
+@pytest.mark.one_is_enough
+@pytest.mark.parametrize("passes", [20, 10, 36])
+def test_a_prefix_of_which_a_part_is_written(passes):
+    """Who goes before its parent shares the pages that this has by now, of those that it will have."""
+    told = story(8, context=LONG)
+    told.request(0, prompt(80), 1)
+    told.step(passes)
+    before, computed = told.host.machine.seats, 2 * passes
+    told.request(1, prompt(80), 1, parent=0, shared=80, priority=1)
+    told.finish()
+    assert told.host.machine.seats - before == 80 - computed + 80 - computed // 32 * 32
+    assert as_alone(told.on_chip(), Alone(NANO, context=LONG))
 
 
 def test_a_prefix_hit_on_a_page_that_is_not_written(alone):
