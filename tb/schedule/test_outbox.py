@@ -8,7 +8,7 @@ import pytest
 from cocotb.triggers import RisingEdge
 from rings import FIRST, MODULUS, Doorbell
 from scoville.memory.writer import write_command_layout, write_data_layout
-from scoville.schedule.completion import news_layout
+from scoville.schedule.completion import CYCLE_BITS, news_layout
 from scoville.schedule.outbox import Outbox
 from scoville.schedule.records import COMPLETION, COMPLETION_BYTES, NO_SLOT, NONE, Error, Event, decode
 from world import chip
@@ -43,7 +43,7 @@ class System(Doorbell):
         dut.start.value = 1
         await RisingEdge(dut.clk)
         dut.start.value = 0
-        self.begun = self.tb.cycle + 1  # the edge at which the count of cycles is 0
+        self.begun = self.tb.cycle + 1  # the edge at which the count of cycles begins
 
     def _cycle(self):
         if self.begun is None:
@@ -54,7 +54,8 @@ class System(Doorbell):
 
     def _entry(self, news):
         self.latest = self.tb.cycle
-        self.waiting.append(news | {"pass": harness.peek(self.dut.passes), "cycles": self.tb.cycle - 1 - self.begun})
+        cycles = (self.tb.cycle - 1 - self.begun + FIRST - MODULUS) % (1 << CYCLE_BITS)
+        self.waiting.append(news | {"pass": harness.peek(self.dut.passes), "cycles": cycles})
         assert len(self.waiting) <= 2 * self.config.slots
 
     def _overrun(self, count):
@@ -180,6 +181,21 @@ async def full_speed(dut):
     started = system.commands.cycles
     assert {after - before for before, after in zip(started, started[1:], strict=False)} == {4 + beats}
     await system.tb.reset()  # the next test begins without settings: none may be in the ring
+
+
+@cocotb.test()
+async def every_size(dut):
+    """Rings of every size are held when they are full, and go on when an entry is taken."""
+    system = System(dut, 4, 0.0)
+    for entries in (1 << n for n in range(1, 8)):
+        await system.start(entries)
+        system.report(entries + 2)
+        await system.tb.wait(16 * entries + 40)
+        assert harness.peek(dut.held) and system.posted == entries
+        await system.tell(1)
+        await system.tb.wait(40)
+        assert system.posted == entries + 1
+    await system.tb.reset()
 
 
 @cocotb.test()

@@ -162,7 +162,29 @@ async def every_size(dut):
         assert system.tail == entries and len(system.overruns.received) == 2
         await system.words.receive(10 * WORDS)
         assert system.taken()[:10] == [system.record(n) for n in range(10)]
+        dut.room.value = 0
+        await system.tb.wait(100)  # what was asked for has come
+        taken = system.head
+        for count in (entries + taken + 1, entries + taken):
+            await system.ring(count)
+            await system.tb.wait(2)
+        assert system.tail == entries + taken and len(system.overruns.received) == 3
         await system.tb.reset()
+
+
+@cocotb.test()
+async def no_room(dut):
+    """No entry is asked for while its words would not be taken, and the next one is when they would."""
+    system = System(dut, 7, 0.0)
+    await system.start(4)
+    for number in range(3):
+        dut.room.value = 0
+        await system.ring(number + 1)
+        await system.tb.wait(100)
+        assert len(system.request.received) == number
+        dut.room.value = 1
+        await system.words.receive(WORDS)
+    assert system.taken() == [system.record(n) for n in range(3)]
 
 
 @cocotb.test()

@@ -25,7 +25,7 @@ class Outbox(wiring.Component):
     Parameters
     ----------
     config : ChipConfig
-    first : as of `CompletionRing`
+    first : as of `CompletionRing`; taken as a signed number, the count of cycles begins with it too
 
     Members
     -------
@@ -57,7 +57,7 @@ class Outbox(wiring.Component):
         cycles = Signal(CYCLE_BITS)
         m.d.sync += cycles.eq(cycles + 1)
         with m.If(self.start):
-            m.d.sync += cycles.eq(0)
+            m.d.sync += cycles.eq(self.first - (self.first >> COUNT_BITS - 1 << COUNT_BITS))
 
         m.d.comb += [come.passes.eq(self.passes), come.cycles.eq(cycles)]
         overruns = (self.overrun, ring.overrun)
