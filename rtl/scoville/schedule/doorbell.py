@@ -41,6 +41,11 @@ class Doorbell(wiring.Component):
     rung: Out(1)
     overrun: Out(stream.Signature(COUNT_BITS))
 
+    @staticmethod
+    def model(origin, most, count):
+        """Whether a count is possible."""
+        return (count - origin) % (1 << COUNT_BITS) <= most
+
     def elaborate(self, platform):
         m = Module()
         ahead, possible = Signal(COUNT_BITS), Signal()
