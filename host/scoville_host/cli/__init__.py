@@ -23,6 +23,7 @@ from . import (
     models,
     predict,
     registers,
+    serve,
     verilog,
     workload,
 )
@@ -31,8 +32,8 @@ from .output import RunFailed
 __all__ = ["app", "main"]
 
 # As help lists them.
-COMMANDS = (generate, chat, compile, bench, workload, inspect, predict, eval, verilog, registers, configs, models,
-            memories)
+COMMANDS = (generate, chat, serve, compile, bench, workload, inspect, predict, eval, verilog, registers, configs,
+            models, memories)
 app = typer.Typer(name="scoville", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
                   pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
                   help="Compile, run and measure language models on the Scoville processor.\n\n"

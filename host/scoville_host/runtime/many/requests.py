@@ -128,6 +128,13 @@ class Requests:
         ended, self._ended = self._ended, []
         return ended
 
+    def row(self, sequence, index):
+        """The logits of a token that has come, float32 ``[vocab]``; of a plan with rows."""
+        if sequence.logits is not None:
+            return sequence.logits[index]
+        data = self.machine.fetch(self._places(sequence)[0] + index * self.plan.row_bytes, 4 * self.plan.image.vocab)
+        return np.frombuffer(data, "<f4")
+
     # to the chip
 
     def _send(self):
