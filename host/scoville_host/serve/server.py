@@ -85,6 +85,7 @@ def serve(session, chip, *, host, port, name, keys, rows, most, report, ready=la
     except SystemExit:
         raise RequestError(f"--port {port}: the address {host}:{port} cannot be had; another process may have it") \
             from None
+    socket.listen(CONNECTIONS)  # who comes from now on waits for the rest
     url = f"http://{host}:{socket.getsockname()[1]}"
     engine.start()
     report(f"serving {name} at {url}/v1")
