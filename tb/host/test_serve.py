@@ -66,6 +66,17 @@ def test_choices(client):
                                                       for seed in (7, 8)]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_model_ends_its_text(client, stream):
+    """The token that ends a text counts, and is none of it."""
+    prompt = "They lived happily ever after."
+    text, logits = alone(prompt, 30, 1.0, 1)
+    found = client.completions.create(**asking(prompt, max_tokens=30, temperature=1, seed=1, stream=stream))
+    parts = list(found) if stream else [found]
+    assert "".join(part.choices[0].text for part in parts) == text and parts[-1].choices[0].finish_reason == "stop"
+    assert len(logits) < 30 and (stream or found.usage.completion_tokens == len(logits))
+
+
 def test_cached_tokens(client):
     prompt = session_of(1).tokenizer.encode(LONG * 2)[:40]
     first, again = (client.completions.create(**asking(prompt)).usage for _ in range(2))
@@ -112,13 +123,14 @@ def test_streams(served):
 @pytest.mark.parametrize("stream", [False, True])
 def test_stop(client, served, stream):
     """The text ends before the first stop string, also where that is of several tokens; the chip's sequence ends."""
-    text = alone(ONCE, 20)[0]
-    stop = text[9:14]
-    found = client.completions.create(**asking(max_tokens=20, stop=["zzz", stop], stream=stream))
+    text = alone(ONCE, 50)[0]
+    stop, before = text[9:14], served.engine.counts["passes"]
+    found = client.completions.create(**asking(max_tokens=50, stop=["zzz", stop], stream=stream))
     parts = list(found) if stream else [found]
     assert "".join(part.choices[0].text for part in parts) == text[:text.index(stop)]
     assert parts[-1].choices[0].finish_reason == "stop"
     served.idle()
+    assert served.engine.counts["passes"] - before < 30
 
 
 def test_logprobs(client):
@@ -197,13 +209,13 @@ def test_models_health_metrics(client, served):
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_goes_away(served, stream):
     """Its sequence is cancelled in the chip, long before its last token."""
-    before = served.engine.counts["generated_tokens"]
+    before, passes = (served.engine.counts[name] for name in ("generated_tokens", "passes"))
     body = json.dumps(asking("A", max_tokens=60, stream=stream, temperature=1, seed=3)).encode()
     with socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2]))) as connection:
         connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         served.until(lambda: served.engine.counts["generated_tokens"] > before + 2)
     served.idle()
-    assert served.engine.counts["generated_tokens"] < before + 40
+    assert served.engine.counts["generated_tokens"] < before + 40 and served.engine.counts["passes"] < passes + 50
 
 
 def digest(key):

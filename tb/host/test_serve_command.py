@@ -73,6 +73,23 @@ def test_wrong_options(run, tmp_path):
         assert status == 2 and err.count("\n") == 1 and "keys.json" in err, (text, err)
 
 
+def test_load(start, run, tmp_path):
+    """Every request is served and counted; a goal that nobody can meet is met by none."""
+    _, url = start()
+    arguments = ["load", "--quiet", "--url", url, "--requests", 12, "--rate", 50, "--longest", 24, "--shared", 0.5,
+                 "--json", tmp_path / "load.json", "--between-within", 1e-9, "--output-mean", 8]
+    status, out, err = run(*arguments)
+    found = json.loads((tmp_path / "load.json").read_text())
+    assert (status, err) == (0, "") and "served: 12 of 12" in out
+    assert found["served"] == 12 and not found["errors"]
+    assert found["first_token"]["count"] == 12 and found["generated_tokens"] > found["between_tokens"]["count"] > 12
+    assert found["served_well"] < 12 and found["tokens_per_second"] == found["generated_tokens"] / found["seconds"]
+    status, out, err = run("load", "--quiet", "--url", url, "--model", "other", "--requests", 2, "--rate", 50)
+    assert (status, out) == (1, "") and err.count("\n") == 1 and "404" in err
+    status, out, err = run("load", "--quiet", "--url", "http://127.0.0.1:9/v1")
+    assert (status, out) == (2, "") and err.count("\n") == 1 and "--url" in err
+
+
 @pytest.mark.slow
 def test_on_the_rtl(start):
     process, url = start("--backend", "rtl", "--slots", "4", "--memory", "ideal")

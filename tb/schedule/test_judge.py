@@ -19,7 +19,12 @@ UNCOVERED = sorted(set(range(REQUEST_BYTES)) - {n for offset, size in OFFSETS.va
 
 def configured():
     name, groups = harness.parameters().split()
-    return replace(get_config(name), cache_groups=int(groups), slots=4)
+    return chip(name, groups)
+
+
+def chip(name, groups):
+    """With room for sequences of 2^19 tokens."""
+    return replace(get_config(name), cache_groups=int(groups), slots=4, pool_pages=1 << 16)
 
 
 class Requests:
@@ -28,7 +33,8 @@ class Requests:
     def __init__(self, config, rng):
         self.config, self.rng = config, rng
         low = rng.randrange(1 << 30) * 256
-        self.setup = Setup(kv_pages=rng.choice([20, config.pool_pages]), context=rng.choice([100, 600, 4000]),
+        self.setup = Setup(kv_pages=rng.choice([20, config.pool_pages, rng.randint(8, config.pool_pages)]),
+                           context=rng.choice([100, 600, 4000, rng.randint(100, 1 << rng.randint(7, 22))]),
                            vocab=rng.randint(1, 1 << 17), running=4, window=(low, low + (1 << 36)))
 
     def place(self, size, step):
@@ -43,11 +49,15 @@ class Requests:
         prompt = rng.choice([1, rng.randint(1, most - 1)])
         context = rng.choice([setup.context, most, rng.randint(prompt, most)])
         end = rng.randint(prompt, min(most, context)) if context > most or rng.random() < 0.7 else context
-        room, limit = rng.choice([(end + 1, NONE), (rng.randint(end + 1, 1 << 20), end + 1 - prompt), (end + 1, 5000)])
+        if rng.random() < 0.2:  # rows of logits are a power of two in number
+            end = prompt + (1 << max(0, (end - prompt).bit_length() - 1))
+            end = min(end, most, context)
+        more = end + 1 - prompt | rng.getrandbits(rng.randint(0, 32))
+        room, limit = rng.choice([(end + 1, NONE), (rng.randint(end + 1, 1 << 23), end + 1 - prompt), (end + 1, more)])
         fields = {name: rng.getrandbits(8 * size) for name, (_, size) in OFFSETS.items()}
         fields |= {"kind": 1, "flags": rng.getrandbits(1), "prompt": prompt, "room": room, "limit": limit,
                    "context": context, "temperature": rng.getrandbits(31), "stop_count": rng.choice([0, 1, MAX_STOPS]),
-                   "logits_stride": bus * rng.randrange(1 << 16)}
+                   "logits_stride": bus * rng.randrange(1 << rng.randint(1, 16))}
         shared = rng.choice([NONE, rng.getrandbits(31)])
         fields |= {"parent": shared, "shared": 0 if shared == NONE else rng.choice([0, prompt, rng.randint(0, prompt)])}
         fields["tokens"] = self.place(4 * room, 4)
@@ -66,7 +76,7 @@ class Requests:
         size = 8 * OFFSETS[name][1]
         near, bit = rng.choice([-1, 1, -4, 4, -256, 256]), 1 << rng.randrange(size)
         value = rng.choice([fields[name] + near, fields[name] ^ bit, 0, (1 << size) - 1, rng.getrandbits(size),
-                            MAX_STOPS + 1])
+                            MAX_STOPS + 1, 1 << rng.randrange(size)])
         return fields | {name: value % (1 << size)}
 
     def record(self):
@@ -127,5 +137,4 @@ async def full_speed(dut):
 
 @pytest.mark.parametrize("config", ["nano 1", "kria 2", "slim 4"])
 def test_judge(sim, config):
-    harness.run(Judge(replace(get_config(config.split()[0]), cache_groups=int(config.split()[1]), slots=4)), __name__,
-                sim=sim, parameters=config)
+    harness.run(Judge(chip(*config.split())), __name__, sim=sim, parameters=config)

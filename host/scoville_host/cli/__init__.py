@@ -19,6 +19,7 @@ from . import (
     eval,
     generate,
     inspect,
+    load,
     memories,
     models,
     predict,
@@ -32,7 +33,7 @@ from .output import RunFailed
 __all__ = ["app", "main"]
 
 # As help lists them.
-COMMANDS = (generate, chat, serve, compile, bench, workload, inspect, predict, eval, verilog, registers, configs,
+COMMANDS = (generate, chat, serve, load, compile, bench, workload, inspect, predict, eval, verilog, registers, configs,
             models, memories)
 app = typer.Typer(name="scoville", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
                   pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
