@@ -71,8 +71,9 @@ def test_the_model_ends_its_text(client, stream):
     """The token that ends a text counts, and is none of it."""
     prompt = "They lived happily ever after."
     text, logits = alone(prompt, 30, 1.0, 1)
-    found = client.completions.create(**asking(prompt, max_tokens=30, temperature=1, seed=1, stream=stream))
+    found = client.completions.create(**asking(prompt, max_tokens=30, temperature=1, seed=1, stream=stream, logprobs=0))
     parts = list(found) if stream else [found]
+    assert sum(len(part.choices[0].logprobs.tokens) for part in parts if part.choices[0].logprobs) == len(logits) - 1
     assert "".join(part.choices[0].text for part in parts) == text and parts[-1].choices[0].finish_reason == "stop"
     assert len(logits) < 30 and (stream or found.usage.completion_tokens == len(logits))
 
