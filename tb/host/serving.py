@@ -11,7 +11,7 @@ from scoville.config import CONFIGS
 from scoville_host.runtime.generate import generate
 from scoville_host.runtime.many.serve import open_requests, with_slots
 from scoville_host.runtime.session import open_session
-from scoville_host.serve.app import Service
+from scoville_host.serve import app
 from scoville_host.serve.engine import Engine
 from scoville_host.serve.keys import Keys
 
@@ -53,7 +53,8 @@ class Served:
     def __init__(self, keys=(), most=64, chip=None, slots=4, rows=True):
         session = session_of(slots)
         self.engine = Engine(chip or (lambda: open_requests(session, rows=True)), most)
-        self.service = Service(self.engine, session, "tiny", Keys(keys), rows)
+        app.LIVE_SECONDS = 0.005  # a small model's passes are short
+        self.service = app.Service(self.engine, session, "tiny", Keys(keys), rows)
         self._server = uvicorn.Server(uvicorn.Config(self.service.app, port=0, log_config=None, access_log=False))
         socket = self._server.config.bind_socket()
         self.url = f"http://127.0.0.1:{socket.getsockname()[1]}"

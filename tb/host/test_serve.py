@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import re
 import socket
 import urllib.error
 import urllib.request
@@ -207,6 +208,38 @@ def test_models_health_metrics(client, served):
     assert float(values[f"vllm:time_to_first_token_seconds_count{label}"]) > 0
 
 
+def test_page(served):
+    """Every file that the page asks for is here, and nothing comes from elsewhere."""
+    with urllib.request.urlopen(served.url) as answer:
+        text, policy = answer.read().decode(), answer.headers["Content-Security-Policy"]
+    names = re.findall(r'(?:src|href)="([^"]+)"', text)
+    assert policy.startswith("default-src 'none'") and len(names) == 2
+    assert urllib.request.urlopen(f"{served.url}/favicon.ico").status == 204
+    for name in names:
+        with urllib.request.urlopen(f"{served.url}/{name}") as answer:
+            text += (more := answer.read().decode())
+            assert more and answer.headers["Content-Type"].partition(";")[0] == {"css": "text/css", "js": (
+                "text/javascript")}[name.rpartition(".")[2]]
+    assert "://" not in text and set(re.findall(r'at\("(\w+)"\)', text)) <= set(re.findall(r'id="(\w+)"', text))
+
+
+def test_live(client, served):
+    """What the chip does, while it does it: the slot of a stream, its tokens and pages, and then that it is gone."""
+    with urllib.request.urlopen(f"{served.url}/live") as live:
+        def following(condition):
+            while not condition(seen := json.loads(live.readline().decode()[6:] or live.readline().decode()[6:])):
+                live.readline()
+            live.readline()
+            return seen
+
+        assert following(lambda seen: not seen["running"])["context"] == CONTEXT
+        stream = client.completions.create(**asking(max_tokens=30, stream=True))
+        seen = following(lambda seen: seen["running"] and seen["slots"][0]["tokens"] > 2)
+        assert seen["slots"][0]["prompt"] == len(session_of(1).tokenizer.encode(ONCE)) and seen["pool"]["running"] > 0
+        list(stream)
+        assert following(lambda seen: not seen["running"])["counts"]["generated_tokens"] >= 30
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_goes_away(served, stream):
     """Its sequence is cancelled in the chip, long before its last token."""
@@ -236,6 +269,18 @@ def test_keys():
                   for key in ("ka", "kb", "ka")]
         assert cached[:2] == [0, 0] and cached[2] >= 32
         assert post(served.url, asking(max_tokens=9), key="kb")[0] == 400
+        following = {key: urllib.request.urlopen(urllib.request.Request(f"{served.url}/live", headers={
+            "Authorization": f"Bearer {key}"})) for key in ("ka", "kb")}
+        seen = dict.fromkeys(following, 0)
+        post(served.url, asking(max_tokens=8), key="kb")
+        for key, live in following.items():
+            event = {"counts": {"generated_tokens": 0}}
+            while event["counts"]["generated_tokens"] < 26:  # of this test
+                event = json.loads(live.readline().decode()[6:])
+                live.readline()
+                seen[key] += len(event["slots"])
+            live.close()
+        assert seen["kb"] > 0 == seen["ka"]
         assert post(served.url, asking(n=3), key="kb")[0] == 429 and post(served.url, asking(n=2), key="kb")[0] == 200
         assert [post(served.url, asking(), key="kc")[0] for _ in range(3)] == [200, 200, 429]
         assert post(served.url, asking(), key="ka")[0] == 200

@@ -18,12 +18,15 @@ from .answers import ChatAnswer, CompletionAnswer, usage
 from .choices import Choices
 from .errors import ApiError, error_body
 from .measures import Measures
+from .page_routes import page_routes
 from .schemas import ChatRequest, CompletionRequest, parse
 
 __all__ = ["MOST_BODY", "Service"]
 
 MOST_BODY = 1 << 20  # bytes
 BODY_SECONDS = 30
+LIVE_SECONDS = 0.1
+EVENTS = {"media_type": "text/event-stream", "headers": {"Cache-Control": "no-cache"}}
 LOG = logging.getLogger("scoville.serve")
 
 
@@ -51,7 +54,8 @@ class Service:
             Route("/v1/models", self.models), Route("/v1/models/{name:path}", self.model),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/v1/completions", self.complete, methods=["POST"]),
-            Route("/health", self.health), Route("/metrics", self.metrics),
+            Route("/health", self.health), Route("/metrics", self.metrics), Route("/live", self.live),
+            *page_routes(),
         ], exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _fault})
 
     # what there is
@@ -81,6 +85,20 @@ class Service:
     async def metrics(self, request):
         self.keys.find(request.headers.get("authorization"))
         return Response(self.measures.text(), media_type="text/plain; version=0.0.4")
+
+    async def live(self, request):
+        """What the chip does, an event whenever that has changed; of slots, those of the asker's tenant."""
+        tenant = self.keys.tenant(self.keys.find(request.headers.get("authorization")))
+        return StreamingResponse(self._live(tenant), **EVENTS)
+
+    async def _live(self, tenant):
+        last = None
+        while not self.engine.failed:
+            if self.engine.seen != last:
+                last = self.engine.seen
+                slots = [slot for slot in last.slots if slot["tenant"] == tenant]
+                yield _event(vars(last) | {"slots": slots, "context": self.session.image.context})
+            await asyncio.sleep(LIVE_SECONDS)
 
     # completions
 
@@ -144,7 +162,7 @@ class _Events(StreamingResponse):
     """Server-sent events; `done` is closed however the response ends."""
 
     def __init__(self, events, done):
-        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        super().__init__(events, **EVENTS)
         self._done = done
 
     async def __call__(self, *arguments):
