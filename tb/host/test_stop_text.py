@@ -1,6 +1,6 @@
 """Stop strings: the text up to the first one, however it is cut into tokens, and nothing is held for longer."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoville_host.serve.text import StopText
 
@@ -12,6 +12,7 @@ class Letters:
         return "".join("abc"[each % 3] + "abc"[each // 3 % 3] * (each >= 9) for each in ids)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 17), max_size=12), st.lists(st.text("abc", min_size=1, max_size=4), max_size=3))
 def test_any_cut(tokens, stops):
     text, whole, shown = StopText(Letters(), stops), Letters().decode(tokens), ""
