@@ -33,8 +33,8 @@ class Requests:
     def __init__(self, config, rng):
         self.config, self.rng = config, rng
         low = rng.randrange(1 << 30) * 256
-        self.setup = Setup(kv_pages=rng.choice([20, config.pool_pages, rng.randint(8, config.pool_pages)]),
-                           context=rng.choice([100, 600, 4000, rng.randint(100, 1 << rng.randint(7, 22))]),
+        self.setup = Setup(kv_pages=rng.choice([20, 8 | rng.getrandbits(rng.randint(4, 16))]),
+                           context=rng.choice([100, 600, 4000, rng.randint(100, 1 << rng.randint(12, 22))]),
                            vocab=rng.randint(1, 1 << 17), running=4, window=(low, low + (1 << 36)))
 
     def place(self, size, step):
@@ -71,6 +71,9 @@ class Requests:
     def worse(self, fields):
         """Something about it changed by a little or by a bit; perhaps it is still good."""
         rng = self.rng
+        if rng.random() < 0.1:  # more than the pool has, perhaps
+            return fields | {"context": self.setup.context, "room": rng.getrandbits(23),
+                             "limit": NONE}
         name = rng.choice(["kind", "flags", "prompt", "room", "limit", "context", "temperature", "tokens", "stops",
                            "stop_count", "logits", "logits_stride", "shared", "parent"])
         size = 8 * OFFSETS[name][1]
@@ -94,14 +97,14 @@ async def judged(dut, seed, stalls, count):
     config = configured()
     words, verdicts = tb.source("i", stalls), tb.sink("o", stalls)
     seen, good = {}, 0
-    for _ in range(10):
+    for _ in range(25):
         requests = Requests(config, tb.rng)
         setup = requests.setup
         await tb.reset()
         dut.settings.value = harness.pack(judge_settings(config), {
             "context": setup.context, "vocab": setup.vocab, "kv_pages": setup.kv_pages,
             "window_base": setup.window[0], "window_limit": setup.window[1]})
-        records = [requests.record() for _ in range(count // 10)]
+        records = [requests.record() for _ in range(count // 25)]
         for record in records:
             content = [int.from_bytes(record[4 * n:4 * n + 4], "little") for n in range(WORDS)]
             words.send(harness.pack(word_layout(), {"word": word, "index": n}) for n, word in enumerate(content))
