@@ -4,9 +4,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from scoville.attention.kv_store import page_offsets
-from scoville.config import BLOCK, get_config
+from scoville.config import BLOCK, SUPER_BLOCKS, get_config
 from scoville.control.legality import Legality, Tag
-from scoville.control.rules import tile_beats
+from scoville.control.rules import multiple, tile_beats
 from scoville.isa import FIELDS, PAGE_SIZE_BITS, Dest, Element, LoadDest, Mode, Opcode, ScaleFormat, decode, encode
 from scoville.registers import Status
 from scoville.schedule.seats import of_run, of_runs
@@ -22,7 +22,7 @@ def largest_page(config):
 
 def matrix_beats(config, fields):
     """Beats of the matrix of a LINEAR."""
-    return fields["tiles"] * int(tile_beats(config, SimpleNamespace(**fields)))
+    return fields["tiles"] * int(tile_beats(config, SimpleNamespace(**{"high_bits": 0} | fields)))
 
 
 def with_slots(name):
@@ -98,7 +98,8 @@ def random_instruction(config, rng, opcode, **given):
         kblocks = rng.randint(1, config.operand_blocks)
         fields |= {"tiles": rng.randint(1, min(9, config.max_hidden // BLOCK)),
                    "kblocks": kblocks, "src": rng.randint(0, config.operand_blocks - kblocks),
-                   "scale_format": rng.choice(list(ScaleFormat)), "mode": rng.choice(list(Mode)),
+                   "scale_format": rng.choice([ScaleFormat.NONE, ScaleFormat.E8M0, ScaleFormat.FP16]), "high_bits": 0,
+                   "mode": rng.choice(list(Mode)),
                    "dest": given.get("dest", rng.choice([dest for dest in Dest if dest is not Dest.NONE])),
                    "beats": rng.randint(1, 500)}
         fields["limit"] = rng.randint(1, fields["tiles"] * BLOCK)
@@ -222,6 +223,12 @@ class LegalProgram:
             run = next((n for n in range(config.operand_blocks - src) if self.legality.tags[src + n] != Tag.OWN),
                        config.operand_blocks - src)
             put(src=src, kblocks=rng.randint(1, run), only_last=int(fields["dest"] == Dest.LOGITS))
+            if config.k_quants and not fields["code_bits8"]:
+                put(high_bits=rng.randrange(3))
+            if config.k_quants and run >= SUPER_BLOCKS and rng.random() < 0.5:
+                put(kblocks=rng.randint(1, run // SUPER_BLOCKS) * SUPER_BLOCKS)
+                if multiple(fields["kblocks"], SUPER_BLOCKS):
+                    put(scale_format=ScaleFormat.TWO_LEVEL)
             put(dst=rng.randrange(config.operand_blocks), mode=rng.choice([Mode.PLAIN, Mode.ROPE]))
             if fields["dest"] == Dest.OPERAND:
                 put(mode=rng.choice(list(Mode)))

@@ -124,7 +124,7 @@ def test_weights_are_decoded(name, bus_bytes):
     blocks = quantise(values, fmt)
     config = dataclasses.replace(ROOMY, bus_bytes=bus_bytes)
     instruction = {"address": 0, "tiles": 2, "kblocks": 11, "code_bits8": int(fmt.code_bits == 8),
-                   "scale_format": fmt.scale_format, "minimum": int(fmt.minimum)}
+                   "scale_format": fmt.scale_format, "minimum": int(fmt.minimum), "high_bits": fmt.high_bits}
     table = np.array(fmt.table or [0] * 16, np.int8)
     weights = unpack_weights(pack_matrix(blocks, config), instruction, table, config)
     found = weights.codes * weights.scales[:, :, None]

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from amaranth.utils import exact_log2
 
-__all__ = ["BLOCK", "CONFIGS", "PAGE_TOKENS", "TILE_ROWS", "VALUES_BEHIND", "ChipConfig", "get_config"]
+__all__ = ["BLOCK", "CONFIGS", "PAGE_TOKENS", "SUPER_BLOCKS", "TILE_ROWS", "VALUES_BEHIND", "ChipConfig", "get_config"]
 
 BLOCK = 32  # values in an activation or weight block
+SUPER_BLOCKS = 8  # weight blocks that share an FP16 scale, where scales have two levels
 TILE_ROWS = 32  # output rows that the array accumulates together: rows * interleave
 PAGE_TOKENS = 32  # tokens in a KV page
 VALUES_BEHIND = 3  # pages by which V follows K in the stream: in their shadow the softmax unit works
@@ -37,6 +38,7 @@ class ChipConfig:
     cache_groups : groups of layers that keep the same tokens, each with a page table a slot; a power of two.
     pool_pages : pages of the KV cache that the chip can keep account of; a power of two.
     slot_pages : entries of a slot's page table a group, so a slot holds up to 32 * slot_pages tokens; a power of two.
+    k_quants : whether weights may have codes of 5 and 6 bits and scales of two levels (docs/design.md).
     """
 
     name: str
@@ -57,6 +59,7 @@ class ChipConfig:
     cache_groups: int = 1
     pool_pages: int = 128
     slot_pages: int = 128
+    k_quants: bool = False
 
     def __post_init__(self):
         for field in ("bus_bytes", "rows", "lanes", "phases", "dot_width", "max_head_blocks", "stream_beats", "slots",
@@ -74,6 +77,9 @@ class ChipConfig:
             raise ValueError(f"dot_width is {self.dot_width}; at most {BLOCK}")
         if self.product_stages not in (1, 3):
             raise ValueError(f"product_stages is {self.product_stages}; it must be 1 or 3")
+        if self.k_quants and self.bus_bytes < 8 * self.rows:
+            raise ValueError(f"bus_bytes is {self.bus_bytes}; with k_quants it must hold a row group's high bits, "
+                             f"{8 * self.rows} bytes")
         if not 8 <= self.act_bits <= 12:
             raise ValueError(f"act_bits is {self.act_bits}; it must be 8 to 12")
 
@@ -114,15 +120,16 @@ class ChipConfig:
 CONFIGS = {
     config.name: config
     for config in (
-        ChipConfig(name="nano", bus_bytes=16, rows=2, lanes=2, dot_width=16),
+        ChipConfig(name="nano", bus_bytes=16, rows=2, lanes=2, dot_width=16, k_quants=True),
         ChipConfig(name="duo", bus_bytes=16, rows=2, lanes=2, phases=2, dot_width=16),
         ChipConfig(name="slim", bus_bytes=8, rows=1, lanes=1, dot_width=8, act_bits=8, max_hidden=256,
-                   max_rows=1024, operand_blocks=64, stream_beats=64),
+                   max_rows=1024, operand_blocks=64, stream_beats=64, k_quants=True),
         ChipConfig(name="wide", bus_bytes=32, rows=8, lanes=4, dot_width=32, max_hidden=1024, operand_blocks=128),
         ChipConfig(name="kria", bus_bytes=64, rows=4, lanes=4, phases=2, dot_width=32, max_hidden=1024,
-                   operand_blocks=128, pool_pages=256, slot_pages=256),
+                   operand_blocks=128, pool_pages=256, slot_pages=256, k_quants=True),
+        # kria for 16 sequences
         ChipConfig(name="kria16", bus_bytes=64, rows=4, lanes=4, phases=2, dot_width=32, max_hidden=1024,
-                   operand_blocks=128, slots=16, pool_pages=1024, slot_pages=256),  # kria for 16 sequences
+                   operand_blocks=128, slots=16, pool_pages=1024, slot_pages=256, k_quants=True),
         # One a board (constraints/): SDRAM of 16 bits, block RAM, and the least that still runs models/tiny.
         ChipConfig(name="ulx3s", bus_bytes=8, rows=1, lanes=1, phases=2, dot_width=8, act_bits=8,
                    max_hidden=1024, operand_blocks=128, stream_beats=64),

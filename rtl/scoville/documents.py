@@ -41,7 +41,7 @@ def configurations():
     """The named configurations as a Markdown page."""
     names = ("bus_bytes", "rows", "lanes", "phases", "dot_width", "act_bits", "multipliers", "max_hidden",
              "operand_blocks", "max_head_blocks", "stream_beats", "slots", "cache_groups", "pool_pages",
-             "slot_pages")
+             "slot_pages", "k_quants")
     lines = ["# Configurations", "", "Made from `rtl/scoville/config.py`; do not edit.", "",
              "| name | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines += [f"| {config.name} | " + " | ".join(str(getattr(config, name)) for name in names) + " |"

@@ -17,7 +17,7 @@ class Weights:
 
     Parameters
     ----------
-    codes : float32 ``[kblocks, rows, 32]``
+    codes : float32 ``[kblocks, rows, 32]``; float64, times the integers of their halves' scales
     scales, minimums : float32 ``[kblocks, rows]``; None for scales of 1.0, and for no minimums
     step : all scales and minimums are multiples of 2^step
     """
@@ -43,7 +43,7 @@ def linear(weights, q, e8, sums):
     q, e8, sums = (np.ascontiguousarray(a.swapaxes(0, 1)) for a in (q, e8, sums))
     used = e8[q.any(axis=2)]
     if not used.size or int(used.min()) - 127 + weights.step >= -126:
-        result = _ieee(weights, q.astype(np.float32), e8, sums.astype(np.float32))
+        result = _ieee(weights, q.astype(weights.codes.dtype), e8, sums.astype(np.float32))
         if np.isfinite(result).all():
             return result
     scales = np.ones(weights.codes.shape[:2], np.float32) if weights.scales is None else weights.scales
@@ -62,6 +62,7 @@ def _ieee(weights, q, e8, sums):
             terms = q @ weights.codes[:, part].swapaxes(1, 2)  # a block's product is below 2^24: exact in float32
             if weights.scales is not None:
                 terms *= weights.scales[:, None, part]
+            terms = terms.astype(np.float32, copy=False)  # of float64, exact up to here: its one rounding
             if weights.minimums is not None:
                 terms += weights.minimums[:, None, part] * sums[:, :, None]
             terms *= factors

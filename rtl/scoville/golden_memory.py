@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .config import BLOCK, TILE_ROWS
+from .config import BLOCK, SUPER_BLOCKS, TILE_ROWS
 from .golden_linear import Weights
 from .golden_pages import PagedCache, align
 from .isa import ScaleFormat
@@ -22,8 +22,9 @@ def unpack_weights(data, instruction, table, config):
     table : int8 ``[16]``, the values of 4-bit codes
     config : ChipConfig; the stream depends on ``bus_bytes`` only
     """
-    kblocks, bits8 = instruction["kblocks"], instruction["code_bits8"]
-    scale_bytes = {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1, ScaleFormat.FP16: 2}[instruction["scale_format"]]
+    kblocks, bits8, high_bits = instruction["kblocks"], instruction["code_bits8"], instruction["high_bits"]
+    two_level = instruction["scale_format"] == ScaleFormat.TWO_LEVEL
+    scale_bytes = {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1}.get(instruction["scale_format"], 2)
     data = data.reshape(instruction["tiles"], -1)
     rows = TILE_ROWS * instruction["tiles"]
     codes = np.empty((kblocks, rows, BLOCK), np.float32)
@@ -40,24 +41,44 @@ def unpack_weights(data, instruction, table, config):
     def by_kblock(part):
         return np.moveaxis(part.reshape(len(part), count, TILE_ROWS, -1), 1, 0).reshape(count, rows, -1)
 
+    halves = np.ones((kblocks, rows, 2), np.int8) if two_level else None
     for first in range(0, kblocks, config.group):
+        if two_level and first % SUPER_BLOCKS == 0:
+            count, here = SUPER_BLOCKS, slice(first, first + SUPER_BLOCKS)
+            scales[here] = block.model.scale_fp16(take(2 * TILE_ROWS).view(np.uint16)).reshape(-1)
+            raw = take(TILE_ROWS * SUPER_BLOCKS * (12 if instruction["minimum"] else 16) // 8)
+            if not instruction["minimum"]:
+                halves[here] = by_kblock(raw.view(np.int8))
+            else:  # of whole blocks: they go with the scale, exactly
+                low = by_kblock(raw[:, :count * TILE_ROWS])[..., 0]
+                high = raw[:, count * TILE_ROWS:]
+                high = by_kblock(np.stack([high & 15, high >> 4], axis=2))[..., 0]
+                scales[here] *= low & 15 | (high & 3) << 4
+                minimums[here] = block.model.scale_fp16(take(2 * TILE_ROWS).view(np.uint16)).reshape(-1)
+                minimums[here] *= low >> 4 | high >> 2 << 4
         count = min(config.group, kblocks - first)
         here = slice(first, first + count)
-        for header, size in ((scales, scale_bytes), (minimums, 2)):
+        for header, size in () if two_level else ((scales, scale_bytes), (minimums, 2)):
             if header is not None:
                 raw = take(size * count * TILE_ROWS)
                 values = block.model.scale_e8m0(raw) if size == 1 else block.model.scale_fp16(raw.view(np.uint16))
                 header[here] = by_kblock(values)[..., 0]
+        above = by_kblock(take(count * TILE_ROWS * BLOCK * high_bits // 8)) if high_bits else None
         packed = by_kblock(take(count * TILE_ROWS * (BLOCK if bits8 else BLOCK // 2)))
         if bits8:
             codes[here] = packed.view(np.int8)
         else:
-            codes[here, :, 0::2] = table[packed & 15]
-            codes[here, :, 1::2] = table[packed >> 4]
+            values = np.stack([table[packed & 15], table[packed >> 4]], axis=3).reshape(count, rows, BLOCK)
+            if high_bits:  # int8 all the way: a table may be such that it wraps
+                bits = np.unpackbits(above, axis=2, bitorder="little").reshape(count, rows, BLOCK, high_bits)
+                values = values + bits.view(np.int8) @ np.array([16, 32][:high_bits], np.int8)
+            codes[here] = values
     if position != data.shape[1]:
         raise ValueError(f"tiles of matrix at {instruction['address']:#x} have {data.shape[1]} bytes, not {position}")
+    if two_level and not instruction["minimum"]:
+        codes = codes * halves.repeat(BLOCK // 2, axis=2).astype(np.float64)
     step = 0
-    if instruction["scale_format"] == ScaleFormat.FP16 or minimums is not None:
+    if scale_bytes == 2 or minimums is not None:
         step = -24
     if instruction["scale_format"] == ScaleFormat.E8M0 and scales.any():
         step = min(step, int(np.frexp(scales[scales > 0].min())[1]) - 1)
@@ -107,7 +128,7 @@ class GoldenMemory:
 
     def weights(self, instruction, table):
         """The matrix of a LINEAR instruction; decoded once, then from the cache."""
-        layout = ("address", "beats", "tiles", "kblocks", "code_bits8", "scale_format", "minimum")
+        layout = ("address", "beats", "tiles", "kblocks", "code_bits8", "high_bits", "scale_format", "minimum")
         key = (*(instruction[name] for name in layout), b"" if instruction["code_bits8"] else table.tobytes())
         if key not in self._weights:
             data = self.view(instruction["address"], instruction["beats"] * self.config.bus_bytes)

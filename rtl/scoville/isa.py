@@ -41,6 +41,7 @@ class ScaleFormat(enum.IntEnum):
     NONE = 0  # scale 1.0, no header
     E8M0 = 1
     FP16 = 2
+    TWO_LEVEL = 3  # an integer a k-block, or half of one, times an FP16 scale of eight k-blocks
 
 
 class Mode(enum.IntEnum):
@@ -79,6 +80,7 @@ FIELDS = {
         "lane_scale": (113, 1),  # multiply by the deferred 1/rms
         "bias": (114, 1), "residual": (115, 1),  # add, and store, the residual stream
         "norm": (116, 1),  # sum of squares, and multiply by the norm weights before quantising
+        "high_bits": (117, 2),  # of a code, beside its 4 low ones
         "limit": (120, 24),  # LOGITS: rows that are real vocabulary entries
         "beats": (144, 24),  # the whole matrix in the weight stream
         "kv_heads": (244, 8),  # QUERY, KEY, VALUE

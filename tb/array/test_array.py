@@ -18,7 +18,7 @@ from scoville.array.operand import OperandBuffer, credit_bits, operand_depth, op
 from scoville.config import ChipConfig, get_config
 from scoville.numerics import block
 from scoville.weights.decoder import weight_block
-from test_dot_unit import random_scales, scale_fields
+from test_dot_unit import random_integers, random_scales, scale_fields
 
 # rows = 8 with whole blocks: the accumulator is forwarded; slices of eight with wide activations, also
 # in multipliers with all their registers
@@ -29,7 +29,7 @@ STAGED = replace(ODD, name="staged", product_stages=3)
 # Items that follow each other in the next cycle, each used for two tokens a lane
 PAIRED = replace(TIGHT, name="paired", phases=2)
 CONFIGS = {config.name: config for config in (
-    get_config("nano"), get_config("duo"), get_config("kria"), TIGHT, ODD, STAGED, PAIRED)}
+    get_config("nano"), get_config("duo"), get_config("slim"), get_config("kria"), TIGHT, ODD, STAGED, PAIRED)}
 UNDER_ICARUS = ["full_throughput", "long_task", "phases_share_the_weights", "blocked_drain"]
 STATUS = ("issue", "no_task", "no_weights", "no_operands", "drain_full")
 FLAGS = (*STATUS, "begin", "busy")
@@ -124,6 +124,9 @@ class Run:
         codes = rng.integers(-128, 128, (kblocks, 32, 32), dtype=np.int8)
         scales, minimums = random_scales(rng, (kblocks, 32)), random_scales(rng, (kblocks, 32))
         has_minimum = rng.integers(0, 2)
+        integers, least = (each.reshape(kblocks, 32, *each.shape[1:]) for each in random_integers(rng, kblocks * 32))
+        if not config.k_quants:
+            integers[:], least[:] = 1, 1
         self.task.send([harness.pack(array_task(config), {
             "address": address, "kblocks": kblocks, "tile": tile, "clear": clear, "rescale": rescale, "drain": drain,
             "tag": tag, "shift": shift, "first_phase": first, "last_phase": last,
@@ -132,7 +135,9 @@ class Run:
         self.weights.send([harness.pack(weight_block(config), {
             "codes": codes[k, row:row + rows].reshape(-1), "has_minimum": has_minimum,
             "scale": [scale_fields(bits) for bits in scales[k, row:row + rows]],
-            "minimum": [scale_fields(bits) for bits in minimums[k, row:row + rows]]})
+            "minimum": [scale_fields(bits) for bits in minimums[k, row:row + rows]],
+        } | ({"integers": integers[k, row:row + rows], "minimum_integers": least[k, row:row + rows]}
+             if config.k_quants else {}))
             for k in range(kblocks) for row in range(0, 32, rows)])
         items, left = self.totals[-1]
         self.totals.append((items + kblocks * config.interleave, left + 32 * drain * (last - first + 1)))
@@ -140,7 +145,8 @@ class Run:
         for phase in range(first, last + 1):
             acc, operands = self.acc[phase], (each[phase, span] for each in (self.q, self.e8, self.sums))
             acc[tile] = DotArray.model(
-                codes, block.model.scale_fp16(scales), block.model.scale_fp16(minimums) if has_minimum else None,
+                (codes * np.repeat(integers, 16, axis=2)).astype(np.float64), block.model.scale_fp16(scales),
+                block.model.scale_fp16(minimums) * least.astype(np.float32) if has_minimum else None,
                 *operands, None if clear else acc[tile],
                 shift[phase * config.lanes:(phase + 1) * config.lanes] if rescale else None)
             if drain:

@@ -12,7 +12,8 @@ from scoville.numerics import block
 
 ODD = ChipConfig(name="odd", bus_bytes=16, rows=8, lanes=1, dot_width=8, act_bits=12)
 STAGED = replace(ODD, name="staged", product_stages=3)
-CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), ODD, STAGED)}
+HALVES = replace(ODD, name="halves", bus_bytes=64, k_quants=True)
+CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), ODD, STAGED, HALVES)}
 
 
 def random_scales(rng, shape):
@@ -27,6 +28,34 @@ def scale_fields(bits):
     bits = int(bits)
     field = bits >> 10 & 31
     return {"sign": bits >> 15, "significand": (field != 0) << 10 | bits & 1023, "exponent": max(field, 1) - 25}
+
+
+def random_integers(rng, n):
+    """Integers of n scales of two halves, and of n minimums: 1 in half of them; extremes are frequent."""
+    extremes = [-128, -127, -1, 0, 1, 63, 127]
+    scale = rng.choice(extremes, (n, 2)) if rng.random() < 0.3 else rng.integers(-128, 128, (n, 2))
+    minimum = rng.choice([0, 1, 63], n) if rng.random() < 0.3 else rng.integers(0, 64, n)
+    plain = rng.random(n) < 0.5
+    return np.where(plain[:, None], 1, scale), np.where(plain, 1, minimum)
+
+
+def products_fields(bits, integers):
+    """Fields of `block.products_layout`: an FP16 bit pattern times integers."""
+    scale = scale_fields(bits)
+    signed = (-1) ** scale["sign"] * scale["significand"]
+    return {"integers": [signed * int(integer) for integer in integers], "exponent": scale["exponent"]}
+
+
+def row_fields(config, scale, minimum, integers, minimum_integer):
+    """What a lane takes of a row's scale and minimum, as `scale_layout` and `minimum_layout` have it."""
+    if not config.k_quants:
+        return scale_fields(scale), scale_fields(minimum)
+    return products_fields(scale, integers), products_fields(minimum, [minimum_integer])
+
+
+def whole_codes(codes, integers):
+    """Codes [n, 32] times the integers [n, 2] of their halves, for the models."""
+    return codes.astype(np.int64) * np.repeat(integers, 16, axis=1)
 
 
 def random_items(rng, n, act_bits):
@@ -55,9 +84,14 @@ async def terms(dut):
         source.stalls = sink.stalls = stalls
         await tb.reset()
         codes, scale, minimum, q, e8, total = random_items(tb.np_rng, count, config.act_bits)
-        expected = DotUnit.model(codes, block.model.scale_fp16(scale), block.model.scale_fp16(minimum), q, e8, total)
+        integers, least = random_integers(tb.np_rng, count)
+        if not config.k_quants:
+            integers[:], least[:] = 1, 1
+        expected = DotUnit.model(whole_codes(codes, integers), block.model.scale_fp16(scale),
+                                 block.model.scale_fp16(minimum) * least.astype(np.float32), q, e8, total)
+        rows = [row_fields(config, *row) for row in zip(scale, minimum, integers, least, strict=True)]
         source.send([harness.pack(layout, {
-            "codes": codes[n], "scale": scale_fields(scale[n]), "minimum": scale_fields(minimum[n]),
+            "codes": codes[n], "scale": rows[n][0], "minimum": rows[n][1],
             "block": {"q": q[n], "e8": e8[n], "sum": total[n]}}) for n in range(count)])
         received = np.array(await sink.receive(count), np.uint32)
         np.testing.assert_array_equal(received, expected.view(np.uint32))

@@ -2,23 +2,25 @@
 
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 
 import cocotb
 import harness
 import numpy as np
 import pytest
 from cocotb.triggers import RisingEdge
-from scoville.array.dot_unit import DotUnit, factor_age
+from scoville.array.dot_unit import DotUnit, factor_age, minimum_layout, scale_layout
 from scoville.array.lane import ADD_LATENCY, Accumulate, Lane, Latencies
 from scoville.config import ChipConfig, get_config
 from scoville.numerics import block, fp32
-from scoville.numerics.block import Scale, block_layout
-from test_dot_unit import random_items, scale_fields
+from scoville.numerics.block import block_layout
+from test_dot_unit import random_integers, random_items, row_fields, whole_codes
 
 TIGHT = ChipConfig(name="tight", bus_bytes=16, rows=8, lanes=1, max_head_blocks=1)
 ODD = ChipConfig(name="odd", bus_bytes=16, rows=2, lanes=1, dot_width=8, act_bits=12)
 STAGED = replace(ODD, name="staged", product_stages=3)
-CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), TIGHT, ODD, STAGED)}
+HALVES = replace(ODD, name="halves", k_quants=True)
+CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), TIGHT, ODD, STAGED, HALVES)}
 
 
 def pack_array(shape, values):
@@ -51,20 +53,24 @@ async def schedule(dut):
         for part in range(cycles):
             width = config.dot_width
             drive[cycle + part] |= {
-                "first": part == 0, "slice": part,
+                "slice": part,
                 "block": harness.pack(block_layout(config.act_bits), {"q": q[0], "e8": e8[0], "sum": total[0]})}
             drive[cycle + part + factor_age(config)] |= {
                 "codes": pack_array(lane.codes.shape().elem_shape, [list(map(int, row)) for row in
                                                                     codes[:, part * width:(part + 1) * width]])}
         last = cycle + cycles - 1
+        integers, least = random_integers(tb.np_rng, rows)
+        if not config.k_quants:
+            integers[:], least[:] = 1, 1
+        scales, minimums = zip(*map(partial(row_fields, config), scale, minimum, integers, least), strict=True)
         drive[last + latency.scale] |= {
-            "scale": pack_array(Scale, map(scale_fields, scale)),
-            "minimum": pack_array(Scale, map(scale_fields, minimum))}
+            "scale": pack_array(scale_layout(config), scales), "minimum": pack_array(minimum_layout(config), minimums)}
         drive[last + latency.read] |= {"read": address}
         drive[last + latency.rescale] |= {"control": harness.pack(Accumulate, {"clear": clear, "shift": shift})}
         inside.update(range(cycle, last + latency.result))
         drive[last + latency.result] |= {"write_en": 1, "write": address}
-        term = DotUnit.model(codes, block.model.scale_fp16(scale), block.model.scale_fp16(minimum),
+        term = DotUnit.model(whole_codes(codes, integers), block.model.scale_fp16(scale),
+                             block.model.scale_fp16(minimum) * least.astype(np.float32),
                              q.repeat(rows, 0), e8.repeat(rows), total.repeat(rows))
         old = np.zeros(rows, np.float32) if clear else fp32.model.scale2(acc[address], -shift)
         acc[address] = fp32.model.add(old, term)

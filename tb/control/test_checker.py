@@ -23,6 +23,7 @@ from scoville_host.compiler.layout import matrix_bytes
 
 PLAIN = {"dest": Dest.OPERAND, "mode": Mode.PLAIN, "bias": 0, "residual": 0, "norm": 0, "lane_scale": 0}
 ILLEGAL = Status.ILLEGAL_INSTRUCTION
+SCALES = [ScaleFormat.NONE, ScaleFormat.E8M0, ScaleFormat.FP16]  # of every chip
 
 
 def patched(word, opcode, name, value):
@@ -94,7 +95,17 @@ def faults(config):
         yield Opcode.LINEAR, PLAIN | shape, "beats", [
             0, 1, right - 1, right + 1, right + (1 << 20), (1 << 24) - 1], [right], ILLEGAL
     yield Opcode.LINEAR, PLAIN, "tiles", [config.max_rows // BLOCK + 1, 1 << 19, (1 << 20) - 1], [], ILLEGAL
-    yield Opcode.LINEAR, PLAIN, "scale_format", [3], ScaleFormat, ILLEGAL
+    if config.k_quants:
+        two_level = PLAIN | {"scale_format": ScaleFormat.TWO_LEVEL, "code_bits8": 0, "minimum": 0, "src": 0, "tiles": 1}
+        yield Opcode.LINEAR, two_level | {"high_bits": 2}, "kblocks", [1, 4, 7, 9, 12], [8, 16][:half // 8], ILLEGAL
+        for shape in (two_level | {"high_bits": 2}, two_level | {"high_bits": 1, "minimum": 1}):
+            right = matrix_beats(config, shape | {"kblocks": 8})
+            yield Opcode.LINEAR, shape | {"kblocks": 8}, "beats", [right - 1, right + 1], [right], ILLEGAL
+        yield Opcode.LINEAR, PLAIN | {"code_bits8": 1}, "high_bits", [1, 2, 3], [0], ILLEGAL
+        yield Opcode.LINEAR, PLAIN | {"code_bits8": 0}, "high_bits", [3], [0, 1, 2], ILLEGAL
+    else:
+        yield Opcode.LINEAR, PLAIN, "scale_format", [3], SCALES, ILLEGAL
+        yield Opcode.LINEAR, PLAIN | {"code_bits8": 0}, "high_bits", [1, 2, 3], [0], ILLEGAL
     yield Opcode.LINEAR, PLAIN | {"head_blocks": 1, "tiles": 2}, "mode", [3], Mode, ILLEGAL
     yield Opcode.LINEAR, {}, "dest", [0, 6, 7], [1, 2, 3], ILLEGAL
     for name, loaded in (("bias", 32), ("residual", half), ("norm", half)):
@@ -480,7 +491,7 @@ async def wide_products(dut):
     config, rng, bus = system.config, system.rng, system.config.bus_bytes
     beats_bits = FIELDS[Opcode.LINEAR]["beats"][1]
     matrix = {"mode": Mode.PLAIN, "norm": 0, "residual": 0, "minimum": 0, "src": 0, "only_last": 1, "bias": 0,
-              "address": 0, "code_bits8": 1, "scale_format": ScaleFormat.E8M0}
+              "address": 0, "code_bits8": 1, "scale_format": ScaleFormat.E8M0, "high_bits": 0}
     outcomes = []
     for number in range(90):
         program = Broken(config, rng, PROMPT)
@@ -500,7 +511,7 @@ async def wide_products(dut):
             else:
                 kblocks = rng.randint(1, config.operand_blocks)
                 fields = matrix | {"dest": Dest.LOGITS, "kblocks": kblocks, "limit": 1,
-                                   "code_bits8": rng.getrandbits(1), "scale_format": rng.choice(list(ScaleFormat))}
+                                   "code_bits8": rng.getrandbits(1), "scale_format": rng.choice(SCALES)}
                 one = matrix_beats(config, fields | {"tiles": 1})
                 tiles = wide(rng, 19)
                 if not judged or number % 2:
@@ -560,7 +571,7 @@ async def full_speed(dut):
     assert system.sink.cycles[-1] - system.sink.cycles[-11] == 3 * 10
 
 
-@pytest.mark.parametrize("config", ["nano", "slim", "kria"])
+@pytest.mark.parametrize("config", ["nano", "slim", "kria", "ulx3s_bram"])
 def test_checker(sim, config):
     harness.run(Checker(get_config(config)), __name__, sim=sim, parameters=config)
 
@@ -570,9 +581,11 @@ def test_beats_are_those_of_the_layout(name):
     """The beats that a LINEAR must have are those that the compiler's layout makes."""
     config = get_config(name)
     for fmt in FORMATS.values():
-        for kblocks in range(1, 2 * config.group + 3):
+        if (fmt.two_level or fmt.high_bits) and not config.k_quants:
+            continue
+        for kblocks in (8, 16, 24) if fmt.two_level else range(1, 2 * config.group + 3):
             shape = {"kblocks": kblocks, "tiles": 3, "code_bits8": int(fmt.code_bits == 8),
-                     "scale_format": fmt.scale_format, "minimum": int(fmt.minimum)}
+                     "scale_format": fmt.scale_format, "minimum": int(fmt.minimum), "high_bits": fmt.high_bits}
             assert matrix_beats(config, shape) * config.bus_bytes == matrix_bytes(fmt, 3, kblocks, config)
 
 
@@ -598,7 +611,8 @@ def test_no_rule_is_in_vain(monkeypatch):
     cases = [(nano, *case) for case in broken_programs(nano, rng)]
     wide = replace(nano, bus_bytes=256)  # 2^24 rows are fewer than 2^24 beats
     many = {"tiles": 1 << 19, "kblocks": 1, "src": 0, "dest": Dest.LOGITS, "only_last": 1, "mode": Mode.PLAIN,
-            "code_bits8": 0, "minimum": 0, "scale_format": ScaleFormat.NONE, "bias": 0, "address": 0, "limit": 1}
+            "code_bits8": 0, "minimum": 0, "scale_format": ScaleFormat.NONE, "bias": 0, "address": 0, "limit": 1,
+            "high_bits": 0}
     cases.append((wide, Broken(wide, rng, PROMPT).bad(Opcode.LINEAR, **many, beats=1 << 20, residual=0, norm=0).words,
                   PROMPT, ILLEGAL, largest_page(wide)))
     roomy = replace(nano, operand_blocks=1024)

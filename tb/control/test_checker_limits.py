@@ -62,7 +62,7 @@ async def each_bit_of_what_is_fresh(dut):
 
 
 MATRIX = PLAIN | {"mode": Mode.PLAIN, "src": 0, "kblocks": 1, "tiles": 1, "dst": 2, "address": 0, "code_bits8": 1,
-                  "scale_format": ScaleFormat.E8M0, "minimum": 0}
+                  "scale_format": ScaleFormat.E8M0, "minimum": 0, "high_bits": 0}
 
 
 def skipped(config, rng, opcode, fields):

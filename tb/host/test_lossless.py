@@ -1,11 +1,15 @@
 """Weight formats of GGUF files: what the chip reads is gguf's own dequantisation, bit for bit, or refused."""
 
+from dataclasses import replace
+
 import gguf
+import k_quants
 import numpy as np
 import pytest
 from checkpoints import SIZES, random_tensors, write_gguf
 from scoville.config import get_config
 from scoville.golden import GoldenChip
+from scoville.golden_memory import unpack_weights
 from scoville_host.checkpoint.formats import Blocks, common_format
 from scoville_host.checkpoint.gguf_blocks import GGUF_FORMS, unpack
 from scoville_host.checkpoint.load import load_checkpoint
@@ -19,15 +23,20 @@ from scoville_host.runtime.rtl import RtlBackend
 # FP16: 0, -0, the least and the largest subnormal, the least normal, the largest finite, 1 and others, of both signs.
 HALVES = np.array([0, 0x8000, 1, 0x8001, 0x03FF, 0x83FF, 0x0400, 0x7BFF, 0xFBFF, 0x3C00, 0xBC00, 0x2E66], np.uint16)
 KINDS = list(GGUF_FORMS)
-OTHERS = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS", "IQ1_S", "IQ3_S", "TQ1_0", "NVFP4"]
+OTHERS = ["Q2_K", "IQ4_XS", "IQ1_S", "IQ3_S", "TQ1_0", "NVFP4"]
+FACTORS = {"Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}  # where super-blocks have theirs, FP16
 
 
-def random_blocks(kind, rows=24, columns=128, seed=5):
+def random_blocks(kind, rows=24, columns=512, seed=5):
     """Bytes of a tensor: any code, and scales (and minimums) from `HALVES`, or any byte that MXFP4 can have here."""
     rng = np.random.default_rng(seed)
     layout = GGUF_FORMS[kind]
-    data = rng.integers(0, 256, (rows, columns // 32, layout.bytes)).astype(np.uint8)
-    if layout.form.scale_bytes == 2:
+    size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]][0]
+    data = rng.integers(0, 256, (rows, columns // size, layout.bytes)).astype(np.uint8)
+    if kind in FACTORS:
+        for at in FACTORS[kind]:
+            data[:, :, at:at + 2] = rng.choice(HALVES, data.shape[:2])[:, :, None].view(np.uint8)
+    elif layout.form.scale_bytes == 2:
         for at in range(0, layout.form.scale_bytes + layout.form.minimum_bytes, 2):
             data[:, :, at:at + 2] = rng.choice(HALVES, data.shape[:2])[:, :, None].view(np.uint8)
     else:
@@ -57,12 +66,29 @@ def test_bit_for_bit(kind):
         assert np.array_equal(bits(stored.dequantise()), wanted)
 
 
+@pytest.mark.parametrize("bus_bytes", [8, 32, 64, 256])
+@pytest.mark.parametrize("kind", KINDS)
+def test_golden_model_reads_them(kind, bus_bytes):
+    """From the stream in memory, at every width of the bus."""
+    config = replace(get_config("nano"), bus_bytes=bus_bytes, rows=1)
+    data = random_blocks(kind, rows=64)
+    blocks, fmt = blocks_of(kind, data), GGUF_FORMS[kind].form
+    instruction = {"address": 0, "tiles": 2, "kblocks": 16, "code_bits8": int(fmt.code_bits == 8),
+                   "scale_format": fmt.scale_format, "minimum": int(fmt.minimum), "high_bits": fmt.high_bits}
+    weights = unpack_weights(pack_matrix(blocks, config), instruction, np.array(fmt.table or [0] * 16, np.int8), config)
+    found = weights.codes * weights.scales[:, :, None]
+    if fmt.minimum:
+        found += weights.minimums[:, :, None]
+    wanted = gguf.quants.dequantize(data, gguf.GGMLQuantizationType[kind])
+    assert np.array_equal(bits(found.swapaxes(0, 1).reshape(wanted.shape)), bits(wanted))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_wider_forms_hold_the_same_weights(kind):
     blocks = blocks_of(kind, random_blocks(kind))
     others = [layout.form for layout in GGUF_FORMS.values()]
     met = [fmt for other in others if (fmt := common_format([blocks.format, other]))]
-    assert len(met) >= (1 if kind == "MXFP4" else 6)
+    assert len(met) >= (1 if kind == "MXFP4" or kind in FACTORS else 6)
     for fmt in met:
         assert np.array_equal(bits(blocks.widened(fmt).dequantise()), bits(blocks.dequantise()))
 
@@ -95,6 +121,9 @@ def write_types(path, tensors, types, sizes=SIZES):
             writer.add_tensor(entry.name, values)
             continue
         number = gguf.GGMLQuantizationType[kind]
+        if kind in k_quants.KINDS:
+            writer.add_tensor(entry.name, k_quants.quantise(values, kind), raw_dtype=number)
+            continue
         try:
             data = gguf.quants.quantize(values, number)
         except NotImplementedError:  # codes at random, under scales that are small
@@ -126,7 +155,7 @@ def test_one_file_of_many_types(tmp_path):
         assert np.array_equal(bits(model.tensors[name].floats()),
                               bits(gguf.quants.dequantize(entry.data, entry.tensor_type))), entry.name
     image = compile_model(model, get_config("nano"))
-    assert image.weights == {"k": "q8_min", "v": "iq4_nl", "q": "q8_0", "o": "mxfp4", "gate_up": "q8_min",
+    assert image.weights == {"k": "q5_1", "v": "iq4_nl", "q": "q5_0", "o": "mxfp4", "gate_up": "q8_min",
                              "down": "q4_0", "lm_head": "q8_0"}
     ids = [3, 1, 4, 1, 5, 9, 2, 6]
     found = GoldenChip(image.config, image.allocate(), image.registers, base=image.base).logits(ids)
@@ -161,11 +190,11 @@ def test_types_that_do_not_run_as_stored(tmp_path, kind):
 
 def test_an_embedding_of_its_own_may_have_any_type(tmp_path):
     """It is a table of floats; tied to the output it is a matrix too."""
-    types = {"token_embd": "Q6_K"}
+    types = {"token_embd": "Q2_K"}
     path = write_types(tmp_path / "a.gguf", random_tensors(WIDE, tied=False), types, WIDE)
     model = load_checkpoint(path)
     assert isinstance(model.tensors["embedding"], Tensor) and model.tensors["embedding"].blocks is None
     compile_model(model, get_config("kria"))
     path = write_types(tmp_path / "b.gguf", random_tensors(WIDE), types, WIDE)
-    with pytest.raises(RequestError, match="'token_embd.weight' has type Q6_K"):
+    with pytest.raises(RequestError, match="'token_embd.weight' has type Q2_K"):
         load_checkpoint(path)

@@ -13,7 +13,7 @@ from scoville.weights.decoder import WeightDecoder, weight_block
 from scoville.weights.walk import WeightCommand, WeightKind
 
 # Beats of several items, and a group of four k-blocks; and items of 32 beats with R = 8
-CUT = ChipConfig(name="cut", bus_bytes=128, rows=1, lanes=1)
+CUT = ChipConfig(name="cut", bus_bytes=128, rows=1, lanes=1, k_quants=True)
 JOIN = ChipConfig(name="join", bus_bytes=16, rows=8, lanes=1, max_head_blocks=2)
 CONFIGS = {config.name: config for config in (get_config("nano"), get_config("kria"), CUT, JOIN)}
 
@@ -34,8 +34,13 @@ def command_bytes(config, command):
     size = 0
     for first in range(0, kblocks, config.group):
         n = min(config.group, kblocks - first)
-        size += align(32 * n * {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1, ScaleFormat.FP16: 2}[command["scale_format"]],
-                      bus) + align(64 * n * command["minimum"], bus) + n * 32 * (32 if command["code_bits8"] else 16)
+        minimum = command["minimum"]
+        if command["scale_format"] == ScaleFormat.TWO_LEVEL:
+            if first % 8 == 0:
+                size += align(64, bus) + align(384 if minimum else 512, bus) + align(64 * minimum, bus)
+        else:
+            size += align(32 * n * command["scale_format"], bus) + align(64 * n * minimum, bus)
+        size += align(128 * n * command.get("high_bits", 0), bus) + n * 32 * (32 if command["code_bits8"] else 16)
     return size * command["tiles"]
 
 
@@ -43,6 +48,13 @@ def random_command(rng, config):
     kind = WeightKind(rng.choice([0, 1, 1, 1, 2, 3]))
     linear = kind == WeightKind.LINEAR
     heads = rng.randint(1, config.max_head_blocks)
+    if linear and config.k_quants and rng.random() < 0.7:
+        two_level, bits8 = rng.getrandbits(1), int(rng.random() < 0.2)
+        return {
+            "kind": kind.value, "tiles": rng.randint(1, 2), "code_bits8": bits8,
+            "kblocks": 8 * rng.randint(1, 2) if two_level else rng.randint(1, 2 * config.group + 1),
+            "scale_format": 3 if two_level else rng.randrange(3), "minimum": rng.getrandbits(1),
+            "high_bits": 0 if bits8 else rng.randrange(3)}
     return {
         "kind": kind.value,
         "tiles": {WeightKind.VECTOR: rng.randint(1, 9), WeightKind.LINEAR: rng.randint(1, 3),
@@ -56,7 +68,7 @@ def random_beats(rng, np_rng, config, command):
     """Random bytes, but no FP16 infinities."""
     command = command | {"kind": WeightKind(command["kind"])}
     data = np_rng.integers(0, 256, command_bytes(config, command), dtype=np.uint8)
-    if command["scale_format"] == ScaleFormat.FP16 or command["minimum"]:
+    if command["scale_format"] >= ScaleFormat.FP16 or command["minimum"]:
         data[1::2] &= 0xBF
     data[data == 255] = 254
     return data.reshape(-1, config.bus_bytes)
@@ -73,6 +85,9 @@ def check_items(config, packed, expected, minimum):
         np.testing.assert_array_equal(np.reshape(item["codes"], (config.rows, 32)), expected["codes"][index])
         assert [value_of(s) for s in item["scale"]] == expected["scale"][index].tolist()
         assert item["has_minimum"] == minimum
+        if config.k_quants:
+            assert item["integers"] == expected["integers"][index].tolist()
+            assert not minimum or item["minimum_integers"] == expected["minimum_integers"][index].tolist()
         if minimum:
             assert [value_of(s) for s in item["minimum"]] == expected["minimum"][index].tolist()
 
@@ -141,12 +156,17 @@ async def full_throughput(dut):
     config, tb, ports, codes = await start(dut, 2, 0.0)
     linear = {"kind": WeightKind.LINEAR.value, "kblocks": 2 * config.group + 1}
     q4_1 = linear | {"tiles": 2, "code_bits8": 0, "scale_format": ScaleFormat.FP16.value, "minimum": 1}
+    q6_k = linear | {"tiles": 2, "kblocks": 16, "code_bits8": 0, "scale_format": ScaleFormat.TWO_LEVEL.value,
+                     "minimum": 0, "high_bits": 2}
+    q5_k = q6_k | {"minimum": 1, "high_bits": 1}
     mx8 = linear | {"tiles": 2, "code_bits8": 1, "scale_format": ScaleFormat.E8M0.value, "minimum": 0}
     key = {"kind": WeightKind.KEY.value, "tiles": 1, "kblocks": config.max_head_blocks}
     value = {"kind": WeightKind.VALUE.value, "tiles": config.max_head_blocks, "kblocks": 1}
     rest = {"code_bits8": 0, "scale_format": 0, "minimum": 0}
     vector = {"kind": WeightKind.VECTOR.value, "tiles": 5, "kblocks": 0}
     table = [q4_1, mx8, key | rest, vector | rest, value | rest, q4_1]
+    if config.k_quants:
+        table += [q6_k, q5_k, q4_1 | {"high_bits": 1}, key | rest, q5_k | {"high_bits": 0}]
     total, done, code_beats = 0, 0, 0
     for command in table:
         beats = random_beats(tb.rng, tb.np_rng, config, command)

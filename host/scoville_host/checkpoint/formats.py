@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scoville.config import BLOCK
+from scoville.config import BLOCK, SUPER_BLOCKS
 from scoville.isa import ScaleFormat
 from scoville.numerics import formats
 from scoville.numerics.formats import WeightFormat
 
 from ..errors import RequestError
-from .gguf_blocks import GGUF_FORMS, Q8_MIN, unpack
+from .gguf_blocks import GGUF_FORMS, unpack
 
-__all__ = ["FORMATS", "Blocks", "common_format", "get_format", "quantise", "stack"]
+__all__ = ["FORMATS", "Blocks", "common_format", "get_format", "quantise", "stack", "wider"]
 
 ROWS_AT_ONCE = 4096  # rows quantised together, to bound the memory for intermediate results
 FORMATS = {entry.name.lower(): entry
@@ -39,15 +39,25 @@ class Blocks:
 
     Parameters
     ----------
-    codes : ``[rows, kblocks, 32]``, int8 (8-bit codes) or uint8 (4-bit codes, 0 to 15).
+    codes : ``[rows, kblocks, 32]``, int8 (8-bit codes) or uint8 (codes of 4 bits and more, from 0 on).
     scales : ``[rows, kblocks]``, uint8 (E8M0, as the *hardware* reads it) or uint16 (FP16 bits).
     minimums : ``[rows, kblocks]`` uint16 (FP16 bits), or None.
+    integers : of scales of two levels, int8 ``[rows, kblocks, 2]``; then scales and minimums are those of super-blocks,
+        ``[rows, kblocks / 8]``, and minimum_integers : uint8 ``[rows, kblocks]``, or None.
     """
 
     format: WeightFormat
     codes: np.ndarray
     scales: np.ndarray
     minimums: np.ndarray | None = None
+    integers: np.ndarray | None = None
+    minimum_integers: np.ndarray | None = None
+
+    @property
+    def parts(self):
+        """Its arrays by name, in the order of `WeightFormat.dequantise`."""
+        names = ("codes", "scales", "minimums", "integers", "minimum_integers")
+        return {name: part for name in names if (part := getattr(self, name)) is not None}
 
     @property
     def shape(self):
@@ -62,12 +72,11 @@ class Blocks:
             picked[rows < 0] = 0
             return picked
 
-        return Blocks(format=self.format, codes=pick(self.codes), scales=pick(self.scales),
-                      minimums=None if self.minimums is None else pick(self.minimums))
+        return Blocks(format=self.format, **{name: pick(part) for name, part in self.parts.items()})
 
     def is_finite(self):
         """Whether no FP16 scale or minimum is infinite or NaN."""
-        fp16 = [self.scales] if self.format.scale_format is ScaleFormat.FP16 else []
+        fp16 = [self.scales] if self.format.scale_bytes == 2 else []
         fp16 += [] if self.minimums is None else [self.minimums]
         return all(np.isfinite(bits.view(np.float16)).all() for bits in fp16)
 
@@ -76,12 +85,16 @@ class Blocks:
         """Zeros of a shape, which take no memory; ``columns`` are rounded up to whole blocks."""
         shape = rows, -(-columns // BLOCK)
 
-        def zeros(bytes_each, *more):
+        def zeros(bytes_each, *more, shape=shape):
             return np.broadcast_to(np.uint8(0) if bytes_each == 1 else np.uint16(0), (*shape, *more))
 
-        codes = zeros(1, BLOCK)
+        codes, once = zeros(1, BLOCK), shape
+        if fmt.two_level:
+            once = rows, shape[1] // SUPER_BLOCKS
         return cls(format=fmt, codes=codes.view(np.int8) if fmt.code_bits == 8 else codes,
-                   scales=zeros(fmt.scale_bytes), minimums=zeros(2) if fmt.minimum else None)
+                   scales=zeros(fmt.scale_bytes, shape=once), minimums=zeros(2, shape=once) if fmt.minimum else None,
+                   integers=zeros(1, 2).view(np.int8) if fmt.two_level else None,
+                   minimum_integers=zeros(1) if fmt.two_level and fmt.minimum else None)
 
     def widened(self, fmt):
         """The same weights, bit for bit, in a `common_format` of theirs and others."""
@@ -94,7 +107,12 @@ class Blocks:
 
     def dequantise(self):
         """The matrix as float32 ``[rows, columns]``."""
-        return self.format.dequantise(self.codes, self.scales, self.minimums).reshape(self.shape)
+        return self.format.dequantise(**self.parts).reshape(self.shape)
+
+
+def wider(fmt):
+    """The format with 8-bit codes that holds the weights of one with FP16 scales."""
+    return formats.Q8_MIN if fmt.minimum else formats.Q8_0
 
 
 def common_format(kinds):
@@ -105,19 +123,18 @@ def common_format(kinds):
     kinds = list(dict.fromkeys(kinds))
     if len(kinds) == 1:
         return kinds[0]
-    if len({fmt.scale_format for fmt in kinds}) > 1:
+    if len({fmt.scale_format for fmt in kinds}) > 1 or kinds[0].two_level:
         return None
     if kinds[0].scale_format is ScaleFormat.E8M0:
         return formats.MXINT8
-    return Q8_MIN if any(fmt.minimum for fmt in kinds) else formats.Q8_0
+    return next((wider(fmt) for fmt in kinds if fmt.minimum), formats.Q8_0)
 
 
 def stack(parts):
     """Matrices of one format and width, one below the other."""
     first = parts[0]
-    return Blocks(format=first.format, codes=np.concatenate([part.codes for part in parts]),
-                  scales=np.concatenate([part.scales for part in parts]),
-                  minimums=None if first.minimums is None else np.concatenate([part.minimums for part in parts]))
+    return Blocks(format=first.format, **{name: np.concatenate([part.parts[name] for part in parts])
+                                          for name in first.parts})
 
 
 def quantise(values, fmt):

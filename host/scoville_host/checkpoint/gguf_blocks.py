@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from scoville.config import BLOCK
 from scoville.isa import ScaleFormat
-from scoville.numerics.formats import MXFP4, Q4_0, Q4_1, Q8_0, WeightFormat
+from scoville.numerics.formats import MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, WeightFormat
 
-__all__ = ["GGUF_FORMS", "IQ4_NL", "Q8_MIN", "BlockLayout", "unpack"]
+from .gguf_super_blocks import SUPER_FORMS
+
+__all__ = ["GGUF_FORMS", "IQ4_NL", "BlockLayout", "unpack"]
 
 IQ4_NL = WeightFormat(name="IQ4_NL", code_bits=4, scale_format=ScaleFormat.FP16,
                       table=(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113))
-Q8_MIN = WeightFormat(name="Q8_MIN", code_bits=8, scale_format=ScaleFormat.FP16, minimum=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +27,11 @@ class BlockLayout:
     form : the chip's format
     bits : of a code in the file. Codes 0 to 15 lie in the low nibbles, 16 to 31 in the high ones; of 5 bits the highest
         lie before them, a bit a code.
-    zero : the code that stands for 0
     tested : what it was tested on besides random blocks (`catalog`): (what, test under ``tb``)
     """
 
     form: WeightFormat
     bits: int
-    zero: int = 0
     tested: tuple = ()
 
     @property
@@ -53,11 +52,11 @@ GGUF_FORMS = {
     "Q8_0": BlockLayout(form=Q8_0, bits=8, tested=(_RTL, _SMOLLM2)),
     "Q4_0": BlockLayout(form=Q4_0, bits=4, tested=(_RTL,)),
     "Q4_1": BlockLayout(form=Q4_1, bits=4, tested=(_RTL, _SMOLLM2)),
-    "Q5_0": BlockLayout(form=Q8_0, bits=5, zero=16, tested=(_RTL,)),
-    "Q5_1": BlockLayout(form=Q8_MIN, bits=5, tested=(_DECODER,)),
+    "Q5_0": BlockLayout(form=Q5_0, bits=5, tested=(_RTL,)),
+    "Q5_1": BlockLayout(form=Q5_1, bits=5, tested=(_DECODER,)),
     "IQ4_NL": BlockLayout(form=IQ4_NL, bits=4, tested=(_DECODER,)),
     "MXFP4": BlockLayout(form=MXFP4, bits=4, tested=(_RTL,)),
-}
+} | SUPER_FORMS
 """By the name of the type. Tables of 4-bit codes are the form's."""
 
 
@@ -69,6 +68,8 @@ def unpack(data, layout):
     ValueError
         If the chip's form cannot hold a block's scale.
     """
+    if layout in SUPER_FORMS.values():
+        return layout.unpack(data)
     form = layout.form
     data = np.ascontiguousarray(data).reshape(data.shape[0], -1, layout.bytes)
     scales, minimums = data[:, :, 0], None
@@ -83,7 +84,7 @@ def unpack(data, layout):
         codes = np.concatenate([codes & 15, codes >> 4], axis=2)
     if layout.bits == 5:
         high = np.unpackbits(data[:, :, layout.head - 4:layout.head], axis=2, bitorder="little")
-        codes = (codes | high << 4).view(np.int8) - np.int8(layout.zero)
+        codes = codes | high << 4
     if form.scale_format is ScaleFormat.E8M0:
         scales = _exponents(form, codes, scales)
     return {"codes": codes, "scales": scales, "minimums": minimums}

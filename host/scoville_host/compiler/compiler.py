@@ -43,7 +43,7 @@ def compile_model(model, config, *, weights=None, context=None, base=0, progress
     context = context or min(model.context, DEFAULT_CONTEXT)
     if not 1 <= context <= model.context:
         raise RequestError(f"context is {context}; {model.name} allows 1 to {model.context}")
-    matrices = Matrices(model, get_format(weights or "mxint8"), requantise=weights is not None)
+    matrices = Matrices(model, get_format(weights or "mxint8"), config, requantise=weights is not None)
     return Compiler(model, config, matrices, context, base).build(progress)
 
 
@@ -211,7 +211,7 @@ class Compiler:
         address = self._place_matrix(f"{name}.weight", blocks, size)
         self.program.emit(name, Opcode.LINEAR, address=address, tiles=tiles, kblocks=kblocks,
                           beats=size // self.config.bus_bytes, code_bits8=int(fmt.code_bits == 8),
-                          scale_format=fmt.scale_format, minimum=int(fmt.minimum), **fields)
+                          scale_format=fmt.scale_format, minimum=int(fmt.minimum), high_bits=fmt.high_bits, **fields)
         self._count(layer, kind, fmt)
 
     def _count(self, layer, kind, fmt):
@@ -220,7 +220,7 @@ class Compiler:
         sizes = [self.model.shape(name) for name in names]
         part = "head" if layer is None else "layers"
         for rows, columns in sizes:
-            self.read[part] += rows * -(-columns // BLOCK) * fmt.block_bytes
+            self.read[part] += round(rows * -(-columns // BLOCK) * fmt.block_bytes)
             self.macs[part] += rows * columns
 
     def _finish(self):

@@ -1,7 +1,7 @@
 """Where bytes go: the memory layouts of docs/design.md, as functions of numpy arrays."""
 
 import numpy as np
-from scoville.config import BLOCK, PAGE_TOKENS, TILE_ROWS
+from scoville.config import BLOCK, PAGE_TOKENS, SUPER_BLOCKS, TILE_ROWS
 
 from ..checkpoint.formats import Blocks
 
@@ -45,19 +45,34 @@ def pair_rows(heads, head_dim, layout, rotary=None):
     return np.where(head[None, :] < 0, -1, rows).reshape(-1)
 
 
-def _groups(kblocks, config):
-    return [(start, min(config.group, kblocks - start)) for start in range(0, kblocks, config.group)]
+def _pieces(fmt, kblocks, config):
+    """What a tile is made of, in order: (name of the part of `Blocks`, k-blocks, bytes in the stream).
 
+    k-blocks are a slice; of what a super-block has once, that of its super-blocks.
+    """
+    pieces = []
 
-def _header_bytes(fmt, count, config):
-    """Bytes of the scales and of the minimums in front of a group of `count` k-blocks."""
-    return tuple(align(TILE_ROWS * count * size, config.bus_bytes) for size in (fmt.scale_bytes, fmt.minimum_bytes))
+    def piece(name, start, count, size):
+        pieces.append((name, slice(start, start + count), TILE_ROWS * size))
+
+    for start in range(0, kblocks, config.group):
+        count = min(config.group, kblocks - start)
+        if fmt.two_level:
+            if start % SUPER_BLOCKS == 0:
+                piece("scales", start // SUPER_BLOCKS, 1, 2)
+                piece("integers", start, SUPER_BLOCKS, fmt.integer_bytes)
+                piece("minimums", start // SUPER_BLOCKS, 1, fmt.minimum_bytes)
+        else:
+            piece("scales", start, count, count * fmt.scale_bytes)
+            piece("minimums", start, count, count * fmt.minimum_bytes)
+        piece("high", start, count, count * fmt.high_bytes)
+        piece("codes", start, count, count * fmt.code_bytes)
+    return [(name, part, size) for name, part, size in pieces if size]
 
 
 def matrix_bytes(fmt, tiles, kblocks, config):
     """Bytes of a matrix in memory, padding included."""
-    codes = kblocks * TILE_ROWS * BLOCK * fmt.code_bits // 8
-    return tiles * (codes + sum(sum(_header_bytes(fmt, count, config)) for _, count in _groups(kblocks, config)))
+    return tiles * sum(align(size, config.bus_bytes) for _, _, size in _pieces(fmt, kblocks, config))
 
 
 def pack_matrix(blocks, config):
@@ -67,48 +82,75 @@ def pack_matrix(blocks, config):
     if rows % TILE_ROWS:
         raise ValueError(f"{rows} rows are not whole tiles of {TILE_ROWS}")
     tiles = rows // TILE_ROWS
+    parts = blocks.parts | {"high": blocks.codes}
+    by_tile = {name: part.reshape(tiles, TILE_ROWS, part.shape[1], -1).swapaxes(1, 2) for name, part in parts.items()}
+    stream = []
+    for name, part, size in _pieces(fmt, kblocks, config):
+        here = np.ascontiguousarray(by_tile[name][:, part])
+        if name == "codes":
+            data = _low_codes(fmt, here)
+        elif name == "high":
+            data = _high_codes(fmt, here)
+        elif name == "integers" and fmt.minimum:
+            data = _six_bits(here[..., 0].reshape(tiles, -1), by_tile["minimum_integers"][:, part].reshape(tiles, -1))
+        else:
+            data = here.view(np.uint8)
+        data = data.reshape(tiles, size)
+        stream.append(np.pad(data, ((0, 0), (0, align(size, config.bus_bytes) - size))))
+    return np.concatenate(stream, axis=1).reshape(-1)
 
-    def by_tile(array):
-        return array.reshape(tiles, TILE_ROWS, kblocks, -1).swapaxes(1, 2)
 
-    codes = blocks.codes.view(np.uint8)
-    codes = by_tile(codes if fmt.code_bits == 8 else codes[:, :, 0::2] | codes[:, :, 1::2] << 4)
-    headers = [by_tile(part) for part in (blocks.scales, blocks.minimums) if part is not None]
-    parts = []
-    for start, count in _groups(kblocks, config):
-        for header in headers:
-            data = np.ascontiguousarray(header[:, start:start + count]).reshape(tiles, -1).view(np.uint8)
-            pad = align(data.shape[1], config.bus_bytes) - data.shape[1]
-            parts.append(np.pad(data, ((0, 0), (0, pad))))
-        parts.append(codes[:, start:start + count].reshape(tiles, -1))
-    return np.concatenate(parts, axis=1).reshape(-1)
+def _low_codes(fmt, codes):
+    """Bytes of 8-bit codes, or of two codes' low 4 bits each."""
+    if fmt.code_bits == 8:
+        return codes.view(np.uint8)
+    return codes[..., 0::2] & 15 | codes[..., 1::2] << 4
+
+
+def _high_codes(fmt, codes):
+    """Bytes of the bits above a code's low 4, code by code."""
+    bits = [codes >> 4 + bit & 1 for bit in range(fmt.high_bits)]
+    return np.packbits(np.stack(bits, axis=-1).reshape(len(codes), -1), axis=1, bitorder="little")
+
+
+def _six_bits(scale, minimum):
+    """Integers of scales and minimums: bytes of their low nibbles, then nibbles of their high bits."""
+    scale = scale.view(np.uint8)
+    high = scale >> 4 | minimum >> 4 << 2
+    return np.concatenate([scale & 15 | minimum << 4, high[:, 0::2] | high[:, 1::2] << 4], axis=1)
 
 
 def unpack_matrix(data, fmt, tiles, kblocks, config):
     """The inverse of `pack_matrix`: `Blocks` with ``32 * tiles`` rows from a weight stream."""
-    data = np.asarray(data, np.uint8).reshape(tiles, -1)
-    code_bytes = BLOCK * fmt.code_bits // 8
-    codes, scales, minimums = [], [], []
-    position = 0
-    for _, count in _groups(kblocks, config):
-        scale_bytes, minimum_bytes = _header_bytes(fmt, count, config)
-        kind = np.uint8 if fmt.scale_bytes == 1 else np.uint16
-        for length, dtype, into in ((scale_bytes, kind, scales), (minimum_bytes, np.uint16, minimums)):
-            if length:
-                header = np.ascontiguousarray(data[:, position:position + length]).view(dtype)
-                into.append(header[:, :count * TILE_ROWS].reshape(tiles, count, TILE_ROWS))
-                position += length
-        length = count * TILE_ROWS * code_bytes
-        codes.append(data[:, position:position + length].reshape(tiles, count, TILE_ROWS, code_bytes))
-        position += length
+    data, position = np.asarray(data, np.uint8).reshape(tiles, -1), 0
+    found = {"codes": [], "high": [], "scales": [], "minimums": [], "integers": [], "minimum_integers": []}
+    for name, part, size in _pieces(fmt, kblocks, config):
+        raw, count = np.ascontiguousarray(data[:, position:position + size]), part.stop - part.start
+        position += align(size, config.bus_bytes)
+        shape = tiles, count, TILE_ROWS
+        if name == "codes":
+            raw = raw.view(np.int8) if fmt.code_bits == 8 else np.stack([raw & 15, raw >> 4], axis=2)
+            found[name].append(raw.reshape(*shape, BLOCK))
+        elif name == "high":
+            bits = np.unpackbits(raw, axis=1, bitorder="little").reshape(*shape, BLOCK, fmt.high_bits)
+            found[name].append(bits @ (16 << np.arange(fmt.high_bits, dtype=np.uint8)))
+        elif name == "integers" and fmt.minimum:
+            values = count * TILE_ROWS
+            low, high = raw[:, :values], np.stack([raw[:, values:] & 15, raw[:, values:] >> 4], 2).reshape(tiles, -1)
+            scale = (low & 15 | (high & 3) << 4).view(np.int8).reshape(shape)
+            found[name].append(np.stack([scale, scale], axis=3))
+            found["minimum_integers"].append((low >> 4 | high >> 2 << 4).reshape(shape))
+        elif name == "integers":
+            found[name].append(raw.view(np.int8).reshape(*shape, 2))
+        else:
+            kind = np.uint8 if name == "scales" and fmt.scale_bytes == 1 else np.uint16
+            found[name].append(raw.view(kind).reshape(shape))
 
     def by_row(parts):
         whole = np.concatenate(parts, axis=1).swapaxes(1, 2)
-        return np.ascontiguousarray(whole).reshape(tiles * TILE_ROWS, kblocks, *whole.shape[3:])
+        return np.ascontiguousarray(whole).reshape(tiles * TILE_ROWS, *whole.shape[2:])
 
-    packed = by_row(codes)
-    if fmt.code_bits == 8:
-        packed = packed.view(np.int8)
-    else:
-        packed = np.stack([packed & 15, packed >> 4], axis=3).reshape(*packed.shape[:2], BLOCK)
-    return Blocks(format=fmt, codes=packed, scales=by_row(scales), minimums=by_row(minimums) if minimums else None)
+    found = {name: by_row(parts) for name, parts in found.items() if parts}
+    if "high" in found:
+        found["codes"] = found["codes"] | found.pop("high")
+    return Blocks(format=fmt, **found)

@@ -3,7 +3,7 @@
 import numpy as np
 from scoville.config import BLOCK, TILE_ROWS
 
-from ..checkpoint.formats import common_format, quantise, stack
+from ..checkpoint.formats import common_format, quantise, stack, wider
 from ..errors import RequestError
 from .layout import align, head_blocks, pair_rows
 
@@ -45,11 +45,12 @@ class Matrices:
     ----------
     model : `Model`.
     weights : `WeightFormat` for what the checkpoint stores as floats.
+    config : ChipConfig
     requantise : bring what the checkpoint stores as blocks to that format too, instead of keeping it as it is.
     """
 
-    def __init__(self, model, weights, requantise):
-        self.model, self.weights, self.requantise = model, weights, requantise
+    def __init__(self, model, weights, config, requantise):
+        self.model, self.weights, self.config, self.requantise = model, weights, config, requantise
         self.rows = matrix_rows(model)
         width = head_blocks(model.head_dim) * BLOCK
         columns = np.full((model.heads, width), -1)
@@ -92,7 +93,13 @@ class Matrices:
         if kind == "o" and self.model.head_dim % BLOCK:
             raise RequestError(f"{self.model.source}: blocks of {name} run across heads of {self.model.head_dim}; "
                                "quantise anew with --weights")
-        return tensor.blocks.format
+        fmt = tensor.blocks.format
+        if self.config.k_quants:
+            return fmt
+        if fmt.two_level:
+            raise RequestError(f"{self.model.source}: {name} has weights in {fmt.name.lower()}, which configuration "
+                               f"{self.config.name} has not; take one with k_quants, or --weights")
+        return wider(fmt) if fmt.high_bits else fmt
 
     def _blocks(self, name, tensor, kind):
         if tensor.blocks and not self.requantise:

@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
-from scoville.config import BLOCK, TILE_ROWS
+from scoville.config import BLOCK, SUPER_BLOCKS, TILE_ROWS
 from scoville.isa import ScaleFormat
 from scoville.memory.reader import reader_sizes
 from scoville.weights.decoder import WeightDecoder
@@ -52,9 +52,9 @@ class Tile:
             for block in range(size):
                 into = []
                 for first in range(0, config.interleave, most):
-                    into.append((header(size) if block == first == 0 else 0, min(most, config.interleave - first)))
+                    into.append((header(at, size) if block == first == 0 else 0, min(most, config.interleave - first)))
                 self.blocks.append(into)
-            beats = header(size)
+            beats = header(at, size)
             for into, blocks in ((self.body, size - last), (self.tail, last)):
                 for first in range(0, blocks * config.interleave, most):
                     into.append((beats, min(most, blocks * config.interleave - first)))
@@ -63,22 +63,28 @@ class Tile:
     @classmethod
     def linear(cls, config, fields):
         """Of a LINEAR."""
-        scale = {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1, ScaleFormat.FP16: 2}[ScaleFormat(fields["scale_format"])]
+        two_level = fields["scale_format"] == ScaleFormat.TWO_LEVEL
+        scale, least = {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1}.get(fields["scale_format"], 2), 2 * fields["minimum"]
 
-        def header(blocks):
-            return sum(-(-TILE_ROWS * blocks * size // config.bus_bytes) for size in (scale, 2 * fields["minimum"]))
+        def header(start, blocks):
+            sizes = [4 * fields["high_bits"] * blocks]
+            if not two_level:
+                sizes += [scale * blocks, least * blocks]
+            elif start % SUPER_BLOCKS == 0:
+                sizes += [scale, SUPER_BLOCKS * (12 if least else 16) // 8, least]
+            return sum(-(-TILE_ROWS * size // config.bus_bytes) for size in sizes)
 
         return cls(config, fields["kblocks"], config.group, header, 8 if fields["code_bits8"] else 4)
 
     @classmethod
     def key(cls, config, blocks):
         """The K part of a page."""
-        return cls(config, blocks, blocks, lambda n: -(-TILE_ROWS * n // config.bus_bytes), 8)
+        return cls(config, blocks, blocks, lambda _, n: -(-TILE_ROWS * n // config.bus_bytes), 8)
 
     @classmethod
     def value(cls, config):
         """A dimension block of the V part of a page."""
-        return cls(config, 1, 1, lambda n: 0, 8)
+        return cls(config, 1, 1, lambda _, n: 0, 8)
 
 
 class Stream:

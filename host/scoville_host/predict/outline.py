@@ -105,7 +105,7 @@ def fitted(config, model):
 
 def compile_outline(model, config, *, weights=None, context=None):
     """As `compile_model`, of a model from `read_outline`: the image's memory holds nothing but the program."""
-    matrices = _Matrices(model, get_format(weights or "mxint8"), requantise=weights is not None)
+    matrices = _Matrices(model, get_format(weights or "mxint8"), config, requantise=weights is not None)
     return _OutlineCompiler(model, config, matrices, context or model.context, 0).build(None)
 
 

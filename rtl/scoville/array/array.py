@@ -10,7 +10,7 @@ from scoville.array.drain import Drain, drain_row
 from scoville.array.lane import Lane, Latencies, accumulator_tiles
 from scoville.array.operand import credit_bits, operand_depth, operand_place
 from scoville.checks import check
-from scoville.numerics import fp32
+from scoville.numerics import block, fp32
 from scoville.numerics.block import block_layout
 from scoville.numerics.pipe import Pipe
 from scoville.weights.decoder import weight_block
@@ -249,9 +249,15 @@ class DotArray(wiring.Component):
                 control.shift.eq(Mux(task.rescale & start,
                                      task.shift.as_value().word_select(phase, 8 * config.lanes), 0)),
             ]
-        scale = pipe.delay(pipe.input(item.scale), latency.scale)
-        minimum = Mux(item.has_minimum, item.minimum.as_value(), 0)
-        minimum = pipe.delay(pipe.input(minimum), latency.scale)
+        scales, minimums = [], []
+        for row in range(config.rows):
+            scale, minimum = item.scale[row], Mux(item.has_minimum, item.minimum[row].as_value(), 0)
+            if config.k_quants:  # each times its integers, once for all lanes
+                scale = block.scale_products(pipe, pipe.input(scale), list(item.integers[row]))
+                minimum = block.scale_products(pipe, pipe.input(data.View(block.Scale, minimum)),
+                                               [item.minimum_integers[row].as_signed()])
+            scales.append(pipe.delay(scale if config.k_quants else pipe.input(scale), latency.scale))
+            minimums.append(pipe.delay(minimum if config.k_quants else pipe.input(minimum), latency.scale))
         clear, shift = pipe.input(control.clear), pipe.input(control.shift)
         write = pipe.input(control.address)
         origin = pipe.delay(pipe.input(Cat(control.tag, control.phase, control.last)), latency.result)
@@ -276,11 +282,10 @@ class DotArray(wiring.Component):
                 m.d.comb += lane.codes[row].as_value().eq(shared[row])
             m.d.comb += [
                 lane.enable.eq(moving),
-                lane.first.eq(slice_index == 0),
                 lane.slice.eq(slice_index),
                 lane.block.eq(self.operand_blocks[index]),
-                lane.scale.eq(scale),
-                lane.minimum.as_value().eq(minimum),
+                *(lane.scale[row].eq(scales[row]) for row in range(config.rows)),
+                *(lane.minimum[row].as_value().eq(minimums[row]) for row in range(config.rows)),
                 lane.read.eq(pipe.delay(write, latency.read)),
                 lane.control.clear.eq(pipe.delay(clear, latency.rescale)),
                 lane.control.shift.eq(pipe.delay(shift, latency.rescale)[index]),

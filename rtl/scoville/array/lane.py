@@ -4,9 +4,17 @@ from amaranth.hdl import Cat, Const, Module, Mux, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from scoville.array.dot_unit import dot_latency, dot_product, factor_age, scaled_term
+from scoville.array.dot_unit import (
+    dot_latency,
+    dot_products,
+    factor_age,
+    minimum_layout,
+    part_of_slice,
+    scale_layout,
+    scaled_term,
+)
 from scoville.numerics import block, fp32
-from scoville.numerics.block import Scale, block_layout
+from scoville.numerics.block import block_layout
 from scoville.numerics.pipe import Pipe
 
 __all__ = ["ADD_LATENCY", "Accumulate", "Lane", "Latencies", "accumulator_tiles"]
@@ -81,10 +89,10 @@ class Lane(wiring.Component):
     Members
     -------
     enable : In(1), the pipeline moves
-    first, slice : In, this cycle's slice is the item's first; its number
+    slice : In, number of this cycle's slice of the item
     codes : In, `dot_width` codes of each row, `factor_age` cycles after their slice's number
     block : In, the activation block, stable for all slices of an item
-    scale, minimum : In, one `Scale` a row, `Latencies.scale` cycles after the last slice
+    scale, minimum : In, one `scale_layout` and `minimum_layout` a row, `Latencies.scale` cycles after the last slice
     read : In, accumulator address, `Latencies.read` cycles after the last slice
     control : In(Accumulate), `Latencies.rescale` cycles after the last slice
     write_en, write : In, accumulator to write, `Latencies.result` cycles after the last slice
@@ -96,12 +104,11 @@ class Lane(wiring.Component):
         self.depth = config.interleave * config.phases * accumulator_tiles(config)
         super().__init__({
             "enable": In(1),
-            "first": In(1),
             "slice": In(range(max(2, config.block_cycles))),
             "codes": In(data.ArrayLayout(data.ArrayLayout(signed(8), config.dot_width), config.rows)),
             "block": In(block_layout(config.act_bits)),
-            "scale": In(data.ArrayLayout(Scale, config.rows)),
-            "minimum": In(data.ArrayLayout(Scale, config.rows)),
+            "scale": In(data.ArrayLayout(scale_layout(config), config.rows)),
+            "minimum": In(data.ArrayLayout(minimum_layout(config), config.rows)),
             "read": In(range(self.depth)),
             "control": In(Accumulate),
             "write_en": In(1),
@@ -115,7 +122,8 @@ class Lane(wiring.Component):
         pipe = Pipe(m, self.enable)
 
         # Dot products and terms
-        first = pipe.input(self.first)
+        first, second = part_of_slice(config, self.slice)
+        first, second = pipe.input(first), None if second is None else pipe.input(second)
         total, e8 = pipe.input(self.block.sum), pipe.input(self.block.e8)
         if config.block_cycles > 1:
             q = data.ArrayLayout(signed(config.act_bits), config.dot_width)
@@ -125,9 +133,10 @@ class Lane(wiring.Component):
         q = [pipe.delay(pipe.input(q[j]), factor_age(config)) for j in range(config.dot_width)]
         terms = []
         for row in range(config.rows):
-            dot = dot_product(pipe, config, [self.codes[row][j] for j in range(config.dot_width)], q, first)
-            assert dot.at == latency.scale
-            terms.append(scaled_term(pipe, dot, total, e8, pipe.input(self.scale[row], latency.scale),
+            codes = [self.codes[row][j] for j in range(config.dot_width)]
+            dots = dot_products(pipe, config, codes, q, first, second)
+            assert dots[0].at == latency.scale
+            terms.append(scaled_term(pipe, dots, total, e8, pipe.input(self.scale[row], latency.scale),
                                      pipe.input(self.minimum[row], latency.scale)))
             assert terms[row].at == latency.accumulate
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from amaranth.hdl import Mux, Value
 from amaranth.utils import exact_log2
 
-from scoville.config import BLOCK
+from scoville.config import BLOCK, SUPER_BLOCKS, TILE_ROWS
 from scoville.isa import Dest, LoadDest, Mode, Opcode, ScaleFormat
 from scoville.program.spread import places
 from scoville.registers import Status
@@ -115,7 +115,17 @@ def tile_beats(c, f):
     one, two = groups << wide, groups << (wide + 1)
     if c.group > 1:  # the last group may be shorter, and its headers are padded
         one, two = one + (rest != 0), two + ((rest != 0) + (rest > c.group // 2))
-    return codes + choose(halves, two, choose(bytes_, one, 0)) + choose(f.minimum, two, 0)
+    headers = choose(halves, two, choose(bytes_, one, 0)) + choose(f.minimum, two, 0)
+    if not c.k_quants:
+        return codes + headers
+    factor, both, signed = (-(-TILE_ROWS * size // c.bus_bytes) for size in (2, 12, 16))  # of a super-block
+    supers = f.kblocks >> exact_log2(SUPER_BLOCKS)
+    headers = choose(f.scale_format == ScaleFormat.TWO_LEVEL,
+                     choose(f.minimum, supers * (2 * factor + both), supers * (factor + signed)), headers)
+    planes = choose(f.high_bits == 2, f.kblocks << 1, choose(f.high_bits == 1, f.kblocks, 0))  # of 128 bytes
+    step = c.bus_bytes // 128
+    high = (planes + (step - 1)) >> exact_log2(step) if step else planes * (128 // c.bus_bytes)
+    return codes + headers + high
 
 
 def terms(c):
@@ -193,8 +203,12 @@ def _static():
         rule(linear, "`tiles` and `kblocks` are not 0", lambda c, f: (f.tiles != 0) & (f.kblocks != 0)),
         rule(linear, "fewer than 2^24 rows", lambda c, f: f.tiles < 1 << 19),
         rule(linear, "`scale_format`, `mode` and `dest` are known, and `dest` is not NONE", lambda c, f: (
-            f.scale_format <= max(ScaleFormat).value) & (f.mode <= max(Mode).value)
-            & (f.dest != Dest.NONE) & (f.dest <= max(Dest).value)),
+            f.scale_format <= (max(ScaleFormat) if c.k_quants else ScaleFormat.FP16).value)
+            & (f.mode <= max(Mode).value) & (f.dest != Dest.NONE) & (f.dest <= max(Dest).value)),
+        rule(linear, "`high_bits`: at most 2, of 4-bit codes; scales of two levels: of whole super-blocks; both with "
+                     "`k_quants` alone", lambda c, f: (f.high_bits <= (2 if c.k_quants else 0))
+             & implies(f.code_bits8, f.high_bits == 0)
+             & implies(f.scale_format == ScaleFormat.TWO_LEVEL, multiple(f.kblocks, SUPER_BLOCKS))),
         rule(linear, "`beats` is the matrix's: tiles of groups of k-blocks, each header padded to the bus",
              lambda c, f: f.beats == f.matrix_beats),
         rule(linear, "`address` and its beats are within the address space",

@@ -125,7 +125,7 @@ class AttendIssuer(wiring.Component):
                 } | ({"first_phase": phases["first_phase"]} if config.slots > 1 else {}))
             out["decoder"].append({
                 "kind": WeightKind.KEY.value, "tiles": 1, "kblocks": blocks, "code_bits8": 1,
-                "scale_format": ScaleFormat.E8M0.value, "minimum": 0})
+                "scale_format": ScaleFormat.E8M0.value, "minimum": 0, "high_bits": 0})
             out["quantiser"].append({
                 "source": 1, "blocks": blocks, "kv8": 0, **seats,
                 "info": info | {"dest": QuantDest.PROBABILITY.value, "dst": slot}})

@@ -67,7 +67,7 @@ class LinearIssuer(wiring.Component):
         phases = {"first_phase": seats[0] // config.lanes, "last_phase": seats[-1] // config.lanes}
         out = {name: [] for name in (*COMMANDS, "task")}
         out["decoder"].append({"kind": WeightKind.LINEAR.value} | {name: f[name] for name in (
-            "tiles", "kblocks", "code_bits8", "scale_format", "minimum")})
+            "tiles", "kblocks", "code_bits8", "scale_format", "minimum", "high_bits")})
         out["chain"].append({
             "source": 0, "rows": f["tiles"] * TILE_ROWS, "mask": everyone, "bias": f["bias"], "mode": f["mode"],
             "lane_scale": (LaneScale.RMS if f["lane_scale"] else LaneScale.NONE).value,
@@ -140,7 +140,7 @@ class LinearIssuer(wiring.Component):
 
             self.decoder.p.kind.eq(WeightKind.LINEAR),
             *(getattr(self.decoder.p, name).eq(getattr(op, name))
-              for name in ("tiles", "kblocks", "code_bits8", "scale_format", "minimum")),
+              for name in ("tiles", "kblocks", "code_bits8", "scale_format", "minimum", "high_bits")),
 
             self.chain.p.rows.eq(op.tiles * TILE_ROWS),
             self.chain.p.lane_scale.eq(Mux(op.lane_scale, LaneScale.RMS, LaneScale.NONE)),

@@ -9,7 +9,8 @@ from . import fp32
 from .pipe import PipeUnit, width_of
 
 __all__ = ["SCALE_MUL_LATENCY", "Scale", "ScaleMul", "block_layout", "code_limit", "exponent_of", "from_e8m0",
-           "from_fp16", "model", "quantise_code", "scale_mul", "scale_one"]
+           "from_fp16", "model", "products_layout", "quantise_code", "scale_mul", "scale_one", "scale_products",
+           "scale_sum"]
 
 SCALE_MUL_LATENCY = 5
 
@@ -64,6 +65,38 @@ def scale_mul(pipe, integer, scale):
     magnitude = pipe.reg(Mux(negative, -product, product)[:width + 10], at + 1).value
     at += 2
     return fp32.from_magnitude(pipe, at, pipe.delay(sign, at), magnitude, pipe.delay(exponent, at), wide=27)
+
+
+def products_layout(count, bits):
+    """Layout of an FP16 scale times `count` signed integers of `bits` bits: each times 2^exponent, exact."""
+    return StructLayout({"integers": ArrayLayout(signed(11 + bits), count), "exponent": signed(9)})
+
+
+def scale_products(pipe, scale, integers):
+    """A `Scale` times each of some signed HDL integers of one width: `products_layout`. Latency 1."""
+    bits = width_of(integers[0])
+    layout = products_layout(len(integers), bits)
+    at, (scale, *integers) = pipe.align(scale, *map(pipe.input, integers))
+    products = [scale.significand * Mux(scale.sign, -integer, integer) for integer in integers]
+    return pipe.reg(View(layout, Cat(*(product[:11 + bits] for product in products), scale.exponent)), at)
+
+
+def scale_sum(pipe, integers, scales):
+    """FP32 of sum(integer * scale) * 2^exponent, exact before its one rounding. Latency 4 or 5.
+
+    Parameters
+    ----------
+    integers : list of signed Staged values
+    scales : Staged of `products_layout`, as many
+    """
+    at, (scales, *integers) = pipe.align(scales, *integers)
+    products = [pipe.reg(integer * scale, at).value for integer, scale in zip(integers, scales.integers, strict=True)]
+    exponent = pipe.reg(scales.exponent + 127, at)
+    total = pipe.wire(sum(products[1:], products[0]))
+    sign = pipe.reg(total[-1], at + 1)
+    magnitude = pipe.reg(Mux(total[-1], -total, total)[:width_of(total)], at + 1).value
+    at += 2
+    return fp32.from_magnitude(pipe, at, sign.value, magnitude, pipe.delay(exponent, at), wide=27)
 
 
 def exponent_of(max_field, bits, narrow=None):
@@ -159,6 +192,11 @@ class model:
     def scale_mul(integer, scale):
         """float32 of integer * scale, for float32 scales."""
         return fp32.model.mul(np.asarray(integer, np.int64).astype(np.float32), scale)
+
+    @staticmethod
+    def scale_integer(integer, scale):
+        """float32 of integer * scale, rounded once, for integers below 2^40 and FP16 scales as float32."""
+        return fp32.model.flush(np.asarray(integer, np.float64) * np.asarray(scale, np.float64))
 
 
 class ScaleMul(PipeUnit):

@@ -4,18 +4,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import BLOCK
+from ..config import BLOCK, SUPER_BLOCKS
 from ..isa import ScaleFormat
 from . import block
 
-__all__ = ["FORMATS", "INT4", "MXFP4", "MXINT8", "Q4_0", "Q4_1", "Q8_0", "WeightFormat", "quantise_mxint8"]
+__all__ = ["FORMATS", "INT4", "MXFP4", "MXINT8", "Q3_K", "Q4_0", "Q4_1", "Q4_K", "Q5_0", "Q5_1", "Q5_K", "Q6_K", "Q8_0",
+           "Q8_MIN", "WeightFormat", "quantise_mxint8"]
 
-_SCALE_BYTES = {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1, ScaleFormat.FP16: 2}
+_SCALE_BYTES = {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1, ScaleFormat.FP16: 2, ScaleFormat.TWO_LEVEL: 2}
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightFormat:
     """A block of 32 weights: value = table[code] * scale (+ minimum), with table[code] = code for 8-bit codes.
+
+    With scales of two levels, of a super-block of eight blocks: scale is an FP16 of the super-block times an int8 of
+    half a block, minimum another times 6 bits, unsigned, of a block.
 
     Parameters
     ----------
@@ -23,6 +27,7 @@ class WeightFormat:
     scale_format : how a block's scale is stored
     minimum : whether a block has a minimum, FP16
     table : 16 int8 values of 4-bit codes, or None
+    high_bits : of a code above its lowest 4: a code is table[code mod 16] + 16 * (code div 16)
     scale_shift : a checkpoint's E8M0 byte minus this is the byte that the hardware needs, because `table` or the codes
         hold 2^scale_shift times the format's own numbers
     """
@@ -33,10 +38,24 @@ class WeightFormat:
     minimum: bool = False
     table: tuple | None = None
     scale_shift: int = 0
+    high_bits: int = 0
+
+    @property
+    def two_level(self):
+        return self.scale_format == ScaleFormat.TWO_LEVEL
 
     @property
     def code_bytes(self):
         return BLOCK * self.code_bits // 8
+
+    @property
+    def high_bytes(self):
+        return BLOCK * self.high_bits // 8
+
+    @property
+    def integer_bytes(self):
+        """Bytes of a super-block's integers, a row."""
+        return SUPER_BLOCKS * (12 if self.minimum else 16) // 8 if self.two_level else 0
 
     @property
     def scale_bytes(self):
@@ -48,14 +67,18 @@ class WeightFormat:
 
     @property
     def block_bytes(self):
-        """Bytes of a block in memory: codes, scale and minimum."""
-        return self.code_bytes + self.scale_bytes + self.minimum_bytes
+        """Bytes of a block in memory, codes, scale and minimum, with its share of what a super-block has once."""
+        headers = self.scale_bytes + self.minimum_bytes + self.integer_bytes
+        return self.code_bytes + self.high_bytes + (headers / SUPER_BLOCKS if self.two_level else headers)
 
     def decode(self, codes):
-        """The int8 integers that the multipliers see, from codes (uint8 0 to 15, or int8)."""
+        """The int8 integers that the multipliers see, from codes (uint8 from 0 on, or int8)."""
         if self.table is None:
             return np.asarray(codes).astype(np.int8)
-        return np.array(self.table, np.int8)[np.asarray(codes)]
+        values = np.array(self.table, np.int8)
+        if self.high_bits:
+            values = np.concatenate([values + np.int8(16 * high) for high in range(1 << self.high_bits)])
+        return values[np.asarray(codes)]
 
     def hardware_scale(self, scales):
         """Scales of a checkpoint as the hardware stores them: E8M0 bytes moved by `scale_shift` (below 1 they count as
@@ -72,11 +95,22 @@ class WeightFormat:
         return block.model.scale_e8m0(scales) if self.scale_format == ScaleFormat.E8M0 \
             else block.model.scale_fp16(scales)
 
-    def dequantise(self, codes, scales=None, minimums=None):
-        """float32 weights [..., 32] from codes [..., 32] and stored scales [...] and minimums [...] (FP16 patterns)."""
-        scale = np.asarray(self.scale(scales))
-        values = self.decode(codes).astype(np.float32) * scale[..., None]
-        return values + block.model.scale_fp16(minimums)[..., None] if self.minimum else values
+    def dequantise(self, codes, scales=None, minimums=None, integers=None, minimum_integers=None):
+        """float32 weights [..., 32] from codes [..., 32] and stored scales [...] and minimums [...] (FP16 patterns).
+
+        With scales of two levels: codes [..., n, 32], integers [..., n, 2], minimum_integers [..., n], and scales and
+        minimums [..., n / 8].
+        """
+        scale, values = np.asarray(self.scale(scales)), self.decode(codes).astype(np.float32)
+        if not self.two_level:
+            values = values * scale[..., None]
+            return values + block.model.scale_fp16(minimums)[..., None] if self.minimum else values
+        inner = scale.repeat(SUPER_BLOCKS, -1)[..., None] * integers.astype(np.float32)
+        values = values * inner.repeat(BLOCK // 2, -1)
+        if self.minimum:
+            least = block.model.scale_fp16(minimums).repeat(SUPER_BLOCKS, -1) * minimum_integers.astype(np.float32)
+            values = values + least[..., None]
+        return values
 
 
 MXINT8 = WeightFormat(name="MXINT8", code_bits=8, scale_format=ScaleFormat.E8M0, scale_shift=6)
@@ -88,7 +122,20 @@ Q4_1 = WeightFormat(name="Q4_1", code_bits=4, scale_format=ScaleFormat.FP16, min
 INT4 = WeightFormat(name="INT4", code_bits=4, scale_format=ScaleFormat.FP16,
                     table=(*range(8), *range(-8, 0)))  # two's complement nibbles
 
-FORMATS = {entry.name: entry for entry in (MXINT8, MXFP4, Q8_0, Q4_0, Q4_1, INT4)}
+Q8_MIN = WeightFormat(name="Q8_MIN", code_bits=8, scale_format=ScaleFormat.FP16, minimum=True)
+Q5_0 = WeightFormat(name="Q5_0", code_bits=4, scale_format=ScaleFormat.FP16, high_bits=1, table=tuple(range(-16, 0)))
+Q5_1 = WeightFormat(name="Q5_1", code_bits=4, scale_format=ScaleFormat.FP16, minimum=True, high_bits=1,
+                    table=tuple(range(16)))
+Q3_K = WeightFormat(name="Q3_K", code_bits=4, scale_format=ScaleFormat.TWO_LEVEL,
+                    table=(*range(-4, 4), *[0] * 8))
+Q4_K = WeightFormat(name="Q4_K", code_bits=4, scale_format=ScaleFormat.TWO_LEVEL, minimum=True, table=tuple(range(16)))
+Q5_K = WeightFormat(name="Q5_K", code_bits=4, scale_format=ScaleFormat.TWO_LEVEL, minimum=True, high_bits=1,
+                    table=tuple(range(16)))
+Q6_K = WeightFormat(name="Q6_K", code_bits=4, scale_format=ScaleFormat.TWO_LEVEL, high_bits=2,
+                    table=tuple(range(-32, -16)))
+
+FORMATS = {entry.name: entry for entry in (
+    MXINT8, MXFP4, Q8_0, Q4_0, Q4_1, INT4, Q8_MIN, Q5_0, Q5_1, Q3_K, Q4_K, Q5_K, Q6_K)}
 
 
 def quantise_mxint8(x):

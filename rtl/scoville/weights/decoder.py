@@ -7,38 +7,40 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from scoville.checks import check, check_stream
-from scoville.config import BLOCK, TILE_ROWS
+from scoville.config import BLOCK, SUPER_BLOCKS, TILE_ROWS
 from scoville.control.queue import Queue
 from scoville.isa import ScaleFormat
 from scoville.numerics import block
 from scoville.numerics.block import Scale
 from scoville.slices import StreamSlice
-from scoville.weights.walk import Phase, WeightCommand, WeightKind, slot_beats, walk
+from scoville.weights.two_level import high_part, scale_integers, select, two_levels
+from scoville.weights.walk import Phase, WeightCommand, WeightKind, header_depths, walk
 
 __all__ = ["WeightDecoder", "weight_block"]
 
 
 def weight_block(config):
-    """Layout of an item: for R rows, 32 codes (row-major), a scale and a minimum."""
-    return data.StructLayout({
+    """Layout of an item: for R rows, 32 codes (row-major), a scale and a minimum; with k_quants the integers that
+    multiply the scale, one for each half of the codes, and the minimum.
+    """
+    layout = {
         "codes": data.ArrayLayout(signed(8), config.rows * BLOCK),
         "scale": data.ArrayLayout(Scale, config.rows),
         "minimum": data.ArrayLayout(Scale, config.rows),
         "has_minimum": 1,
-    })
-
-
-def select(word, index, width):
-    """Part `index` (modulo the number of parts) of a word cut into parts of `width` bits."""
-    parts = len(word) // width
-    return word.word_select(index[:exact_log2(parts)], width) if parts > 1 else word
+    }
+    if config.k_quants:
+        layout |= {"integers": data.ArrayLayout(data.ArrayLayout(signed(8), 2), config.rows),
+                   "minimum_integers": data.ArrayLayout(signed(7), config.rows)}
+    return data.StructLayout(layout)
 
 
 class WeightDecoder(wiring.Component):
     """Cuts the weight stream into headers and codes, and joins each row group's codes with its scales.
 
     An item holds R rows of one k-block of one tile; items come k-block by k-block, row group by row group, in the order
-    of the beats (memory layouts: docs/design.md). 4-bit codes go through the code table, 8-bit codes pass.
+    of the beats (memory layouts: docs/design.md). 4-bit codes go through the code table, to which their high bits add
+    multiples of 16; 8-bit codes pass.
 
     Throughput: a beat a cycle while the outputs are ready and a beat carries no more than an item; else an item a
     cycle. Headers cost their beats and nothing else: they are double-buffered, so they come while items wait in the
@@ -96,18 +98,20 @@ class WeightDecoder(wiring.Component):
         Returns
         -------
         dict with `vector`, `exponents` uint8 [beats, bus_bytes]; `codes` int8 [items, R, 32];
-        `scale`, `minimum` float32 [items, R]
+        `scale`, `minimum` float32 [items, R]; `integers` int [items, R, 2], `minimum_integers` int [items, R]
         """
         kind, fmt, minimum = (WeightKind(command["kind"]), command["scale_format"], command["minimum"])
         tiles, kblocks, bits8 = command["tiles"], command["kblocks"], command["code_bits8"]
+        high_bits, two_level = command.get("high_bits", 0), fmt == ScaleFormat.TWO_LEVEL
         group, position = config.group, 0
         result = {"vector": beats[:0], "exponents": beats[:0]}
         if kind is WeightKind.VECTOR:
             tiles, kblocks, result["vector"] = 0, 0, beats
         elif kind is WeightKind.KEY:
-            tiles, group, fmt, minimum, bits8 = 1, kblocks, ScaleFormat.E8M0, 0, 1
+            tiles, group, fmt, minimum, bits8, high_bits = 1, kblocks, ScaleFormat.E8M0, 0, 1, 0
         elif kind is WeightKind.VALUE:
-            kblocks, fmt, minimum, bits8 = 1, ScaleFormat.NONE, 0, 1
+            kblocks, fmt, minimum, bits8, high_bits = 1, ScaleFormat.NONE, 0, 1, 0
+        two_level &= kind is WeightKind.LINEAR
 
         def take(size):
             nonlocal position
@@ -118,17 +122,31 @@ class WeightDecoder(wiring.Component):
         def halves(n):
             return block.model.scale_fp16(take(2 * TILE_ROWS * n).view("<u2"))
 
-        codes, scales, minimums = [], [], []
+        codes, scales, minimums, integers, minimum_integers = [], [], [], [], []
         for first in [k for _ in range(tiles) for k in range(0, kblocks, group)]:
             n = min(group, kblocks - first)
-            if fmt == ScaleFormat.E8M0:
-                scales.append(block.model.scale_e8m0(take(TILE_ROWS * n)))
+            part = slice(first % SUPER_BLOCKS * TILE_ROWS, (first % SUPER_BLOCKS + n) * TILE_ROWS)
+            if two_level:
+                if first % SUPER_BLOCKS == 0:
+                    scale = np.tile(halves(1), SUPER_BLOCKS)
+                    inner, lowest = scale_integers(take, minimum)
+                    least = np.tile(halves(1) if minimum else np.zeros(TILE_ROWS, np.float32), SUPER_BLOCKS)
+                scales.append(scale[part])
+                minimums.append(least[part])
+                integers.append(inner[part])
+                minimum_integers.append(lowest[part])
             else:
-                scales.append(halves(n) if fmt == ScaleFormat.FP16 else np.ones(TILE_ROWS * n, np.float32))
-            minimums.append(halves(n) if minimum else np.zeros(TILE_ROWS * n, np.float32))
+                if fmt == ScaleFormat.E8M0:
+                    scales.append(block.model.scale_e8m0(take(TILE_ROWS * n)))
+                else:
+                    scales.append(halves(n) if fmt == ScaleFormat.FP16 else np.ones(TILE_ROWS * n, np.float32))
+                minimums.append(halves(n) if minimum else np.zeros(TILE_ROWS * n, np.float32))
+                integers.append(np.ones((TILE_ROWS * n, 2), np.int8))
+                minimum_integers.append(np.ones(TILE_ROWS * n, np.int8))
+            above = high_part(take, n, high_bits)
             raw = take(TILE_ROWS * n * BLOCK // (1 if bits8 else 2))
             codes.append(raw.view(np.int8) if bits8 else
-                         np.asarray(table, np.int8)[np.stack([raw & 15, raw >> 4], -1)].reshape(-1))
+                         np.asarray(table, np.int8)[np.stack([raw & 15, raw >> 4], -1)].reshape(-1) + above)
         if kind is WeightKind.KEY:
             result["exponents"], position = beats[position:], position + -(-kblocks * BLOCK // config.bus_bytes)
         assert kind is WeightKind.VECTOR or position == len(beats)
@@ -137,12 +155,14 @@ class WeightDecoder(wiring.Component):
             return np.concatenate(parts or [np.zeros(0, dtype)]).reshape(-1, config.rows, *shape)
 
         return result | {"codes": join(codes, BLOCK, dtype=np.int8), "scale": join(scales, dtype=np.float32),
-                         "minimum": join(minimums, dtype=np.float32)}
+                         "minimum": join(minimums, dtype=np.float32),
+                         "integers": join(integers, 2, dtype=np.int8),
+                         "minimum_integers": join(minimum_integers, dtype=np.int8)}
 
     def elaborate(self, platform):
         m = Module()
-        phase, slot, index, command, first = walk(m, self)
-        scale, minimum, full, raw4, raw8, fields, taken = self._collect(m, phase, slot, index, command, first)
+        walked = walk(m, self)
+        scale, minimum, integers, above, full, raw4, raw8, fields, taken = self._collect(m, *walked)
 
         # Code table: a memory with a read port a code, as a choice of 16 values from registers is many wires. It is
         # written a value a cycle; codes wait meanwhile.
@@ -167,10 +187,13 @@ class WeightDecoder(wiring.Component):
             for code in range(self.config.rows * BLOCK):
                 looked_up = table.read_port(domain="comb")
                 m.d.comb += looked_up.addr.eq(raw4.word_select(code, 4))
+                value = looked_up.data
+                if self.config.k_quants:
+                    value = (value + (above(code) << 4))[:8].as_signed()
                 m.d.sync += item.p.codes[code].eq(
-                    Mux(fields.code_bits8, raw8.word_select(code, 8).as_signed(), looked_up.data))
+                    Mux(fields.code_bits8, raw8.word_select(code, 8).as_signed(), value))
             for row in range(self.config.rows):
-                value = Mux(fields.scale_format == ScaleFormat.FP16,
+                value = Mux(fields.scale_format[1],  # FP16, alone or of two levels
                             block.from_fp16(select(scale[1], Const(row, 3), 16)).as_value(),
                             block.from_e8m0(select(scale[0], Const(row, 3), 8)).as_value())
                 value = Mux(fields.scale_format == ScaleFormat.NONE, block.scale_one().as_value(), value)
@@ -178,27 +201,29 @@ class WeightDecoder(wiring.Component):
                     item.p.scale[row].as_value().eq(value),
                     item.p.minimum[row].eq(block.from_fp16(select(minimum, Const(row, 3), 16))),
                 ]
+                if self.config.k_quants:
+                    of_scale, of_minimum = integers(row)
+                    m.d.sync += [*(item.p.integers[row][half].eq(each) for half, each in enumerate(of_scale)),
+                                 item.p.minimum_integers[row].eq(of_minimum)]
         check_stream(m, item, "decoder: item")
         return m
 
-    def _collect(self, m, phase, slot, index, command, first):
+    def _collect(self, m, phase, slot, high_slot, index, command, first, fresh):
         """Keep headers and codes until an item is complete."""
         config = self.config
         bus, rows = config.bus_bits, config.rows
 
-        # Headers: one memory for scales and one for minimums, so that both are read at once
-        slot_bits = exact_log2(slot_beats(config))
-        ports = []
-        for kind in (Phase.SCALES, Phase.MINIMUMS):
-            header = memory.Memory(shape=bus, depth=2 << slot_bits, init=[])
+        # Headers: a memory for each kind, so that all are read at once
+        headers, depth_bits = {}, {kind: exact_log2(beats) for kind, beats in header_depths(config).items()}
+        for kind, bits in depth_bits.items():
+            headers[kind] = header = memory.Memory(shape=bus, depth=2 << bits, init=[])
             m.submodules[kind.name.lower()] = header
-            write, read = header.write_port(), header.read_port(domain="comb")
+            write = header.write_port()
             m.d.comb += [
-                write.addr.eq(Cat(index[:slot_bits], slot)),
+                write.addr.eq(Cat(index[:bits], high_slot if kind is Phase.HIGH else slot)),
                 write.data.eq(self.i.payload),
                 write.en.eq(self.i.valid & (phase == kind)),
             ]
-            ports.append(read)
 
         m.submodules.vector = vector = StreamSlice(bus)  # its receiver is not to be seen from the walk over beats
         wiring.connect(m, vector.o, wiring.flipped(self.vector))
@@ -206,7 +231,7 @@ class WeightDecoder(wiring.Component):
         # Codes: beats are shifted in until they are an item, or one beat is cut into items
         fields = Signal(WeightCommand, reset_less=True)
         hold = Signal(max(bus, 8 * BLOCK * rows), reset_less=True)
-        hold_slot = Signal(reset_less=True)
+        hold_slot, hold_high = Signal(reset_less=True), Signal(reset_less=True)
         full, load, taken, complete = Signal(), Signal(), Signal(), Signal()
 
         def by_width(function):
@@ -231,36 +256,51 @@ class WeightDecoder(wiring.Component):
                 m.d.comb += self.i.ready.eq(vector.i.ready)
             with m.Case(Phase.EXPONENTS):
                 m.d.comb += self.i.ready.eq(self.exponents.ready)
-            with m.Case(Phase.SCALES, Phase.MINIMUMS):
-                # The other slot's codes are all in `hold` by now, and this slot's have left it.
+            # The other slot's codes are all in `hold` by now, and this slot's have left it.
+            with m.Case(*(kind for kind in headers if kind is not Phase.HIGH)):
                 m.d.comb += self.i.ready.eq(1)
                 check(m, ~full | (hold_slot != slot), "decoder: a header is not written over while its codes wait")
+            if config.k_quants:
+                with m.Case(Phase.HIGH):
+                    m.d.comb += self.i.ready.eq(1)
+                    check(m, ~full | (hold_high != high_slot), "decoder: nor are high bits")
             with m.Case(Phase.CODES):
                 m.d.comb += self.i.ready.eq(room)
-        number = Signal(range(config.interleave * max(config.group, config.max_head_blocks)), reset_less=True)
+        numbers = max(config.group, config.max_head_blocks, SUPER_BLOCKS if config.k_quants else 1)
+        number = Signal(range(config.interleave * numbers), reset_less=True)  # of the item behind its headers
         with m.If(taken):
             m.d.sync += [number.eq(number + 1), part.eq(part + 1)]
             with m.If(spent):
                 m.d.sync += full.eq(0)
         with m.If(load):
             m.d.sync += [hold.eq(Cat(hold, self.i.payload)[bus:]), fields.eq(command), hold_slot.eq(slot),
+                         hold_high.eq(high_slot),
                          full.eq(complete), part.eq(0), fill.eq(Mux(complete, 0, fill + 1))]
-            with m.If(first):
+            with m.If(first & fresh):
                 m.d.sync += number.eq(0)
         raw = []
         for bits in (4 * BLOCK * rows, 8 * BLOCK * rows):
             # A complete item of several beats is at the top: the last beats that came.
             raw.append(hold[len(hold) - bits:] if bits >= bus else select(hold[len(hold) - bus:], part, bits))
 
-        # A row group's scales are R or 2R bytes at `number` times their size.
-        def address(size):
+        def read(kind, place):
+            """A header's beat at an address."""
+            port = headers[kind].read_port(domain="comb")
+            m.d.comb += port.addr.eq(Cat(place[:depth_bits[kind]], hold_high if kind is Phase.HIGH else hold_slot))
+            return port.data
+
+        def address(number, size):
+            """Of the beat with `size` bits at `number` times their size."""
             return number[exact_log2(bus // size):]
 
+        # A row group's scales are R or 2R bytes; of two levels 2R bytes for all blocks of the super-block.
         size8, size16 = 8 * rows, 16 * rows
-        half = fields.scale_format == ScaleFormat.FP16
-        m.d.comb += [
-            ports[0].addr.eq(Cat(Mux(half, address(size16), address(size8))[:slot_bits], hold_slot)),
-            ports[1].addr.eq(Cat(address(size16)[:slot_bits], hold_slot)),
-        ]
-        scale = [select(ports[0].data, number, size) for size in (size8, size16)]
-        return scale, select(ports[1].data, number, size16), full, raw[0], raw[1], fields, taken
+        two_level = fields.scale_format == ScaleFormat.TWO_LEVEL if config.k_quants else Const(0)
+        whose = Mux(two_level, number[:exact_log2(config.interleave)], number)
+        place = Mux(fields.scale_format[1], address(whose, size16), address(number, size8))
+        scales, minimums = read(Phase.SCALES, place), read(Phase.MINIMUMS, address(whose, size16))
+        scale = [select(scales, number, size8), select(scales, whose, size16)]
+        integers = above = None
+        if config.k_quants:
+            integers, above = two_levels(config, number, fields, address, read)
+        return scale, select(minimums, whose, size16), integers, above, full, raw[0], raw[1], fields, taken
