@@ -45,7 +45,7 @@ STALLS = {
     "drain_quantiser": "the quantiser",
     "drain_logits": "the sampler, or the writing of logits",
     "drain_rms": "1/rms",
-    "drain_norm": "the sum of squares: 4 cycles a row",
+    "drain_norm": "the sums of squares, behind every 32 rows",
     "drain_chain": "nothing: one row a cycle leaves; or the command before, in the chain",
     "operands": "an operand block of a guarded task is still on its way",
     # The array has no task.

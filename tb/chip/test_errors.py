@@ -306,6 +306,8 @@ def test_start_waits_for_a_reset(writes):
         assert chip.chip.read("STATUS") & (RUNNING | RESETTING | ERROR | DONE) == RUNNING | RESETTING
         chip.chip.write("KV_PAGES", 1)  # settings stand still
         chip.chip.set_timing(FAST)
+        while chip.chip.read("STATUS") & RESETTING:  # as long as what was asked for takes to come
+            chip.chip.step(10)
         assert chip.fail()[:2] == (Status.SETTING, address_of("KV_PAGES"))
         chip.soft_reset()
         chip.start(PROMPT, 30)

@@ -9,7 +9,6 @@ from rows import assert_same, floats, to_floats
 from scoville.config import get_config
 from scoville.epilogue import norm
 from scoville.epilogue.norm import RmsUnit, rms_layout
-from scoville.numerics import fp32
 
 
 class System:
@@ -98,16 +97,6 @@ async def one_after_the_other(dut):
 @pytest.mark.parametrize("config", ["slim", "kria"])
 def test_norm(sim, config):
     harness.run(RmsUnit(get_config(config)), __name__, sim=sim, parameters=config)
-
-
-def test_sum_of_squares_is_sequential():
-    rng = np.random.default_rng(2)
-    for spread in (3, 70):  # the second makes squares that are flushed, and sums that saturate
-        v = floats(rng, (300, 5), spread)
-        total = np.zeros(5, np.float32)
-        for row in v:
-            total = fp32.model.add(total, fp32.model.mul(row, row))
-        assert_same(norm.sum_of_squares(v), total)
 
 
 def test_scale_is_close_to_float64():

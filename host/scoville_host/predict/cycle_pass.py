@@ -116,15 +116,15 @@ class PassTimer:
         epilogue, latency = self.epilogue, self.epilogue.latency
         epilogue.command(begin + 1 + QUEUE, plain=False)
         words = self.config.bus_bytes // (4 if fields["element"] == Element.FP32 else 2)
-        interval, depth = max(1, latency.interval), latency.front + latency.plain
+        depth = latency.front + latency.plain
         self.stream.command(self.vectors)
         first, _ = self.stream.vector(beats)
         first = max(first + 1, epilogue.running)
-        epilogue.flow(first, first + fields["rows"] - 1, fields["rows"], depth, interval)
+        epilogue.flow(first, first + fields["rows"] - 1, fields["rows"], depth, latency.pause)
         epilogue.admitted = epilogue.passed - depth
-        self.stream.command(max(self.stream.taken, epilogue.passed - (depth + words) * interval))
+        self.stream.command(max(self.stream.taken, epilogue.passed - depth - words - latency.pause))
         self.vectors = epilogue.admitted
-        epilogue.square()
+        epilogue.square(fields["rows"] // TILE_ROWS)
         epilogue.quantise(epilogue.left, 1)
 
     # --- matrices ------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class PassTimer:
             if logits:
                 stream.write(4 * TILE_ROWS / config.bus_bytes)
             elif not (glu and number % 2):
-                rows = TILE_ROWS // 2 if glu else TILE_ROWS * (epilogue.latency.interval if norm else 1)
+                rows = TILE_ROWS // 2 if glu else TILE_ROWS + (epilogue.latency.pause if norm else 0)
                 for phase in range(phases):
                     lanes = min(config.lanes, self.tokens - phase * config.lanes)
                     blocks = epilogue.quantise(left - rows * (phases - 1 - phase), lanes)
@@ -171,7 +171,7 @@ class PassTimer:
         if dest in (Dest.OPERAND, Dest.QUERY):
             self._promise(fields["dst"], results)
         if norm:
-            epilogue.square()
+            epilogue.square(count)
         if logits:
             epilogue.done = max(epilogue.done, epilogue.left)
             self.sampled = epilogue.left + epilogue.latency.sample

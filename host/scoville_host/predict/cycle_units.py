@@ -2,6 +2,7 @@
 
 from scoville.array.drain import SLOTS
 from scoville.config import BLOCK, TILE_ROWS
+from scoville.epilogue.squares import MERGE
 
 from .latencies import latencies
 
@@ -120,25 +121,25 @@ class Epilogue:
 
     def tile(self, first, last, *, norm=False, glu=False, phases=1):
         """A tile for the chain; returns when the last row that it makes is at the quantiser."""
-        interval = self.latency.interval if norm else 1
+        pause = self.latency.pause if norm else 0
         depth = self.latency.front + (self.latency.glu if glu else self.latency.plain)
         first = self._drain(first, last, self.running, phases)
-        self.flow(first, self.row, TILE_ROWS * phases, depth, interval)
+        self.flow(first, self.row, TILE_ROWS * phases, depth, pause)
         # The stages before the residual fill up, then rows leave the drain as they leave the chain.
-        self.row = max(self.row, self.passed - depth * interval)
+        self.row = max(self.row, self.passed - depth - pause)
         self.admitted = self.row
         self._leave()
         return self.left
 
-    def flow(self, first, last, rows, depth, interval):
-        """Rows through the chain: `first` and `last` at its input."""
-        begin = max(first + depth, self.passed + interval, self.halves[0] - self.latency.back)
-        self.passed = max(begin + (rows - 1) * interval, last + depth)
+    def flow(self, first, last, rows, depth, pause):
+        """Rows through the chain: `first` and `last` at its input, a pause behind every tile."""
+        begin = max(first + depth, self.passed + 1 + pause, self.halves[0] - self.latency.back)
+        self.passed = max(begin + rows - 1 + (rows // TILE_ROWS - 1) * pause, last + depth)
         self.left = self.passed + self.latency.back
 
-    def square(self):
+    def square(self, tiles):
         """The command's sum of squares is complete."""
-        self.rms = self.passed + self.latency.rms
+        self.rms = self.passed + self.latency.rms + MERGE * (tiles - 1).bit_count()
 
     def quantise(self, now, lanes):
         """Blocks of `lanes` lanes whose last row came at `now`; returns when they are in the operand buffer."""

@@ -7,6 +7,7 @@ from amaranth.hdl import Fragment, Module, Signal, signed
 from scoville.array.lane import Latencies as ArrayLatencies
 from scoville.attention.softmax import Z_BITS, Z_FRACTION
 from scoville.config import BLOCK
+from scoville.epilogue.squares import FOLD, MERGE
 from scoville.numerics import block, fp32, sigmoid, table
 from scoville.numerics.pipe import Pipe
 
@@ -28,9 +29,9 @@ class Latencies:
     Members
     -------
     row : from an item's acceptance by the array to the first row that it finishes, at the drain's output
-    interval : between two rows whose squares are summed
+    pause : behind 32 rows whose squares are summed, a subtree of their sums included
     front, plain, glu, back : stages of the chain: scale and bias; the pair stage, by mode; residual and norm weight
-    rms : from the last row with a norm to its 1/rms
+    rms : from the last row with a norm to its 1/rms, without what `squares.MERGE` says of its tiles
     quantise, convert : from a block's last row to its first lane's block in the operand buffer; between lanes
     scores : from the last score of a page to its first exponential
     weigh : from an exponential's issue to the quantiser
@@ -39,7 +40,7 @@ class Latencies:
     """
 
     row: int
-    interval: int
+    pause: int
     front: int
     plain: int
     glu: int
@@ -66,12 +67,12 @@ def latencies(config):
     convert = max(1, BLOCK // max(8, config.lanes))
     return Latencies(
         row=config.block_cycles + ArrayLatencies(config).result + 2,  # and the drain's memory and register
-        interval=add,
+        pause=add + mul + 1 + FOLD - 1 + MERGE,
         front=mul + add + 1,  # and the slice before the pair stage
         plain=1 + mul + add,
         glu=1 + _age(sigmoid.sigmoid, word) + (config.lanes > 1) + 2 * mul,
         back=add + mul + 1,
-        rms=add + mul + add + 1 + mul + add + rsqrt + config.seats + 1,
+        rms=add + mul + FOLD + 2 + mul + add + rsqrt + config.seats + 1,
         quantise=2 + code + 2 + 1 + convert,  # choice and value; sum and output; the router
         convert=convert,
         scores=mul + fixed + 6,  # the page's maximum 2, its move 1, the FIFO of pages 1, its load 1, the z memory 1

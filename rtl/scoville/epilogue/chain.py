@@ -14,14 +14,14 @@ from scoville.array.drain import drain_row
 from scoville.checks import check, check_stream
 from scoville.config import BLOCK
 from scoville.isa import Mode
-from scoville.naming import unnamed
 from scoville.numerics import fp32
 from scoville.numerics.pipe import Pipe
 from scoville.slices import Skid, StreamSlice
 
-from . import norm, pair
+from . import pair, squares
 from .norm import RmsUnit
 from .pair import PairStage
+from .squares import SumOfSquares
 from .vectors import READ_LATENCY, bias_port, embed_layout, norm_port, rope_port
 
 __all__ = ["Chain", "ChainSource", "LaneScale", "chain_command", "model_rows"]
@@ -67,12 +67,12 @@ class Chain(wiring.Component):
 
         i ──┬─ mul ─ add ─ pair stage ─ add ─┬─ mul ─┬─ o
         embed  scale  bias  RoPE, GLU  resid.│  w_norm└─ logits
-                                             └─ mul, add: sum of squares ─ 1/rms
+                                             └─ mul ─ sum of squares ─ 1/rms
 
     In numbers, each step one FP32 rounding: see `model_rows`, and "Chain" in ``docs/design.md``. What a command does
     not use is an identity: times 1.0, plus 0, a rotation by (1, 0).
 
-    Throughput: one row a cycle; with `norm` one row every 4 cycles, as the sum of squares is sequential.
+    Throughput: one row a cycle; with `norm` behind every 32 rows a pause, in which their squares are summed.
     Latency of a plain row: 24 cycles. Plain commands follow each other in the pipeline; one that touches the
     residual, the norm or the logits starts when the rows before it have left. One that needs 1/rms waits for it.
 
@@ -226,7 +226,7 @@ class Chain(wiring.Component):
         return pipe.occupied | front.o.valid
 
     def _back(self, m, command, pairs, rms):
-        """Residual, sum of squares and norm weight, behind the pair stage; returns whether rows are inside."""
+        """Residual, squares and norm weight, behind the pair stage; returns whether rows are inside."""
         config = self.config
         lanes = range(config.lanes)
         enable, accept = Signal(), Signal()
@@ -238,7 +238,7 @@ class Chain(wiring.Component):
         reader, writer = memory.read_port(), memory.write_port(granularity=1)
         address = len(reader.addr) - exact_log2(config.phases)
 
-        values, outputs, squares = [], [], []
+        values, outputs, squared = [], [], []
         for lane in lanes:
             # The memory is read while the row is in the pair stage's last stage, so that its data has a register.
             residual = pipe.reg(Mux(command.residual_add, entering.beside[lane], 0), 0)
@@ -246,51 +246,43 @@ class Chain(wiring.Component):
             weight = pipe.input(Mux(command.norm, self.norm.data, fp32.constant(1.0)), value.at)
             values.append(value)
             outputs.append(fp32.mul(pipe, value, weight))
-            squares.append(fp32.mul(pipe, value, value))
-        stored, out = values[0].at, outputs[0].at
+            squared.append(fp32.mul(pipe, value, value))
+        stored, out, summed = values[0].at, outputs[0].at, squared[0].at
+        valids = pipe.occupy(accept, max(out, summed))
 
-        # the sum of squares: a row's sum leaves the adder when the next row's square enters it
-        totals = data.ArrayLayout(data.ArrayLayout(32, config.lanes), config.phases)
-        kept, current = unnamed(Signal(totals, reset_less=True), Signal(totals))
-        adding_phase = pipe.delay(phase, squares[0].at)
-        sums = [fp32.add(pipe, square, pipe.input(current[adding_phase][lane], square.at))
-                for lane, square in enumerate(squares)]
-        done, interval = sums[0].at, sums[0].at - squares[0].at
-        valids = pipe.occupy(accept, done)
+        # Squares: behind the last row of a tile none comes until the tile has been added
+        m.submodules.squares = sums = SumOfSquares(config)
         last_row = Mux(command.mode == Mode.GLU, command.rows >> 1, command.rows) - 1
-        finished = pipe.delay(pipe.input((entering.row == last_row) & (entering.phase == command.last_phase)), done)
-        leaving_phase = pipe.delay(phase, done)
-        gap = Signal(range(interval))
-        pending = Signal()
-        for number in range(config.phases):
-            fresh = valids[done - 1] & (leaving_phase == number)
-            for lane in lanes:
-                m.d.comb += current[number][lane].eq(Mux(fresh, sums[lane].value, kept[number][lane]))
-        with m.If(enable):
-            m.d.sync += kept.eq(current)
-            with m.If(accept & command.norm):
-                m.d.sync += gap.eq(interval - 1)
-            with m.Elif(gap != 0):
-                m.d.sync += gap.eq(gap - 1)
-            with m.If(valids[done - 1] & finished & command.norm):
-                m.d.sync += pending.eq(1)
-                check(m, ~pending, "chain: sums of squares are handed over before others are complete")
-        with m.If(rms.i.valid & rms.i.ready):
+        last = pipe.input(entering.row == last_row)
+        final = pipe.input((entering.row == last_row) & (entering.phase == command.last_phase))
+        folding, pending = Signal(), Signal()
+        m.d.comb += [
+            sums.i_valid.eq(enable & valids[summed - 1] & command.norm),
+            sums.i.row.eq(pipe.delay(row, summed)), sums.i.phase.eq(pipe.delay(phase, summed)),
+            sums.i.last.eq(pipe.delay(last, summed)), sums.i.final.eq(pipe.delay(final, summed)),
+            *(sums.i.squares[lane].eq(squared[lane].value) for lane in lanes),
+        ]
+        with m.If(accept & command.norm & entering.row[:5].all()):
+            m.d.sync += folding.eq(1)
+        with m.Elif(sums.done):
+            m.d.sync += folding.eq(0)
+        with m.If(sums.complete):
+            m.d.sync += pending.eq(1)
+            check(m, ~pending, "chain: sums of squares are handed over before others are complete")
+        with m.Elif(rms.i.ready):
             m.d.sync += pending.eq(0)
-        with m.If(self.command.valid & self.command.ready):
-            m.d.sync += kept.eq(0)
 
         # outputs; commands with `logits` share the pipeline with no other, so what waits is of the command's kind
         m.submodules.back_skid = skid = Skid(self.o.payload.shape())
         within = pipe.delay(pipe.reg(pipe.delay(row, out - 1) < command.limit, out - 1), out)
         m.d.comb += [
             rms.i.valid.eq(pending),
-            rms.i.payload.total.as_value().eq(kept),
+            rms.i.payload.total.as_value().eq(sums.total),
             rms.i.payload.mask.eq(command.mask),
             rms.i.payload.inv_n.eq(command.inv_n),
             rms.i.payload.epsilon.eq(command.epsilon),
             pairs.beside.eq(reader.data),
-            pairs.o.ready.eq(enable & (gap == 0)),
+            pairs.o.ready.eq(enable & ~folding),
             accept.eq(pairs.o.valid & pairs.o.ready),
             reader.en.eq(pairs.moves),
             reader.addr.eq(Cat(pairs.coming.row[:address], pairs.coming.phase)),
@@ -314,7 +306,7 @@ class Chain(wiring.Component):
                 writer.data[lane].eq(values[lane].value),
                 skid.i.payload[lane].eq(outputs[lane].value),
             ]
-        return pipe.occupied | skid.full | pending
+        return pipe.occupied | skid.full | folding | pending
 
 
 def is_plain(command):
@@ -352,4 +344,4 @@ def model_rows(v, *, scale=None, bias=None, mode=Mode.PLAIN, cos=None, sin=None,
     kept = v if store else None
     if weight is None:
         return v, kept, None
-    return f.mul(v, np.asarray(weight)[: len(v), None]), kept, norm.sum_of_squares(v)
+    return f.mul(v, np.asarray(weight)[: len(v), None]), kept, squares.model(v)

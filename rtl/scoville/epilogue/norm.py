@@ -1,6 +1,5 @@
 """The deferred RMSNorm factor: one scalar a token, computed in the shadow of the next matrix."""
 
-import numpy as np
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,7 +8,7 @@ from scoville.checks import check
 from scoville.numerics import fp32, table
 from scoville.numerics.pipe import Pipe
 
-__all__ = ["RmsUnit", "model", "rms_layout", "sum_of_squares"]
+__all__ = ["RmsUnit", "model", "rms_layout"]
 
 
 def rms_layout(config):
@@ -69,17 +68,6 @@ class RmsUnit(wiring.Component):
         m.d.comb += self.i.ready.eq(~self.busy)
         check(m, self.busy | ~(issued.any() | Cat(done).any()), "rms: seats are in the pipeline while it is busy")
         return m
-
-
-def sum_of_squares(v):
-    """Sum of squares of v[rows, T] along the rows, in order, float32[T].
-
-    The addends are never negative and already flushed, so no partial sum is subnormal, and one that overflows stays
-    at the largest value: `add.accumulate`, which is sequential, and one saturation at the end equal `fp32.model.add`
-    row by row.
-    """
-    with np.errstate(over="ignore"):
-        return fp32.model.flush(np.add.accumulate(fp32.model.mul(v, v), axis=0, dtype=np.float32)[-1])
 
 
 def model(total, inv_n, epsilon):

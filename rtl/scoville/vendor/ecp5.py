@@ -3,7 +3,7 @@
 from math import gcd
 
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
-from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.cdc import FFSynchronizer
 
 __all__ = ["Clocks", "pll_parameters"]
 
@@ -31,9 +31,10 @@ def pll_parameters(input_hz, output_hz, phase):
 
 
 class Clocks(Elaboratable):
-    """Domain sync from a pin through the PLL, in reset until it locks, and domain late, the same clock after `phase`.
+    """Domain sync from a pin through the PLL, and domain late, the same clock after `phase`.
 
-    The domains are those of the module that this one is in, which makes them with `domains`.
+    Sync stands still until the PLL locks, and begins as the bitstream left it: it needs no reset, whose net would reach
+    every register of the chip. The domains are those of the module that this one is in, which makes them with `domains`.
 
     Parameters
     ----------
@@ -49,13 +50,13 @@ class Clocks(Elaboratable):
     @staticmethod
     def domains():
         """What the parent adds to its `m.domains`."""
-        return [ClockDomain("sync"), ClockDomain("late", reset_less=True)]
+        return [ClockDomain("sync", reset_less=True), ClockDomain("late", reset_less=True)]
 
     def elaborate(self, platform):
         m = Module()
-        locked = Signal()
+        locked, runs = Signal(), Signal()
         clock = Signal(attrs={"keep": 1})  # its name is in the constraint file
-        late = Signal()
+        late, gated = Signal(), Signal()
         m.submodules.pll = Instance(
             "EHXPLLL", a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
             p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
@@ -64,7 +65,8 @@ class Clocks(Elaboratable):
             i_CLKI=self.pin, i_CLKFB=clock, i_RST=Const(0), i_STDBY=Const(0), i_PHASESEL0=Const(0),
             i_PHASESEL1=Const(0), i_PHASEDIR=Const(1), i_PHASESTEP=Const(1), i_PHASELOADREG=Const(1),
             i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0), o_CLKOP=clock, o_CLKOS=late, o_LOCK=locked)
-        m.d.comb += [ClockSignal("sync").eq(clock), ClockSignal("late").eq(late)]
-        m.submodules.reset = ResetSynchronizer(~locked)
+        m.submodules.runs = FFSynchronizer(locked, runs, o_domain="late")
+        m.submodules.gate = Instance("DCCA", i_CLKI=clock, i_CE=runs, o_CLKO=gated)
+        m.d.comb += [ClockSignal("sync").eq(gated), ClockSignal("late").eq(late)]
         platform.add_clock_constraint(clock, self.output_hz)
         return m
