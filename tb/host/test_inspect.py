@@ -61,14 +61,14 @@ def test_all_that_stands_in_the_way(tmp_path):
     """Settings, types and tensors of one file, each in a line; a type once."""
     tensors = random_tensors(WIDE)
     del tensors["norm"]
-    path = write_types(tmp_path / "a.gguf", tensors, {"attn_q": "Q2_K", "attn_k": "Q2_K", "ffn_up": "IQ4_XS"}, WIDE)
+    path = write_types(tmp_path / "a.gguf", tensors, {"attn_q": "Q2_K", "attn_k": "Q2_K", "ffn_up": "IQ3_S"}, WIDE)
     data = path.read_bytes()
     path.write_bytes(data.replace(b"llama.attention.value_length", b"llama.attention.valve_length"))
     found = inspect(str(path))
     assert [(each["subject"], each["what"].split(";")[0].split(" as it")[0]) for each in found["obstacles"]] == [
         ("setting", "'llama.attention.valve_length' is not known"),
         ("format", "tensor 'blk.0.attn_q.weight' has type Q2_K, which does not run"),
-        ("format", "tensor 'blk.0.ffn_up.weight' has type IQ4_XS, which does not run"),
+        ("format", "tensor 'blk.0.ffn_up.weight' has type IQ3_S, which does not run"),
         ("tensor", "tensor 'output_norm.weight' is missing")]
     assert found["obstacles"][1]["what"].endswith(" (and 1 more)") and "--weights q8_0" in found["obstacles"][1]["what"]
     rows = {row["type"]: row for row in found["formats"]}

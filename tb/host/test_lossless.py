@@ -23,8 +23,8 @@ from scoville_host.runtime.rtl import RtlBackend
 # FP16: 0, -0, the least and the largest subnormal, the least normal, the largest finite, 1 and others, of both signs.
 HALVES = np.array([0, 0x8000, 1, 0x8001, 0x03FF, 0x83FF, 0x0400, 0x7BFF, 0xFBFF, 0x3C00, 0xBC00, 0x2E66], np.uint16)
 KINDS = list(GGUF_FORMS)
-OTHERS = ["Q2_K", "IQ4_XS", "IQ1_S", "IQ3_S", "TQ1_0", "NVFP4"]
-FACTORS = {"Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}  # where super-blocks have theirs, FP16
+OTHERS = ["Q2_K", "IQ2_XS", "IQ1_S", "IQ3_S", "TQ1_0", "NVFP4"]
+FACTORS = {"IQ4_XS": [0], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}  # of FP16
 
 
 def random_blocks(kind, rows=24, columns=512, seed=5):

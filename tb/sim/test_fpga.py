@@ -122,7 +122,7 @@ def test_missed_clock_fails(folder):
     assert f"clock clk {max(reached)} MHz of 400" in done.stdout and "square" in done.stdout
     build = folder / "build" / "counter"
     report = json.loads((build / "report.json").read_text())
-    assert {round(clock["achieved"], 2) for clock in report["fmax"].values()} == {max(reached)}
+    assert min(round(clock["achieved"], 2) for clock in report["fmax"].values()) == max(reached)  # late is faster
     assert not list(build.glob("best_*")) and not (build / "counter.bit").exists()
 
 

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scoville.config import BLOCK
 from scoville.isa import ScaleFormat
-from scoville.numerics.formats import MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, WeightFormat
+from scoville.numerics.formats import IQ4_NL, MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, WeightFormat
 
 from .gguf_super_blocks import SUPER_FORMS
 
-__all__ = ["GGUF_FORMS", "IQ4_NL", "BlockLayout", "unpack"]
+__all__ = ["GGUF_FORMS", "BlockLayout", "unpack"]
 
-IQ4_NL = WeightFormat(name="IQ4_NL", code_bits=4, scale_format=ScaleFormat.FP16,
-                      table=(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Super-blocks of GGUF files, the K-quants: 256 weights with scales of two levels, as the chip reads them.
+"""Super-blocks of GGUF files, the K-quants and IQ4_XS: 256 weights with scales of two levels, as the chip reads them.
 
 What a type's bytes are is in the package gguf, ``quants.py``, whose dequantisation is the reference. Nothing is
 requantised: codes, integers and FP16 factors are the file's, in another order; Q3_K's codes of 3 bits take 4.
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scoville.config import BLOCK, SUPER_BLOCKS
-from scoville.numerics.formats import Q3_K, Q4_K, Q5_K, Q6_K, WeightFormat
+from scoville.numerics.formats import IQ4_XS, Q3_K, Q4_K, Q5_K, Q6_K, WeightFormat
 
 __all__ = ["SUPER_FORMS", "SuperLayout"]
 
@@ -88,9 +88,18 @@ def _q3_k(data):
             "scales": _half(data[:, 108:])}
 
 
+def _iq4_xs(data):
+    high = np.ascontiguousarray(data[:, 2:4]).view(np.uint16) >> np.arange(0, 16, 2, dtype=np.uint16) & 3
+    low = np.stack([data[:, 4:8] & 15, data[:, 4:8] >> 4], axis=2).reshape(-1, SUPER_BLOCKS)
+    scale = (low | high.astype(np.uint8) << 4).view(np.int8) - np.int8(32)
+    return {"codes": _shifts(data[:, 8:], 16, (0, 4)) & 15, "integers": np.stack([scale, scale], axis=2),
+            "scales": _half(data[:, :2])}
+
+
 _DECODER = ("the decoder in RTL: any width of codes, scales of two levels", "weights/test_decoder.py")
 _RTL = ("whole chips in RTL", "chip/test_k_quants.py")
 SUPER_FORMS = {
+    "IQ4_XS": SuperLayout(form=IQ4_XS, bytes=136, parts=_iq4_xs, tested=(_DECODER,)),
     "Q3_K": SuperLayout(form=Q3_K, bytes=110, parts=_q3_k, tested=(_DECODER, _RTL)),
     "Q4_K": SuperLayout(form=Q4_K, bytes=144, parts=_q4_k, tested=(_DECODER, _RTL)),
     "Q5_K": SuperLayout(form=Q5_K, bytes=176, parts=_q5_k, tested=(_DECODER, _RTL)),

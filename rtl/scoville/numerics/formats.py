@@ -8,8 +8,8 @@ from ..config import BLOCK, SUPER_BLOCKS
 from ..isa import ScaleFormat
 from . import block
 
-__all__ = ["FORMATS", "INT4", "MXFP4", "MXINT8", "Q3_K", "Q4_0", "Q4_1", "Q4_K", "Q5_0", "Q5_1", "Q5_K", "Q6_K", "Q8_0",
-           "Q8_MIN", "WeightFormat", "quantise_mxint8"]
+__all__ = ["FORMATS", "INT4", "IQ4_NL", "IQ4_XS", "MXFP4", "MXINT8", "Q3_K", "Q4_0", "Q4_1", "Q4_K", "Q5_0", "Q5_1",
+           "Q5_K", "Q6_K", "Q8_0", "Q8_MIN", "WeightFormat", "quantise_mxint8"]
 
 _SCALE_BYTES = {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1, ScaleFormat.FP16: 2, ScaleFormat.TWO_LEVEL: 2}
 
@@ -128,6 +128,9 @@ Q5_1 = WeightFormat(name="Q5_1", code_bits=4, scale_format=ScaleFormat.FP16, min
                     table=tuple(range(16)))
 Q3_K = WeightFormat(name="Q3_K", code_bits=4, scale_format=ScaleFormat.TWO_LEVEL,
                     table=(*range(-4, 4), *[0] * 8))
+_NON_LINEAR = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+IQ4_NL = WeightFormat(name="IQ4_NL", code_bits=4, scale_format=ScaleFormat.FP16, table=_NON_LINEAR)
+IQ4_XS = WeightFormat(name="IQ4_XS", code_bits=4, scale_format=ScaleFormat.TWO_LEVEL, table=_NON_LINEAR)
 Q4_K = WeightFormat(name="Q4_K", code_bits=4, scale_format=ScaleFormat.TWO_LEVEL, minimum=True, table=tuple(range(16)))
 Q5_K = WeightFormat(name="Q5_K", code_bits=4, scale_format=ScaleFormat.TWO_LEVEL, minimum=True, high_bits=1,
                     table=tuple(range(16)))
@@ -135,7 +138,7 @@ Q6_K = WeightFormat(name="Q6_K", code_bits=4, scale_format=ScaleFormat.TWO_LEVEL
                     table=tuple(range(-32, -16)))
 
 FORMATS = {entry.name: entry for entry in (
-    MXINT8, MXFP4, Q8_0, Q4_0, Q4_1, INT4, Q8_MIN, Q5_0, Q5_1, Q3_K, Q4_K, Q5_K, Q6_K)}
+    MXINT8, MXFP4, Q8_0, Q4_0, Q4_1, INT4, Q8_MIN, Q5_0, Q5_1, IQ4_NL, IQ4_XS, Q3_K, Q4_K, Q5_K, Q6_K)}
 
 
 def quantise_mxint8(x):

@@ -34,7 +34,7 @@ class Clocks(Elaboratable):
     """Domain sync from a pin through the PLL, and domain late, the same clock after `phase`.
 
     Sync stands still until the PLL locks, and begins as the bitstream left it: it needs no reset, whose net would reach
-    every register of the chip. The domains are those of the module that this one is in, which makes them with `domains`.
+    every register of the chip. The domains are those of the module that this one is in, which makes them by `domains`.
 
     Parameters
     ----------
