@@ -3,7 +3,7 @@
 import numpy as np
 from scoville.golden_many import GoldenMany
 from scoville.registers import REGISTERS
-from scoville_host.runtime.driver import ERROR, START
+from scoville_host.runtime.driver import ERROR, RESET, START
 
 __all__ = ["FakeChip"]
 
@@ -42,6 +42,9 @@ class FakeChip:
         name = NAMES[address]
         self.words[name] = value
         if name == "CONTROL":
+            if value == RESET:
+                self.many, self.interrupt, self.told = None, False, 0
+                return
             assert value == START
             registers = {name.removesuffix("_LO"): word | self.words.get(name.replace("_LO", "_HI"), 0) << 32
                          if name.endswith("_LO") else word for name, word in self.words.items()}
@@ -56,7 +59,7 @@ class FakeChip:
         values = {"SHAPE": config.bus_bytes << 16 | config.rows << 8 | config.lanes, "SHAPE2": config.act_bits,
                   "CYCLES_LO": self.cycles, "WORK_LO": self.work, "BEATS_LO": 3 * self.work // 2}
         if name == "STATUS":
-            return ERROR | self.many.status << 8 if self.many.status else 0
+            return ERROR | self.many.status << 8 if self.many and self.many.status else 0
         if name == "SUBMIT_HEAD":
             return self.many.submission.head
         return values.get(name, 0)

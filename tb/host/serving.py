@@ -1,6 +1,5 @@
 """A server on the golden chip, in this process, and what each text is alone."""
 
-import asyncio
 import contextlib
 import functools
 import threading
@@ -50,8 +49,8 @@ class Served:
     engine : Engine
     """
 
-    def __init__(self, keys=(), most=64, chip=None, slots=4, rows=True):
-        session = session_of(slots)
+    def __init__(self, keys=(), most=64, chip=None, slots=4, rows=True, session=None):
+        session = session or session_of(slots)
         self.engine = Engine(chip or (lambda: open_requests(session, rows=True)), most)
         app.LIVE_SECONDS = 0.005  # a small model's passes are short
         self.service = app.Service(self.engine, session, "tiny", Keys(keys), rows)
@@ -59,7 +58,7 @@ class Served:
         socket = self._server.config.bind_socket()
         self.url = f"http://127.0.0.1:{socket.getsockname()[1]}"
         self.engine.start()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve([socket])), daemon=True)
+        self._thread = threading.Thread(target=lambda: self._server.run([socket]), daemon=True)
         self._thread.start()
         self.until(lambda: self._server.started)
 

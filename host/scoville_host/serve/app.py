@@ -27,6 +27,7 @@ MOST_BODY = 1 << 20  # bytes
 BODY_SECONDS = 30
 LIVE_SECONDS = 0.1
 EVENTS = {"media_type": "text/event-stream", "headers": {"Cache-Control": "no-cache"}}
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 LOG = logging.getLogger("scoville.serve")
 
 
@@ -215,27 +216,29 @@ async def _whole(answer, prompts, choices):
 
 
 async def _stream(answer, asked, prompts, choices, first, parts):
+    """Events; those of parts that are there together go together."""
     try:
-        for index in range(len(choices.jobs)):
-            if begin := answer.begin(index):
-                yield _event(begin)
+        held = [_event(begin) for index in range(len(choices.jobs)) if (begin := answer.begin(index))]
         part = first
         while part is not None:
             index, text, logs, reason = part
             if text or logs:
-                yield _event(answer.part(index, text, logs))
+                held.append(_event(answer.part(index, text, logs)))
             if reason:
-                yield _event(answer.end(index, reason))
+                held.append(_event(answer.end(index, reason)))
+            if held and not choices.more:
+                yield "".join(held)
+                held.clear()
             part = await anext(parts, None)
         if asked.usage_at_the_end:
-            yield _event(answer.counts(_usage(prompts, choices)))
-        yield "data: [DONE]\n\n"
+            held.append(_event(answer.counts(_usage(prompts, choices))))
+        yield "".join([*held, "data: [DONE]\n\n"])
     except ApiError as error:
-        yield _event(error.body)
+        yield "".join([*held, _event(error.body)])
 
 
 def _event(body):
-    return f"data: {json.dumps(body, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    return f"data: {ENCODER.encode(body)}\n\n"
 
 
 def _usage(prompts, choices):

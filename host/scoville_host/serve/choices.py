@@ -57,6 +57,11 @@ class Choices:
     def cached(self):
         return sum(job.sequence.shared for job in self.jobs if job.sequence is not None)
 
+    @property
+    def more(self):
+        """Whether the next part is there already, or none comes any more."""
+        return not self._come.empty() or not self._open
+
     def begin(self):
         """Give all jobs to the engine, or none; ApiError if it takes none."""
         given = []

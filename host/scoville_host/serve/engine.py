@@ -65,7 +65,8 @@ class Seen:
 class Engine:
     """Owns the driver, and the only thread that may touch it.
 
-    A chip that stops ends the requests that had tokens; the others are posted again on a chip that is started anew.
+    A chip that stops ends the requests that had tokens. It is reset and started again, or made anew if it does not
+    obey, and the others are posted again.
 
     Parameters
     ----------
@@ -81,11 +82,13 @@ class Engine:
     def __init__(self, chip, most):
         self._chip, self.most = chip, most
         self._orders, self._jobs = queue.SimpleQueue(), {}  # jobs that have not ended, in the order of coming
+        self._posted = {}  # jobs by sequence
         self._closing = self._now = False
         self._lock, self._count = threading.Lock(), 0
         self.seen, self.failed = Seen(), None
         self.counts = dict.fromkeys(("passes", "prompt_tokens", "cached_tokens", "generated_tokens", "preempted",
                                      "restarts"), 0)
+        self._left, self._told = RESTARTS, 0  # lives that there are, and tokens at the end of the last
         self._thread = threading.Thread(target=self._serve, name="chip", daemon=True)
 
     def start(self):
@@ -122,22 +125,27 @@ class Engine:
     # the thread
 
     def _serve(self):
-        left = RESTARTS
-        while True:
-            before = self.counts["generated_tokens"]
+        while self._left:
             try:
                 with self._chip() as requests:
-                    for job in list(self._jobs):
-                        self._post(requests, job)
-                    self._go(requests)
-                    break
-            except (ChipError, RequestError) as error:
-                left = RESTARTS if self.counts["generated_tokens"] > before else left - 1
-                if self._stopped(error, left):
-                    break
+                    while self._live(requests):
+                        requests = requests.again()
+                    return
+            except (ChipError, RequestError) as error:  # there is no chip, or none that obeys: it is made anew
+                self._stopped(error)
             except Exception as error:  # a fault of the driver: whoever waits is told so
-                self._stopped(ChipError(f"{type(error).__name__}: {error}"), 0)
-                break
+                self._stopped(ChipError(f"{type(error).__name__}: {error}"), final=True)
+
+    def _live(self, requests):
+        """From a start of the chip to its end; whether it is to be reset and started again."""
+        try:
+            for job in list(self._jobs):
+                self._post(requests, job)
+            self._go(requests)
+        except ChipError as error:
+            self._stopped(error)
+            return self._left > 0
+        return False
 
     def _go(self, requests):
         passes = 0
@@ -145,11 +153,12 @@ class Engine:
             while not self._orders.empty() or not requests.open:
                 if not self._order(requests, *self._orders.get()):
                     return
-            requests.go_on()
+            ended = requests.go_on()
             self.counts["passes"] += requests.passes - passes
             passes = requests.passes
-            for job in list(self._jobs):
-                self._tell(requests, job)
+            for sequence in (*requests.heard, *ended):
+                if (job := self._posted.get(sequence)) in self._jobs:
+                    self._tell(requests, job)
             self._look(requests)
             if self._closing and not self._jobs:
                 return
@@ -173,6 +182,7 @@ class Engine:
     def _post(self, requests, job):
         try:
             job.sequence = requests.submit(job.prompt, job.limit, **job.settings)
+            self._posted[job.sequence] = job
             self.counts["prompt_tokens"] += len(job.prompt)
         except RequestError as error:
             self._end(job, "error", error)
@@ -180,9 +190,9 @@ class Engine:
     def _tell(self, requests, job):
         """The job's new tokens, and its end."""
         sequence = job.sequence
-        while not job.cancelled and job.told < len(sequence.tokens):
+        while not job.cancelled and job.told < sequence.count:
             row = None if job.top is None else requests.row(sequence, job.told)
-            token = sequence.tokens[job.told]
+            token = sequence.ids[len(sequence.prompt) + job.told]
             if not job.told:
                 self.counts["cached_tokens"] += sequence.shared
             job.told += 1
@@ -197,14 +207,19 @@ class Engine:
 
     def _end(self, job, *told):
         del self._jobs[job]
+        self._posted.pop(job.sequence, None)
         with self._lock:
             self._count -= 1
         if told and not job.cancelled:
             job.tell(told)
 
-    def _stopped(self, error, left):
-        """The chip has stopped: end who had tokens, or all if no chip is to be started again; whether so."""
-        last = left <= 0 or self._now
+    def _stopped(self, error, final=False):
+        """The chip has stopped: end who had tokens, or all if it has stopped too often, or is not wanted any more."""
+        told = self.counts["generated_tokens"]
+        self._left, self._told = RESTARTS if told > self._told else self._left - 1, told
+        if final or self._now:
+            self._left = 0
+        last = not self._left
         with self._lock:
             self.failed = error if last else None
         while last and not self._orders.empty():
@@ -215,8 +230,8 @@ class Engine:
             if job.cancelled or job.told or last or isinstance(error, RequestError):
                 self._end(job, "error", error)
             job.sequence = None
+        self._posted.clear()
         self.counts["restarts"] += not last
-        return last
 
     def _look(self, requests):
         """Keep what others may see."""
@@ -225,5 +240,5 @@ class Engine:
         last = {name: values[-1] for name, values in pool.changes.items() if values} if pool else {}
         self.seen = Seen(
             running=len(running), waiting=len(self._jobs) - len(running), pool=last, counts=dict(self.counts),
-            slots=[{"prompt": len(job.prompt), "tokens": len(job.sequence.tokens), "shared": job.sequence.shared,
+            slots=[{"prompt": len(job.prompt), "tokens": job.sequence.count, "shared": job.sequence.shared,
                     "tenant": job.settings["tenant"], "preempted": job.sequence.preempted} for job in running])

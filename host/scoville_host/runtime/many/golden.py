@@ -48,6 +48,9 @@ class GoldenMachine:
         start = address - self.plan.image.base
         return self.memory[start:start + size].tobytes()
 
+    def reset(self):
+        self.store(self.plan.image.base, self.plan.image.memory)
+
     def wait(self, until=None):
         """A pass, if there is something to compute."""
         done = self.chip.step()

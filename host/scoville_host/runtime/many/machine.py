@@ -45,6 +45,10 @@ class Machine(Protocol):
     def fetch(self, address: int, size: int) -> bytes:
         """Bytes from memory."""
 
+    def reset(self) -> None:
+        """A soft reset: what runs is stopped, and a fault cleared; the image is in memory as at first. ChipError if the
+        chip cannot carry it out."""
+
     def wait(self, until: float | None = None) -> bool:
         """Return when there may be completions to take, the chip has stopped, or it is so late. False: without a
         doorbell there will be none."""

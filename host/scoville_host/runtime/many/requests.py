@@ -44,6 +44,7 @@ class Requests:
     -------
     open : how many sequences have not ended
     failed : what stopped the chip, or None
+    heard : sequences of which the last `go_on` heard a token, some twice
     passes : up to the last completion that was heard, since the start
     """
 
@@ -54,12 +55,24 @@ class Requests:
         self._waiting = []  # (-priority, number, sequence), a heap
         self._cancels, self._orphans = deque(), deque()  # names; sequences that are sent again, without a parent
         self._sent, self._parked = {}, set()  # sequences that have not ended, by name; names that parked slots have
+        self.heard = []
         self._buffers, self._ended = {}, []  # address by name; sequences that `go_on` has not returned yet
         self.open = self.passes = self._number = self._name = 0
         for register, value in plan.registers.items():
             machine.write(register, value)
         machine.write("CONTROL", START)
         self._look()
+
+    def again(self):
+        """A driver of the same chip after a soft reset, without sequences; this one is not used any more.
+
+        Raises
+        ------
+        ChipError
+            If the chip does not obey.
+        """
+        self.machine.reset()
+        return type(self)(self.machine, self.plan)
 
     def submit(self, prompt, limit, *, temperature=0.0, seed=0, stops=(), priority=0, tenant=0, park=True):
         """A new `Sequence`; `limit` tokens at most, and no more than the context has positions for.
@@ -116,6 +129,7 @@ class Requests:
         """
         if self.failed:
             raise self.failed
+        self.heard = []
         self._send()
         more = self.machine.wait(until)
         self._look()
@@ -225,6 +239,7 @@ class Requests:
     def _token(self, sequence, done):
         if done.token != NONE:
             sequence.ids.append(done.token)
+            self.heard.append(sequence)
             sequence.times.append(done.cycles or getattr(done, "pass"))
             if not sequence.cancelled:
                 self.prefixes.add(sequence.tenant, sequence.name, sequence.ids)

@@ -81,6 +81,11 @@ class RtlMachine:
     def fetch(self, address, size):
         return self.chip.memory[address:address + size].tobytes()
 
+    def reset(self):
+        self.driver.reset()
+        self.driver.acknowledge()
+        self.store(self.plan.image.base, self.plan.image.memory)
+
     def wait(self, until=None):
         """To the next completion."""
         for _ in range(SLICES):

@@ -27,6 +27,7 @@ class Sequence:
     name : its `id` on the chip; None until it is sent
     prompt, limit, temperature, seed, stops, priority, tenant, park : as submitted; the limit cut to what has room
     tokens : token ids that have come; a stop token counts and is the last
+    count : how many those are
     times : of each token, in the machine's unit since the start
     reason : `Reason`, once it has ended by itself or was cancelled
     cancelled : whether that was asked for
@@ -54,6 +55,10 @@ class Sequence:
     @property
     def tokens(self):
         return self.ids[len(self.prompt):]
+
+    @property
+    def count(self):
+        return len(self.ids) - len(self.prompt)
 
     @property
     def ended(self):
