@@ -140,6 +140,7 @@ def write_types(path, tensors, types, sizes=SIZES):
     return target
 
 
+WIDE = SIZES | {"hidden": 256, "ffn": 256, "layers": 1, "heads": 8}
 MIXED = {"token_embd": "Q8_0", "attn_q": "Q5_0", "attn_k": "Q5_1", "attn_v": "IQ4_NL", "attn_output": "MXFP4",
          "ffn_gate": "Q5_0", "ffn_up": "Q4_1", "ffn_down": "Q4_0"}
 
@@ -165,14 +166,25 @@ def test_one_file_of_many_types(tmp_path):
     assert rtl.tokens == golden.tokens and np.array_equal(bits(rtl.logits), bits(golden.logits))
 
 
+def test_configurations_without_k_quants(tmp_path):
+    """Codes of 5 bits take 8 there, with the same logits; scales of two levels are refused."""
+    path = write_types(tmp_path / "model.gguf", random_tensors(), MIXED)
+    image = compile_model(load_checkpoint(path), get_config("ulx3s"))
+    assert {image.weights[name] for name in ("k", "q", "gate_up")} == {"q8_min", "q8_0"}
+    logits = [GoldenChip(each.config, each.allocate(), each.registers, base=each.base).logits([3, 1, 4]) for each in (
+        image, compile_model(load_checkpoint(path), replace(image.config, name="with", k_quants=True)))]
+    assert np.array_equal(*map(bits, logits))
+    path = write_types(tmp_path / "k.gguf", random_tensors(WIDE), {"attn_q": "Q4_K"}, WIDE)
+    with pytest.raises(RequestError, match="0.q has weights in q4_k, which configuration ulx3s has not; take one with "
+                                           "k_quants, or --weights"):
+        compile_model(load_checkpoint(path), get_config("ulx3s"))
+
+
 def test_no_common_form(tmp_path):
     path = write_types(tmp_path / "model.gguf", random_tensors(), {"ffn_gate": "MXFP4", "ffn_up": "Q4_0"})
     with pytest.raises(RequestError, match="0.gate and 0.up are mxfp4 and q4_0, which have no format in common"):
         compile_model(load_checkpoint(path), get_config("nano"))
     compile_model(load_checkpoint(path, weights="q8_0"), get_config("nano"), weights="q8_0")
-
-
-WIDE = SIZES | {"hidden": 256, "ffn": 256, "layers": 1, "heads": 8}
 
 
 @pytest.mark.parametrize("kind", OTHERS)

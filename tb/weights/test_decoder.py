@@ -1,6 +1,7 @@
 """rtl/scoville/weights/decoder.py: random commands against the model, all ways to cut beats, and a beat a cycle."""
 
 import gc
+from itertools import product
 
 import cocotb
 import harness
@@ -211,11 +212,14 @@ async def headers_hide_behind_items(dut):
 
 @cocotb.test()
 async def tables(dut):
-    """Every code of every table, with scales of all formats; and codes without a table."""
+    """Every code of every table, with scales, minimums and high bits of all formats; and codes without a table."""
     config, tb, ports, table = await start(dut, 4, 0.0)
-    for turn in range(18):
-        command = {"kind": WeightKind.LINEAR.value, "tiles": 1, "kblocks": 1, "code_bits8": turn // 12,
-                   "scale_format": turn % 3, "minimum": turn // 3 % 2}
+    highest = 3 if config.k_quants else 1
+    kinds = [(0, high_bits) for high_bits in range(highest)] + [(1, 0)]
+    for (bits8, high_bits), scale, minimum in product(kinds, range(4 if config.k_quants else 3), range(2)):
+        two_level = scale == ScaleFormat.TWO_LEVEL
+        command = {"kind": WeightKind.LINEAR.value, "tiles": 1, "kblocks": 8 if two_level else 1, "code_bits8": bits8,
+                   "scale_format": scale, "minimum": minimum, "high_bits": high_bits}
         beats = random_beats(tb.rng, tb.np_rng, config, command)
         send(ports, config, command, beats)
         expected = WeightDecoder.model(config, command, beats, table)
