@@ -48,6 +48,7 @@ class FakeChip:
             assert value == START
             registers = {name.removesuffix("_LO"): word | self.words.get(name.replace("_LO", "_HI"), 0) << 32
                          if name.endswith("_LO") else word for name, word in self.words.items()}
+            self.cycles = self.work = 0
             self.many = GoldenMany(self.config, self.memory, registers)
         elif name in ("SUBMIT_TAIL", "COMPLETE_HEAD"):
             self.many.ring(self.many.submission if name == "SUBMIT_TAIL" else self.many.completion, value)

@@ -78,7 +78,7 @@ class Choices:
         """End what has not ended; nobody waits for it."""
         for index in self._open:
             self._engine.cancel(self.jobs[index])
-            self._measures.ended("cancelled")
+            self._measures.ended("abort", time.monotonic() - self._since)
         self._open.clear()
 
     async def parts(self):
@@ -98,7 +98,7 @@ class Choices:
         text = self._texts[index]
         if what == "error":
             self._open.discard(index)
-            self._measures.ended("error")
+            self._measures.ended("error", time.monotonic() - self._since)
             raise as_api_error(value)
         if what == "end":
             return index, text.finish(), self._take_logs(index), self._end(index, REASONS[value])
@@ -125,7 +125,7 @@ class Choices:
 
     def _end(self, index, reason):
         self._open.discard(index)
-        self._measures.ended(reason)
+        self._measures.ended(reason, time.monotonic() - self._since)
         return reason
 
 

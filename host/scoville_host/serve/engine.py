@@ -2,13 +2,16 @@
 
 import queue
 import threading
+import time
 from dataclasses import dataclass, field
 
 from ..errors import ChipError, RequestError
+from .cycles import Cycles
 from .distribution import distribution
 
 __all__ = ["Busy", "Closing", "Engine", "Job", "Seen"]
 
+LOOK = 0.5  # seconds between two looks at the chip's counters, which cost it cycles
 RESTARTS = 3  # of a chip that stops without having given a token in between
 
 
@@ -53,6 +56,8 @@ class Seen:
     slots : of each running job: tokens of its prompt, tokens that came, tokens shared, tenant, how often preempted
     pool : pages by owner, see `PoolLog`; empty where the backend does not say
     counts : totals since the start
+    cycles : of the chip's counters, since the start: cycles, beats, work, and stalls by reason; empty where there are
+        none. They are as of the last look, which may be some passes ago
     """
 
     running: int = 0
@@ -60,6 +65,7 @@ class Seen:
     slots: list = field(default_factory=list)
     pool: dict = field(default_factory=dict)
     counts: dict = field(default_factory=dict)
+    cycles: dict = field(default_factory=dict)
 
 
 class Engine:
@@ -82,6 +88,7 @@ class Engine:
     def __init__(self, chip, most):
         self._chip, self.most = chip, most
         self._orders, self._jobs = queue.SimpleQueue(), {}  # jobs that have not ended, in the order of coming
+        self._cycles, self._looked = Cycles(), 0.0
         self._posted = {}  # jobs by sequence
         self._closing = self._now = False
         self._lock, self._count = threading.Lock(), 0
@@ -151,6 +158,8 @@ class Engine:
         passes = 0
         while True:
             while not self._orders.empty() or not requests.open:
+                if not requests.open:
+                    self._look(requests, now=True)
                 if not self._order(requests, *self._orders.get()):
                     return
             ended = requests.go_on()
@@ -183,7 +192,6 @@ class Engine:
         try:
             job.sequence = requests.submit(job.prompt, job.limit, **job.settings)
             self._posted[job.sequence] = job
-            self.counts["prompt_tokens"] += len(job.prompt)
         except RequestError as error:
             self._end(job, "error", error)
 
@@ -194,6 +202,7 @@ class Engine:
             row = None if job.top is None else requests.row(sequence, job.told)
             token = sequence.ids[len(sequence.prompt) + job.told]
             if not job.told:
+                self.counts["prompt_tokens"] += len(job.prompt)
                 self.counts["cached_tokens"] += sequence.shared
             job.told += 1
             self.counts["generated_tokens"] += 1
@@ -231,14 +240,19 @@ class Engine:
                 self._end(job, "error", error)
             job.sequence = None
         self._posted.clear()
+        self._cycles.restart()
         self.counts["restarts"] += not last
 
-    def _look(self, requests):
-        """Keep what others may see."""
+    def _look(self, requests, now=False):
+        """Keep what others may see; the chip's counters only from time to time, or `now`."""
+        if now or time.monotonic() > self._looked + LOOK:
+            self._cycles.note(requests.machine.counters)
+            self._looked = time.monotonic()
         running = [job for job in self._jobs if job.sequence is not None and job.sequence.name is not None]
         pool = requests.machine.pool
         last = {name: values[-1] for name, values in pool.changes.items() if values} if pool else {}
         self.seen = Seen(
             running=len(running), waiting=len(self._jobs) - len(running), pool=last, counts=dict(self.counts),
+            cycles=self._cycles.seen,
             slots=[{"prompt": len(job.prompt), "tokens": job.sequence.count, "shared": job.sequence.shared,
                     "tenant": job.settings["tenant"], "preempted": job.sequence.preempted} for job in running])

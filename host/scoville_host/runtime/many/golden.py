@@ -14,7 +14,7 @@ class GoldenMachine:
     plan : Plan
     """
 
-    name, unit, rate, beats = "golden", "passes", 1.0, None
+    name, unit, rate, beats, counters = "golden", "passes", 1.0, None, None
 
     def __init__(self, plan):
         self.plan, self.memory, self.settings = plan, plan.allocate(), {}

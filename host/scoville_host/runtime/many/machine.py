@@ -19,6 +19,7 @@ class Machine(Protocol):
     seats : tokens that its passes computed; None where nothing says so, and so are:
     pool : PoolLog
     beats : that the stream reader received
+    counters : cycles, work, beats and stalls since the start, see `Driver.counters`
     """
 
     name: str
@@ -29,6 +30,9 @@ class Machine(Protocol):
 
     @property
     def beats(self) -> int | None: ...
+
+    @property
+    def counters(self) -> dict | None: ...
 
     @property
     def time(self) -> int: ...

@@ -69,6 +69,10 @@ class RtlMachine:
     def beats(self):
         return self.read("BEATS")
 
+    @property
+    def counters(self):
+        return self.driver.counters()
+
     def read(self, name):
         return self.driver.read(name)
 

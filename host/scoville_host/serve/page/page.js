@@ -1,9 +1,7 @@
 // The page: a text from the server's own API, and what the chip does meanwhile.
+import { show } from "./chip.js";
+
 const at = (id) => document.getElementById(id);
-const NAMES = {
-  passes: "passes", prompt_tokens: "tokens of prompts", cached_tokens: "of those, another had them",
-  generated_tokens: "tokens generated", preempted: "preempted", restarts: "started anew",
-};
 let model = "", going = null;
 
 const headers = () => {
@@ -63,32 +61,6 @@ async function write(event) {
     if (error.name !== "AbortError") texts.append(element("p", error.message, "error"));
   }
   at("stop").disabled = true;
-}
-
-function show(seen) {
-  at("state").textContent = `${seen.running} running, ${seen.waiting} waiting`;
-  at("slots").replaceChildren(...seen.slots.map((slot) => {
-    const line = element("li"), meter = element("meter");
-    Object.assign(meter, { max: seen.context, value: slot.prompt + slot.tokens });
-    meter.setAttribute("aria-label", "tokens of the context");
-    line.append(meter, ` ${slot.prompt} + ${slot.tokens} tokens` + (slot.shared ? `, ${slot.shared} shared` : "") +
-      (slot.preempted ? `, preempted ${slot.preempted} times` : ""));
-    return line;
-  }));
-  const kinds = ["running", "shared", "parked", "free"].filter((kind) => kind in seen.pool);
-  at("pool").replaceChildren(...kinds.map((kind) => {
-    const part = element("span", "", kind);
-    part.style.flex = `${seen.pool[kind]} 0 0`;
-    return part;
-  }));
-  at("pool").setAttribute("aria-label", kinds.map((kind) => `${seen.pool[kind]} ${kind}`).join(", ") || "not known");
-  at("legend").replaceChildren(...kinds.map((kind) => {
-    const line = element("li");
-    line.append(element("i", "", kind), `${kind} ${seen.pool[kind]}`);
-    return line;
-  }));
-  at("counts").replaceChildren(...Object.entries(NAMES).flatMap(([name, text]) =>
-    [element("dt", text), element("dd", (seen.counts[name] ?? 0).toLocaleString())]));
 }
 
 async function watch() {
