@@ -101,39 +101,43 @@ class SumOfSquares(wiring.Component):
             write.addr.eq(Cat(number(free)[:address], phase)),
             write.data.eq(kept[0]),
         ]
-        with m.If(self.i_valid):
+        # Operands are chosen by what is a register here, not by whether a row comes.
+        with m.If(folding):
+            m.d.comb += slot.eq(Mux(step == 1, 2, 0))
+            with m.Switch(step):
+                with m.Case(0):
+                    m.d.comb += [left.eq(kept[0]), right.eq(kept[1])]
+                with m.Case(1):
+                    m.d.comb += [left.eq(kept[2]), right.eq(kept[3])]
+                with m.Case(2):
+                    m.d.comb += [left.eq(kept[0]), right.eq(kept[2])]
+                with m.Default():
+                    m.d.comb += [left.eq(kept[0]), right.eq(read.data)]
+        with m.Else():
+            m.d.comb += slot.eq(row[:2])
             for lane in lanes:
                 before = Mux(arrives & (arriving == row[:2]), results[lane].value, kept[row[:2]][lane])
                 m.d.comb += [left[lane].eq(self.i.squares[lane]), right[lane].eq(Mux(row[2:5].any(), before, 0))]
-            m.d.comb += slot.eq(row[:2])
-            with m.If(row[:5].all()):
-                # Behind the last tile every subtree is added; else those that this one makes twice as large.
-                m.d.sync += [folding.eq(1), step.eq(0), wait.eq(at), phase.eq(self.i.phase),
-                             last.eq(self.i.last), final.eq(self.i.final),
-                             merges.eq(Mux(self.i.last, tile, tile & ~above)), free.eq(~tile & above)]
+
+        with m.If(self.i_valid & row[:5].all()):
+            # Behind the last tile every subtree is added; else those that this one makes twice as large.
+            m.d.sync += [folding.eq(1), step.eq(0), wait.eq(at), phase.eq(self.i.phase),
+                         last.eq(self.i.last), final.eq(self.i.final),
+                         merges.eq(Mux(self.i.last, tile, tile & ~above)), free.eq(~tile & above)]
         with m.Elif(wait != 0):
             m.d.sync += wait.eq(wait - 1)
         with m.Elif(folding):
-            m.d.comb += [fold.eq((step != 3) | merges.any()), slot.eq(Mux(step == 1, 2, 0))]
-            m.d.sync += wait.eq(at)
-            with m.Switch(step):
-                with m.Case(0, 1):
-                    m.d.comb += [left.eq(Mux(step[0], kept[2].as_value(), kept[0].as_value())),
-                                 right.eq(Mux(step[0], kept[3].as_value(), kept[1].as_value()))]
-                    m.d.sync += step.eq(step + 1)
-                    with m.If(~step[0]):
-                        m.d.sync += wait.eq(0)
-                with m.Case(2):
-                    m.d.comb += [left.eq(kept[0]), right.eq(kept[2])]
-                    m.d.sync += step.eq(3)
-                with m.Default():
-                    m.d.comb += [left.eq(read.data), right.eq(kept[0])]
-                    m.d.sync += merges.eq(merges & (merges - 1))
-                    with m.If(~merges.any()):
-                        m.d.comb += [write.en.eq(~last), self.done.eq(1)]
-                        m.d.sync += [folding.eq(0), wait.eq(0)]
-                        with m.If(last):
-                            m.d.sync += self.total[phase].eq(kept[0])
+            with m.If(step != 3):
+                m.d.comb += fold.eq(1)
+                m.d.sync += [step.eq(step + 1), wait.eq(Mux(step == 0, 0, at))]
+            with m.Elif(merges.any()):
+                m.d.comb += fold.eq(1)
+                m.d.sync += [merges.eq(merges & (merges - 1)), wait.eq(at)]
+            with m.Else():
+                m.d.comb += [write.en.eq(~last), self.done.eq(1)]
+                m.d.sync += folding.eq(0)
+                with m.If(last):
+                    m.d.sync += self.total[phase].eq(kept[0])
         m.d.comb += self.complete.eq(self.done & final)
         check(m, ~(self.i_valid & folding), "squares: no row comes while a tile is folded")
         return m
