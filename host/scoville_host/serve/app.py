@@ -139,10 +139,11 @@ class Service:
                            param="max_tokens", code="context_length_exceeded")
         choices = Choices(self.engine, self.session, self.measures, asked, prompts, self.keys.tenant(user))
         count = len(choices.jobs)
-        self.keys.admit(user, count, max(job.limit for job in choices.jobs))
+        limits = [job.limit for job in choices.jobs]
+        self.keys.admit(user, count, max(limits), sum(limits) + sum(len(job.prompt) for job in choices.jobs))
         answer = form(secrets.token_hex(12), self.name, self.session.tokenizer)
         done = contextlib.ExitStack()
-        done.callback(self.keys.release, user, count)
+        done.callback(lambda: self.keys.release(user, count, sum(limits) - sum(choices.tokens)))
         done.callback(_log, answer.id, self.keys.name(user), choices, prompts, time.monotonic())
         done.callback(choices.cancel)
         try:
