@@ -83,6 +83,9 @@ def test_load(start, run, tmp_path):
     assert (status, err) == (0, "") and "served: 12 of 12" in out
     assert found["served"] == 12 and not found["errors"]
     assert found["first_token"]["count"] == 12 and found["generated_tokens"] > found["between_tokens"]["count"] > 12
+    chip = found["chip"]  # on the golden chip's clock: a pass has a token of a sequence at most
+    assert chip["unit"] == "passes" and "passes" in out and chip["first_token"]["count"] == 12
+    assert chip["between_tokens"]["count"] == found["generated_tokens"] - 12 and chip["between_tokens"]["p50"] >= 1
     assert found["served_well"] < 12 and found["tokens_per_second"] == found["generated_tokens"] / found["seconds"]
     status, out, err = run("load", "--quiet", "--url", url, "--model", "other", "--requests", 2, "--rate", 50)
     assert (status, out) == (1, "") and err.count("\n") == 1 and "404" in err

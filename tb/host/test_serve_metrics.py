@@ -73,6 +73,20 @@ def test_no_cycles():
         assert not any("cycles" in name or "beats" in name for name in metrics(served.url))
 
 
+def test_times():
+    """On the chip's clock, of each choice, for who asks; others see nothing of it."""
+    with running() as served:
+        body = json.dumps({"model": "tiny", "prompt": "Once upon a time", "max_tokens": 4, "n": 2,
+                           "temperature": 0}).encode()
+        where, asks = f"{served.url}/v1/completions", {"Scoville-Times": "yes"}
+        told, again, untold = (json.loads(get(urllib.request.Request(where, body, headers)))["usage"]
+                               for headers in (asks, asks, {}))
+        assert again["scoville"] == told["scoville"], "a request's times begin with it"
+        assert "scoville" not in untold and told["scoville"]["unit"] == "passes"
+        for times in told["scoville"]["times"]:
+            assert times[0] > 0 and times == sorted(set(times)) and 1 <= len(times) <= 4
+
+
 def test_a_life_more(counting):
     """Counters never go back, though the chip's begin at zero with each start."""
     before = metrics(counting.url)['scoville:cycles_total{model_name="tiny"}']

@@ -69,12 +69,13 @@ def _print(found):
     from rich.table import Table
 
     names = ("mean", "p50", "p90", "p99", "max")
-    table = Table("seconds", "count", *names)
-    for what, key in (("to the first token", "first_token"), ("between tokens", "between_tokens")):
-        values = found[key]
-        table.add_row(what, f"{values['count']:,}",
-                      *("" if values[name] is None else f"{values[name]:,.3f}" for name in names))
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    for unit, times, places in (("seconds", found, 3), *((chip["unit"], chip, 0) for chip in [found["chip"]] if chip)):
+        table = Table(unit, "count", *names)
+        for what, key in (("to the first token", "first_token"), ("between tokens", "between_tokens")):
+            values = times[key]
+            table.add_row(what, f"{values['count']:,}",
+                          *("" if values[name] is None else f"{values[name]:,.{places}f}" for name in names))
+        Console(width=None if sys.stdout.isatty() else 100).print(table)
     print(f"served: {found['served']} of {found['requests']} in {found['seconds']:.1f} s")
     print(f"tokens: {found['prompt_tokens']:,} of prompts, {found['generated_tokens']:,} generated, "
           f"{found['tokens_per_second']:,.1f} a second")

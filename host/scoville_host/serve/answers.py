@@ -5,9 +5,10 @@ import time
 __all__ = ["ChatAnswer", "CompletionAnswer", "usage"]
 
 
-def usage(prompt, completion, cached):
-    """Counts of tokens."""
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
+def usage(prompt, completion, cached, times=None):
+    """Counts of tokens; and `times` on the chip's clock, for who asks for them."""
+    more = {} if times is None else {"scoville": times}
+    return more | {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
             "prompt_tokens_details": {"cached_tokens": cached}}
 
 

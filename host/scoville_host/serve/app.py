@@ -25,6 +25,7 @@ __all__ = ["MOST_BODY", "Service"]
 
 MOST_BODY = 1 << 20  # bytes
 BODY_SECONDS = 30
+TIMES = "Scoville-Times"  # a header: who sends it has times on the chip's clock beside the counts of tokens
 LIVE_SECONDS = 0.1
 EVENTS = {"media_type": "text/event-stream", "headers": {"Cache-Control": "no-cache"}}
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -139,20 +140,22 @@ class Service:
                            param="max_tokens", code="context_length_exceeded")
         choices = Choices(self.engine, self.session, self.measures, asked, prompts, self.keys.tenant(user))
         count = len(choices.jobs)
-        self.keys.admit(user, count, max(job.limit for job in choices.jobs))
+        limits = [job.limit for job in choices.jobs]
+        self.keys.admit(user, count, max(limits), sum(limits) + sum(len(job.prompt) for job in choices.jobs))
         answer = form(secrets.token_hex(12), self.name, self.session.tokenizer)
+        timed = TIMES in request.headers
         done = contextlib.ExitStack()
-        done.callback(self.keys.release, user, count)
+        done.callback(lambda: self.keys.release(user, count, sum(limits) - sum(choices.tokens)))
         done.callback(_log, answer.id, self.keys.name(user), choices, prompts, time.monotonic())
         done.callback(choices.cancel)
         try:
             choices.begin()
             if not asked.stream:
-                return JSONResponse(await _or_gone(request, _whole(answer, prompts, choices)))
+                return JSONResponse(await _or_gone(request, _whole(answer, prompts, choices, timed)))
             # The first part comes before the headers go: what fails at once has a status of its own.
             parts = choices.parts()
             first = await _or_gone(request, anext(parts))
-            return _Events(_stream(answer, asked, prompts, choices, first, parts), done.pop_all())
+            return _Events(_stream(answer, asked, prompts, choices, first, parts, timed), done.pop_all())
         except ClientDisconnect:
             return Response(status_code=499)
         finally:
@@ -204,7 +207,7 @@ async def _or_gone(request, work):
             task.cancel()
 
 
-async def _whole(answer, prompts, choices):
+async def _whole(answer, prompts, choices, timed):
     texts, logs, reasons = ([None] * len(choices.jobs) for _ in range(3))
     async for index, text, more, reason in choices.parts():
         texts[index] = (texts[index] or "") + text
@@ -212,10 +215,10 @@ async def _whole(answer, prompts, choices):
             logs[index] = (logs[index] or []) + more
         reasons[index] = reason or reasons[index]
     return answer.whole([answer.choice(index, *each) for index, each in enumerate(
-        zip(texts, logs, reasons, strict=True))], _usage(prompts, choices))
+        zip(texts, logs, reasons, strict=True))], _usage(prompts, choices, timed))
 
 
-async def _stream(answer, asked, prompts, choices, first, parts):
+async def _stream(answer, asked, prompts, choices, first, parts, timed):
     """Events; those of parts that are there together go together."""
     try:
         held = [_event(begin) for index in range(len(choices.jobs)) if (begin := answer.begin(index))]
@@ -231,7 +234,7 @@ async def _stream(answer, asked, prompts, choices, first, parts):
                 held.clear()
             part = await anext(parts, None)
         if asked.usage_at_the_end:
-            held.append(_event(answer.counts(_usage(prompts, choices))))
+            held.append(_event(answer.counts(_usage(prompts, choices, timed))))
         yield "".join([*held, "data: [DONE]\n\n"])
     except ApiError as error:
         yield "".join([*held, _event(error.body)])
@@ -241,8 +244,8 @@ def _event(body):
     return f"data: {ENCODER.encode(body)}\n\n"
 
 
-def _usage(prompts, choices):
-    return usage(sum(map(len, prompts)), sum(choices.tokens), choices.cached)
+def _usage(prompts, choices, timed):
+    return usage(sum(map(len, prompts)), sum(choices.tokens), choices.cached, choices.times if timed else None)
 
 
 def _log(name, user, choices, prompts, since):

@@ -58,6 +58,12 @@ class Choices:
         return sum(job.sequence.shared for job in self.jobs if job.sequence is not None)
 
     @property
+    def times(self):
+        """Of each choice, the chip's time from when it came to the driver to each of its tokens; `unit` beside."""
+        return {"unit": self.jobs[0].unit, "times": [[time - job.since for time in job.sequence.times]
+                                                     if job.sequence else [] for job in self.jobs]}
+
+    @property
     def more(self):
         """Whether the next part is there already, or none comes any more."""
         return not self._come.empty() or not self._open

@@ -34,6 +34,8 @@ class Job:
     tell : called by the engine's thread with ``("token", id, distribution or None)``, and at the end once with
         ``("end", Reason)`` or ``("error", exception)``
     sequence : `Sequence`, while it is with the driver
+    since : the machine's time when it came to the driver
+    unit : of that
     """
 
     prompt: list
@@ -42,6 +44,8 @@ class Job:
     tell: object
     top: int | None = None
     sequence: object = None
+    since: int = 0
+    unit: str | None = None
     told: int = 0
     cancelled: bool = False
 
@@ -190,6 +194,7 @@ class Engine:
 
     def _post(self, requests, job):
         try:
+            job.since, job.unit = requests.machine.time, requests.machine.unit
             job.sequence = requests.submit(job.prompt, job.limit, **job.settings)
             self._posted[job.sequence] = job
         except RequestError as error:

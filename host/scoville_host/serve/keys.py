@@ -10,7 +10,7 @@ from ..checkpoint.schema import Strict, read_value
 from ..errors import RequestError
 from .errors import ApiError
 
-__all__ = ["Key", "Keys", "read_keys"]
+__all__ = ["Budget", "Key", "Keys", "read_keys"]
 
 
 class Key(Strict):
@@ -24,6 +24,7 @@ class Key(Strict):
     waiting : requests that may be there at a time
     tokens : most tokens that one request may ask for
     a_minute : requests that may come in a minute
+    tokens_a_minute : tokens of prompts and answers that may be computed in a minute
     """
 
     name: str
@@ -32,6 +33,32 @@ class Key(Strict):
     waiting: Annotated[int, Field(ge=1)] | None = None
     tokens: Annotated[int, Field(ge=1)] | None = None
     a_minute: Annotated[int, Field(ge=1)] | None = None
+    tokens_a_minute: Annotated[int, Field(ge=1)] | None = None
+
+
+class Budget:
+    """So much a minute, and never more than that at once; None: as much as one likes.
+
+    Parameters
+    ----------
+    clock : seconds
+    """
+
+    def __init__(self, a_minute, clock):
+        self._most, self._clock, self._left, self._since = a_minute, clock, float(a_minute or 0), clock()
+
+    def wait(self, amount):
+        """Seconds until there is so much: 0 if it is there."""
+        if self._most is None:
+            return 0
+        now = self._clock()
+        self._left = min(float(self._most), self._left + (now - self._since) * self._most / 60)
+        self._since = now
+        return max(0.0, (amount - self._left) * 60 / self._most)
+
+    def take(self, amount):
+        """After `wait`; less than nothing gives back."""
+        self._left -= amount
 
 
 class Keys:
@@ -47,8 +74,8 @@ class Keys:
         self._keys = {key.sha256: key for key in keys}
         self._tenants = {key.sha256: number if key.tenant is None else key.tenant for number, key in enumerate(keys)}
         self._waiting = dict.fromkeys(self._keys, 0)
-        self._budget = {name: (float(key.a_minute or 0), clock()) for name, key in self._keys.items()}
-        self._clock = clock
+        self._requests = {name: Budget(key.a_minute, clock) for name, key in self._keys.items()}
+        self._tokens = {name: Budget(key.tokens_a_minute, clock) for name, key in self._keys.items()}
 
     def find(self, header):
         """The user of an ``Authorization`` header: the digest of a key, None without keys; ApiError 401."""
@@ -67,27 +94,41 @@ class Keys:
     def name(self, user):
         return "" if user is None else self._keys[user].name
 
-    def admit(self, user, jobs, tokens):
-        """Count a request's jobs in; ApiError 429 or 400 where it is too much. `release` counts them out."""
+    def admit(self, user, jobs, tokens, whole):
+        """Count a request's jobs in; ApiError 429 or 400 where it is too much. `release` counts them out.
+
+        Parameters
+        ----------
+        tokens : that one of them may generate
+        whole : that all of them may have computed, with their prompts
+        """
         if user is None:
             return
-        key, (left, since), now = self._keys[user], self._budget[user], self._clock()
+        key = self._keys[user]
         if key.tokens is not None and tokens > key.tokens:
             raise ApiError(400, f"{tokens} tokens; this key may ask for {key.tokens} at a time", param="max_tokens")
+        if key.tokens_a_minute is not None and whole > key.tokens_a_minute:
+            raise ApiError(400, f"{whole} tokens, prompts and choices together; this key has {key.tokens_a_minute} a "
+                                "minute", param="max_tokens")
         if key.waiting is not None and self._waiting[user] + jobs > key.waiting:
-            raise ApiError(429, f"this key has {self._waiting[user]} requests here, of {key.waiting}",
-                           headers={"Retry-After": "1"})
-        if key.a_minute is not None:
-            left = min(float(key.a_minute), left + (now - since) * key.a_minute / 60)
-            if left < 1:
-                raise ApiError(429, f"this key may ask {key.a_minute} times a minute", headers={"Retry-After": str(
-                    int((1 - left) * 60 / key.a_minute) + 1)})
-            self._budget[user] = left - 1, now
+            raise _later(f"this key has {self._waiting[user]} requests here, of {key.waiting}")
+        if seconds := self._requests[user].wait(1):
+            raise _later(f"this key may ask {key.a_minute} times a minute", seconds)
+        if seconds := self._tokens[user].wait(whole):
+            raise _later(f"this key has {key.tokens_a_minute} tokens a minute, and not {whole} now", seconds)
+        self._requests[user].take(1)
+        self._tokens[user].take(whole)
         self._waiting[user] += jobs
 
-    def release(self, user, jobs):
+    def release(self, user, jobs, unused):
+        """They have ended, and so many tokens less than admitted were generated."""
         if user is not None:
             self._waiting[user] -= jobs
+            self._tokens[user].take(-unused)
+
+
+def _later(message, seconds=0.0):
+    return ApiError(429, message, headers={"Retry-After": str(int(seconds) + 1)})
 
 
 def read_keys(path):

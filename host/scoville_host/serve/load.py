@@ -29,6 +29,7 @@ class Outcome:
     due, sent : when it was to be sent, and was
     times : of each part that had text
     prompt, tokens : as the server counted them
+    unit, chip : of each token, the time on the chip's clock since the request came to it; None where no chip says so
     error : one line, or None
     """
 
@@ -37,6 +38,8 @@ class Outcome:
     times: list = field(default_factory=list)
     prompt: int = 0
     tokens: int = 0
+    unit: str | None = None
+    chip: list | None = None
     error: str | None = None
 
     @property
@@ -103,6 +106,8 @@ def _hear(outcome, part, now):
         outcome.times.append(now)
     if counts := part.get("usage"):
         outcome.prompt, outcome.tokens = counts["prompt_tokens"], counts["completion_tokens"]
+        if told := counts.get("scoville"):
+            outcome.unit, outcome.chip = told["unit"], told["times"][0]
 
 
 async def drive(url, trace, prompts, *, model=None, key=None, done=lambda: None):
@@ -122,7 +127,7 @@ async def drive(url, trace, prompts, *, model=None, key=None, done=lambda: None)
     RequestError
         If there is no such server.
     """
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = {"Scoville-Times": "yes"} | ({"Authorization": f"Bearer {key}"} if key else {})
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=SECONDS, limits=limits) as client:
         try:
@@ -163,4 +168,13 @@ def figures(outcomes, goal):
             "tokens_per_second": tokens / end, "requests_per_second": len(good) / end,
             "goodput": well / end, "served_well": well, "first_within": goal.first, "between_within": goal.between,
             "first_token": distribution([each.first for each in good]),
-            "between_tokens": distribution([gap for each in good for gap in each.between])}
+            "between_tokens": distribution([gap for each in good for gap in each.between]), "chip": _chip(good)}
+
+
+def _chip(outcomes):
+    """The same on the chip's clock, or None."""
+    told = [each for each in outcomes if each.chip]
+    if not told:
+        return None
+    return {"unit": told[0].unit, "first_token": distribution([each.chip[0] for each in told]),
+            "between_tokens": distribution([gap for each in told for gap in np.diff(each.chip).tolist()])}
