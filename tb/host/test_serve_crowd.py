@@ -8,7 +8,8 @@ import resource
 import httpx
 import openai
 import pytest
-from serving import alone, running
+from scoville_host.runtime.many.serve import open_requests
+from serving import alone, running, session_of
 
 PROMPTS = ["Once upon a time", "The", "One day", "Lily", "A dog", "Tom and", "She said", "They"]
 STREAMS = 64
@@ -30,8 +31,17 @@ def whole(served):
 
 
 @pytest.mark.slow
-def test_streams(served):
+@pytest.mark.parametrize("backend", ["golden", "rtl"])
+def test_streams(backend):
     """64 at once on 16 slots: each has its text, and its tokens come as the chip computes them."""
+    session = session_of(16)
+    with running(most=2 * STREAMS, session=session,
+                 chip=lambda: open_requests(session, backend, rows=True)) as served:
+        streams(served)
+        whole(served)
+
+
+def streams(served):
     async def one(client, number):
         prompt = PROMPTS[number % len(PROMPTS)]
         stream = await client.completions.create(model="tiny", prompt=prompt, max_tokens=12, temperature=1,
@@ -43,7 +53,6 @@ def test_streams(served):
             return await asyncio.gather(*(one(client, number) for number in range(STREAMS)))
 
     assert all(text == wanted for text, wanted in asyncio.run(crowd()))
-    whole(served)
 
 
 async def good(client, rng):
