@@ -34,6 +34,8 @@ def checkpoints(folder):
     yield write_types(folder / "mixed.gguf", tensors, MIXED), None
     write_gguf(folder / "parts.gguf", tensors, kind="Q8_0", split=5)
     yield next(folder.glob("parts-00002*.gguf")), None
+    mixture = {"token_embd": "Q6_K", "ffn_down": "Q6_K", "attn_v": "Q5_K", "": "Q4_K"}
+    yield write_types(folder / "q4_k_m.gguf", random_tensors(WIDE), mixture, WIDE), None
     yield write_types(folder / "k.gguf", random_tensors(WIDE), {"attn_q": "Q2_K", "ffn_down": "Q6_K"}, WIDE), "Q2_K"
     yield write_gguf(folder / "odd.gguf", random_tensors(ODD), ODD, rope=1), "'llama.rope' is not known"
     yield write_gguf(folder / "ragged.gguf", random_tensors(SIZES | {"head_dim": 16, "hidden": 32}), SIZES | {
