@@ -13,7 +13,7 @@ from scoville_host.compiler.layout import head_blocks, matrix_bytes, pack_matrix
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("tiles, kblocks", [(1, 1), (2, 3), (1, 9), (3, 8)])
 def test_round_trip(bus, name, tiles, kblocks):
-    config = replace(get_config("nano"), bus_bytes=bus)
+    config = replace(get_config("nano"), bus_bytes=bus, rows=1)
     values = np.random.default_rng(bus).standard_normal((32 * tiles, 32 * kblocks)).astype(np.float32)
     blocks = quantise(values, FORMATS[name])
     data = pack_matrix(blocks, config)

@@ -1,6 +1,7 @@
 """Block formats: hardware scales and codes against the model, and the model against float64."""
 
 import cocotb
+import gguf
 import harness
 import numpy as np
 import pytest
@@ -214,4 +215,8 @@ def test_gguf_formats():
     signed_codes = np.arange(-128, 128, 8).astype(np.int8)
     assert Q8_0.dequantise(signed_codes, scale).tolist() == (signed_codes * 0.375).tolist()
     assert {name: entry.block_bytes for name, entry in FORMATS.items()} == {
-        "MXINT8": 33, "MXFP4": 17, "Q8_0": 34, "Q4_0": 18, "Q4_1": 20, "INT4": 18}
+        "MXINT8": 33, "MXFP4": 17, "Q8_0": 34, "Q4_0": 18, "Q4_1": 20, "INT4": 18, "Q8_MIN": 36, "Q5_0": 22, "Q5_1": 24,
+        "IQ4_NL": 18, "IQ4_XS": 18.25, "Q3_K": 18.25, "Q4_K": 18, "Q5_K": 22, "Q6_K": 26.25}
+    for name in ("Q4_K", "Q5_K", "Q6_K", "Q5_0", "Q5_1", "IQ4_NL"):  # as in the file
+        block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+        assert FORMATS[name].block_bytes * block == 32 * size
