@@ -8,6 +8,7 @@ from .golden_pages import PagedCache, align
 from .isa import ScaleFormat
 from .kv.one import OneSlot
 from .numerics import block
+from .numerics.formats import high_values, six_bits
 
 __all__ = ["GoldenMemory", "OutsideMemory", "unpack_weights"]
 
@@ -50,12 +51,10 @@ def unpack_weights(data, instruction, table, config):
             if not instruction["minimum"]:
                 halves[here] = by_kblock(raw.view(np.int8))
             else:  # of whole blocks: they go with the scale, exactly
-                low = by_kblock(raw[:, :count * TILE_ROWS])[..., 0]
-                high = raw[:, count * TILE_ROWS:]
-                high = by_kblock(np.stack([high & 15, high >> 4], axis=2))[..., 0]
-                scales[here] *= low & 15 | (high & 3) << 4
+                scale, least = (by_kblock(part)[..., 0] for part in six_bits(raw))
+                scales[here] *= scale
                 minimums[here] = block.model.scale_fp16(take(2 * TILE_ROWS).view(np.uint16)).reshape(-1)
-                minimums[here] *= low >> 4 | high >> 2 << 4
+                minimums[here] *= least
         count = min(config.group, kblocks - first)
         here = slice(first, first + count)
         for header, size in () if two_level else ((scales, scale_bytes), (minimums, 2)):
@@ -63,16 +62,15 @@ def unpack_weights(data, instruction, table, config):
                 raw = take(size * count * TILE_ROWS)
                 values = block.model.scale_e8m0(raw) if size == 1 else block.model.scale_fp16(raw.view(np.uint16))
                 header[here] = by_kblock(values)[..., 0]
-        above = by_kblock(take(count * TILE_ROWS * BLOCK * high_bits // 8)) if high_bits else None
+        above = np.int8(0)
+        if high_bits:
+            above = by_kblock(high_values(take(count * TILE_ROWS * BLOCK * high_bits // 8), high_bits))
         packed = by_kblock(take(count * TILE_ROWS * (BLOCK if bits8 else BLOCK // 2)))
         if bits8:
             codes[here] = packed.view(np.int8)
         else:
             values = np.stack([table[packed & 15], table[packed >> 4]], axis=3).reshape(count, rows, BLOCK)
-            if high_bits:  # int8 all the way: a table may be such that it wraps
-                bits = np.unpackbits(above, axis=2, bitorder="little").reshape(count, rows, BLOCK, high_bits)
-                values = values + bits.view(np.int8) @ np.array([16, 32][:high_bits], np.int8)
-            codes[here] = values
+            codes[here] = values + above  # int8 all the way: a table may be such that it wraps
     if position != data.shape[1]:
         raise ValueError(f"tiles of matrix at {instruction['address']:#x} have {data.shape[1]} bytes, not {position}")
     if two_level and not instruction["minimum"]:

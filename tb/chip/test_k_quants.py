@@ -1,11 +1,10 @@
 """Weights with scales of two levels: the whole chip gives the golden model's bits, SmolLM2 as Q4_K_M keeps the bus."""
 
-import sys
-from pathlib import Path
-
 import gguf
 import numpy as np
 import pytest
+from checkpoints import random_tensors
+from k_quants import KINDS, WIDE, as_q4_k_m, quantise, write_types
 from llamas import configuration
 from scoville_host.checkpoint.load import load_checkpoint
 from scoville_host.checkpoint.models import resolve
@@ -14,11 +13,6 @@ from scoville_host.predict.predict import predict_image
 from scoville_host.runtime.generate import bench
 from scoville_host.runtime.session import open_session
 from test_same_bits import check
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "host"))
-from checkpoints import random_tensors  # noqa: E402
-from k_quants import KINDS, as_q4_k_m, quantise  # noqa: E402
-from test_lossless import WIDE, write_types  # noqa: E402
 
 CONFIGS = ["nano", *(pytest.param(name, marks=pytest.mark.slow) for name in ("slim", "kria"))]
 MIXTURES = {

@@ -9,6 +9,7 @@ from scoville.control import monitor
 from scoville.control.monitor import FaultLatch, PerformanceCounters
 from scoville.registers import STALLS, Status
 
+LATE = 4  # cycles that are on their way to a count
 COUNTERS = ["cycles", "prefill_cycles", "beats", "work_cycles"]
 FAULTS = [status for status in Status if status not in (Status.OK, Status.WATCHDOG)]
 
@@ -56,7 +57,7 @@ async def counters(dut):
 
 @cocotb.test()
 async def looked_at_while_running(dut):
-    """A count that is read while it runs is the reason's own, of now or before, or 0: never another's."""
+    """A count that is read while it runs is the reason's own, but for the last cycles: never another's, or less."""
     tb = harness.Bench(dut, 3)
     await tb.reset()
     for change in (1.0, 0.5, 0.1):  # chance that the reason is another than in the cycle before
@@ -78,9 +79,9 @@ async def looked_at_while_running(dut):
             await RisingEdge(dut.clk)
             counts[index] += 1
             since += 1
-            if since > 3:
+            if since > 3:  # always right, but for the cycles that are on their way
                 shown = harness.peek(dut.stall)
-                assert shown == 0 or least[select] <= shown <= counts[select], (shown, counts, select)
+                assert counts[select] - LATE <= shown <= counts[select], (shown, counts, select)
                 right += shown > 0
         assert right > 100 and max(counts[index] - count for index, count in least.items()) < 700
 

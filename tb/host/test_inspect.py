@@ -8,13 +8,13 @@ import gguf
 import numpy as np
 import pytest
 from checkpoints import ODD, SIZES, random_tensors, write_gguf, write_huggingface
+from k_quants import MIXED, WIDE, write_types
 from scoville.config import CONFIGS
 from scoville_host import cli
 from scoville_host.errors import RequestError
 from scoville_host.predict.inspection import inspect
 from scoville_host.predict.predict import predict
 from scoville_host.runtime.session import open_session
-from test_lossless import MIXED, WIDE, write_types
 
 
 @pytest.fixture

@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 import gguf
-import k_quants
 import numpy as np
 import pytest
-from checkpoints import SIZES, random_tensors, write_gguf
+from checkpoints import random_tensors
+from k_quants import MIXED, WIDE, write_types
 from scoville.config import get_config
 from scoville.golden import GoldenChip
 from scoville.golden_memory import unpack_weights
 from scoville_host.checkpoint.formats import Blocks, common_format
-from scoville_host.checkpoint.gguf_blocks import GGUF_FORMS, unpack
+from scoville_host.checkpoint.gguf_blocks import GGUF_FORMS
 from scoville_host.checkpoint.load import load_checkpoint
 from scoville_host.checkpoint.model import Tensor
 from scoville_host.compiler.compiler import compile_model
@@ -50,7 +50,7 @@ def bits(values):
 
 
 def blocks_of(kind, data):
-    return Blocks(format=GGUF_FORMS[kind].form, **unpack(data, GGUF_FORMS[kind]))
+    return Blocks(format=GGUF_FORMS[kind].form, **GGUF_FORMS[kind].unpack(data))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,48 +101,6 @@ def test_scales_that_mxfp4_cannot_have():
             blocks_of("MXFP4", data)
     data[3, :17] = 0  # a block of zeros may have any scale that is a number
     assert not blocks_of("MXFP4", data).dequantise()[3, :32].any()
-
-
-def write_types(path, tensors, types, sizes=SIZES):
-    """A GGUF file whose matrices have types by the end of their names; random bytes where gguf cannot quantise."""
-    path = write_gguf(path, tensors, sizes, kind="F32")
-    reader = gguf.GGUFReader(path)
-    target = path.with_name(f"{path.stem}-mixed.gguf")
-    writer = gguf.GGUFWriter(target, "llama")
-    for field in reader.fields.values():
-        if not field.name.startswith(("GGUF.", "general.architecture")):
-            kind = field.types[0]
-            more = {"sub_type": field.types[-1]} if kind == gguf.GGUFValueType.ARRAY else {}
-            writer.add_key_value(field.name, field.contents(), kind, **more)
-    for entry in reader.tensors:
-        kind = next((kind for end, kind in types.items() if entry.name.endswith(f"{end}.weight")), "F32")
-        values = np.array(entry.data)
-        if kind == "F32" or values.ndim == 1:
-            writer.add_tensor(entry.name, values)
-            continue
-        number = gguf.GGMLQuantizationType[kind]
-        if kind in k_quants.KINDS:
-            writer.add_tensor(entry.name, k_quants.quantise(values, kind), raw_dtype=number)
-            continue
-        try:
-            data = gguf.quants.quantize(values, number)
-        except NotImplementedError:  # codes at random, under scales that are small
-            block, size = gguf.GGML_QUANT_SIZES[number]
-            data = np.random.default_rng(len(entry.name)).integers(
-                0, 100, (values.shape[0], values.shape[1] // block * size)).astype(np.uint8)
-            if kind == "IQ4_NL":
-                data.reshape(values.shape[0], -1, size)[:, :, :2] = np.array([0.001], np.float16).view(np.uint8)
-        writer.add_tensor(entry.name, data, raw_dtype=number)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return target
-
-
-WIDE = SIZES | {"hidden": 256, "ffn": 256, "layers": 1, "heads": 8}
-MIXED = {"token_embd": "Q8_0", "attn_q": "Q5_0", "attn_k": "Q5_1", "attn_v": "IQ4_NL", "attn_output": "MXFP4",
-         "ffn_gate": "Q5_0", "ffn_up": "Q4_1", "ffn_down": "Q4_0"}
 
 
 def test_one_file_of_many_types(tmp_path):

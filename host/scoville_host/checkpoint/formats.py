@@ -9,7 +9,7 @@ from scoville.numerics import formats
 from scoville.numerics.formats import WeightFormat
 
 from ..errors import RequestError
-from .gguf_blocks import GGUF_FORMS, unpack
+from .gguf_blocks import GGUF_FORMS
 
 __all__ = ["FORMATS", "Blocks", "common_format", "get_format", "quantise", "stack", "wider"]
 
@@ -159,7 +159,7 @@ def _quantise_rows(values, fmt):
     kind = gguf.GGMLQuantizationType[fmt.name]
     with np.errstate(over="ignore"):  # a scale too large for FP16 becomes infinite, which the compiler refuses
         data = gguf.quants.quantize(blocks.reshape(len(values), -1), kind)
-        return Blocks(format=fmt, **unpack(data, GGUF_FORMS[fmt.name]))
+        return Blocks(format=fmt, **GGUF_FORMS[fmt.name].unpack(data))
 
 
 def _mxfp4(blocks):

@@ -12,8 +12,7 @@ from scoville.numerics.formats import IQ4_NL, MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_
 
 from .gguf_super_blocks import SUPER_FORMS
 
-__all__ = ["GGUF_FORMS", "BlockLayout", "unpack"]
-
+__all__ = ["GGUF_FORMS", "BlockLayout"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +41,33 @@ class BlockLayout:
         """Bytes of a block."""
         return self.head + BLOCK * (8 if self.bits == 8 else 4) // 8
 
+    def unpack(self, data):
+        """Codes, scales and minimums, as `formats.Blocks` has them, from the bytes of a tensor ``[rows, bytes a row]``.
+
+        Raises
+        ------
+        ValueError
+            If the chip's form cannot hold a block's scale.
+        """
+        form = self.form
+        data = np.ascontiguousarray(data).reshape(data.shape[0], -1, self.bytes)
+        scales, minimums = data[:, :, 0], None
+        if form.scale_bytes == 2:
+            scales = _halves(data[:, :, :2])
+        if form.minimum:
+            minimums = _halves(data[:, :, 2:4])
+        codes = data[:, :, self.head:]
+        if self.bits == 8:
+            codes = np.ascontiguousarray(codes).view(np.int8)
+        else:
+            codes = np.concatenate([codes & 15, codes >> 4], axis=2)
+        if self.bits == 5:
+            high = np.unpackbits(data[:, :, self.head - 4:self.head], axis=2, bitorder="little")
+            codes = codes | high << 4
+        if form.scale_format is ScaleFormat.E8M0:
+            scales = _exponents(form, codes, scales)
+        return {"codes": codes, "scales": scales, "minimums": minimums}
+
 
 _RTL = ("whole chips in RTL", "chip/test_same_bits.py::test_weight_formats")
 _DECODER = ("the decoder in RTL: any width of codes, scale and minimum", "weights/test_decoder.py")
@@ -56,36 +82,6 @@ GGUF_FORMS = {
     "MXFP4": BlockLayout(form=MXFP4, bits=4, tested=(_RTL,)),
 } | SUPER_FORMS
 """By the name of the type. Tables of 4-bit codes are the form's."""
-
-
-def unpack(data, layout):
-    """Codes, scales and minimums, as `formats.Blocks` has them, from the bytes of a tensor ``[rows, bytes a row]``.
-
-    Raises
-    ------
-    ValueError
-        If the chip's form cannot hold a block's scale.
-    """
-    if layout in SUPER_FORMS.values():
-        return layout.unpack(data)
-    form = layout.form
-    data = np.ascontiguousarray(data).reshape(data.shape[0], -1, layout.bytes)
-    scales, minimums = data[:, :, 0], None
-    if form.scale_bytes == 2:
-        scales = _halves(data[:, :, :2])
-    if form.minimum:
-        minimums = _halves(data[:, :, 2:4])
-    codes = data[:, :, layout.head:]
-    if layout.bits == 8:
-        codes = np.ascontiguousarray(codes).view(np.int8)
-    else:
-        codes = np.concatenate([codes & 15, codes >> 4], axis=2)
-    if layout.bits == 5:
-        high = np.unpackbits(data[:, :, layout.head - 4:layout.head], axis=2, bitorder="little")
-        codes = codes | high << 4
-    if form.scale_format is ScaleFormat.E8M0:
-        scales = _exponents(form, codes, scales)
-    return {"codes": codes, "scales": scales, "minimums": minimums}
 
 
 def _halves(data):

@@ -9,7 +9,7 @@ from ..errors import RequestError
 from .families import family_of
 from .families.settings import GGUF_GLOBAL, GGUF_METADATA
 from .formats import Blocks
-from .gguf_blocks import GGUF_FORMS, unpack
+from .gguf_blocks import GGUF_FORMS
 from .model import Model
 from .refusals import AT_ONCE
 from .rope_settings import rope_of_gguf
@@ -126,7 +126,7 @@ def _stored(path, entry):
         return (raw.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else raw.astype(np.float32)
 
     def blocks(start, stop):
-        return Blocks(format=form, **unpack(bytes_of(start, stop).reshape(stop - start, -1), GGUF_FORMS[kind]))
+        return Blocks(format=form, **GGUF_FORMS[kind].unpack(bytes_of(start, stop).reshape(stop - start, -1)))
 
     def dequantised(start, stop):
         from gguf.quants import dequantize

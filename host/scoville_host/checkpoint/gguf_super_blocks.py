@@ -12,7 +12,6 @@ from scoville.numerics.formats import IQ4_XS, Q3_K, Q4_K, Q5_K, Q6_K, WeightForm
 
 __all__ = ["SUPER_FORMS", "SuperLayout"]
 
-SIZE = SUPER_BLOCKS * BLOCK
 NEGATIVE = np.uint16(0x8000)  # sign of an FP16: a file subtracts the minimum that the chip adds
 
 

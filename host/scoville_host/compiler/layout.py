@@ -2,6 +2,7 @@
 
 import numpy as np
 from scoville.config import BLOCK, PAGE_TOKENS, SUPER_BLOCKS, TILE_ROWS
+from scoville.numerics.formats import high_values, six_bits
 
 from ..checkpoint.formats import Blocks
 
@@ -132,14 +133,11 @@ def unpack_matrix(data, fmt, tiles, kblocks, config):
             raw = raw.view(np.int8) if fmt.code_bits == 8 else np.stack([raw & 15, raw >> 4], axis=2)
             found[name].append(raw.reshape(*shape, BLOCK))
         elif name == "high":
-            bits = np.unpackbits(raw, axis=1, bitorder="little").reshape(*shape, BLOCK, fmt.high_bits)
-            found[name].append(bits @ (16 << np.arange(fmt.high_bits, dtype=np.uint8)))
+            found[name].append(high_values(raw, fmt.high_bits).view(np.uint8).reshape(*shape, BLOCK))
         elif name == "integers" and fmt.minimum:
-            values = count * TILE_ROWS
-            low, high = raw[:, :values], np.stack([raw[:, values:] & 15, raw[:, values:] >> 4], 2).reshape(tiles, -1)
-            scale = (low & 15 | (high & 3) << 4).view(np.int8).reshape(shape)
+            scale, least = (part.reshape(shape) for part in six_bits(raw))
             found[name].append(np.stack([scale, scale], axis=3))
-            found["minimum_integers"].append((low >> 4 | high >> 2 << 4).reshape(shape))
+            found["minimum_integers"].append(least.view(np.uint8))
         elif name == "integers":
             found[name].append(raw.view(np.int8).reshape(*shape, 2))
         else:

@@ -251,13 +251,13 @@ class DotArray(wiring.Component):
             ]
         scales, minimums = [], []
         for row in range(config.rows):
-            scale, minimum = item.scale[row], Mux(item.has_minimum, item.minimum[row].as_value(), 0)
+            scale = pipe.input(item.scale[row])
+            minimum = pipe.input(data.View(block.Scale, Mux(item.has_minimum, item.minimum[row].as_value(), 0)))
             if config.k_quants:  # each times its integers, once for all lanes
-                scale = block.scale_products(pipe, pipe.input(scale), list(item.integers[row]))
-                minimum = block.scale_products(pipe, pipe.input(data.View(block.Scale, minimum)),
-                                               [item.minimum_integers[row].as_signed()])
-            scales.append(pipe.delay(scale if config.k_quants else pipe.input(scale), latency.scale))
-            minimums.append(pipe.delay(minimum if config.k_quants else pipe.input(minimum), latency.scale))
+                scale = block.scale_products(pipe, scale, item.integers[row])
+                minimum = block.scale_products(pipe, minimum, [item.minimum_integers[row]])
+            scales.append(pipe.delay(scale, latency.scale))
+            minimums.append(pipe.delay(minimum, latency.scale))
         clear, shift = pipe.input(control.clear), pipe.input(control.shift)
         write = pipe.input(control.address)
         origin = pipe.delay(pipe.input(Cat(control.tag, control.phase, control.last)), latency.result)
@@ -285,7 +285,7 @@ class DotArray(wiring.Component):
                 lane.slice.eq(slice_index),
                 lane.block.eq(self.operand_blocks[index]),
                 *(lane.scale[row].eq(scales[row]) for row in range(config.rows)),
-                *(lane.minimum[row].as_value().eq(minimums[row]) for row in range(config.rows)),
+                *(lane.minimum[row].eq(minimums[row]) for row in range(config.rows)),
                 lane.read.eq(pipe.delay(write, latency.read)),
                 lane.control.clear.eq(pipe.delay(clear, latency.rescale)),
                 lane.control.shift.eq(pipe.delay(shift, latency.rescale)[index]),

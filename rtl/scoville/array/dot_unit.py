@@ -12,8 +12,7 @@ from scoville.numerics.block import Scale, block_layout
 from scoville.numerics.pipe import Pipe, width_of
 
 __all__ = ["DotUnit", "dot_latency", "dot_products", "factor_age", "linear", "minimum_layout", "part_of_slice",
-           "parts_of", "scale_layout",
-           "scaled_term", "tree"]
+           "scale_layout", "scaled_term", "tree"]
 
 TREE_LEVELS = 3  # adder levels between registers, at most
 
@@ -153,7 +152,7 @@ def linear(codes, scales, minimums, q, e8, sums, acc=None):
     exponents = np.asarray(e8, np.int64) - 127
     acc = np.zeros((codes.shape[1], q.shape[1]), np.float32) if acc is None else acc
     for k in range(codes.shape[0]):
-        # Every partial sum is an integer below 2^24, so a float32 product of matrices is exact.
+        # Every partial sum is an integer below 2^24, or of wide ones 2^53, so a product of matrices is exact.
         dots = np.asarray(codes[k], q.dtype) @ q[k].T
         term = (block.model.scale_integer if wide else f32.mul)(dots, scales[k][:, None])
         if minimums is not None:

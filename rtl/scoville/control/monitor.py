@@ -29,8 +29,8 @@ class PerformanceCounters(wiring.Component):
     reason : In(one bit for each of `registers.STALLS`), the first that is high is charged; the last catches the rest
     charged : Out(5), one cycle later: 0 for work, else 1 + the place of the reason; 31 if the cycle is not counted
     cycles, prefill_cycles, beats, work_cycles : Out(48)
-    select : In(5), a place in `registers.STALLS`; stall : Out(48), that reason's cycles, two cycles after `select`;
-        while it runs, the last run of the reason may be missing, or all of them (it is 0, until a cycle is free)
+    select : In(5), a place in `registers.STALLS`; stall : Out(48), that reason's cycles, a cycle after `select`; while
+        it runs, too, it never goes back
     """
 
     def __init__(self):
@@ -102,7 +102,7 @@ class PerformanceCounters(wiring.Component):
     def _stalls(self, m, clear, stalled, reason):
         """One counter a reason: `count` + `one` is that of `current`, the memory has the others."""
         m.submodules.counts = counts = Memory(shape=COUNTER_BITS, depth=len(STALLS), init=[])
-        write, read = counts.write_port(), counts.read_port(domain="comb")
+        write, read, look = counts.write_port(), *(counts.read_port(domain="comb") for _ in range(2))
         # Whether the reason changes is known a cycle before the counts are exchanged.
         last, change, cleared, counted, new = (Signal(REASON_BITS), Signal(), Signal(), Signal(),
                                                Signal(REASON_BITS, reset_less=True))
@@ -117,16 +117,13 @@ class PerformanceCounters(wiring.Component):
         total, kept = Signal(COUNTER_BITS), Signal(COUNTER_BITS)
         m.d.comb += [
             total.eq(count + one),
-            read.addr.eq(Mux(change, new, self.select)),
-            kept.eq(Mux(used.bit_select(read.addr, 1), read.data, 0)),
+            read.addr.eq(new),
+            kept.eq(Mux(used.bit_select(new, 1), read.data, 0)),
             write.addr.eq(current), write.data.eq(total), write.en.eq(change),
         ]
-        shown, shown_used, shown_select = Signal(COUNTER_BITS), Signal(), Signal(REASON_BITS)
-        with m.If(~change):  # the port is free for whoever looks
-            m.d.sync += [shown.eq(read.data), shown_used.eq(used.bit_select(read.addr, 1)),
-                         shown_select.eq(self.select)]
+        m.d.comb += look.addr.eq(self.select)
         m.d.sync += self.stall.eq(Mux(self.select == current, total,
-                                      Mux(shown_used & (shown_select == self.select), shown, 0)))
+                                      Mux(used.bit_select(self.select, 1), look.data, 0)))
         with m.If(cleared):
             m.d.sync += [current.eq(0), count.eq(0), one.eq(0), used.eq(0)]
         with m.Elif(counted):

@@ -82,7 +82,7 @@ class SumOfSquares(wiring.Component):
         last, final = Signal(reset_less=True), Signal(reset_less=True)
         merges, free = Signal(levels, reset_less=True), Signal(levels + 1, reset_less=True)  # a bit a level
         wait = Signal(range(at + 1))
-        tile = row[5:] if len(row) > 5 else row[:0]
+        tile = row[5:]
         above = (tile + 1)[:levels + 1]
 
         def number(bits):

@@ -9,7 +9,7 @@ from ..isa import ScaleFormat
 from . import block
 
 __all__ = ["FORMATS", "INT4", "IQ4_NL", "IQ4_XS", "MXFP4", "MXINT8", "Q3_K", "Q4_0", "Q4_1", "Q4_K", "Q5_0", "Q5_1",
-           "Q5_K", "Q6_K", "Q8_0", "Q8_MIN", "WeightFormat", "quantise_mxint8"]
+           "Q5_K", "Q6_K", "Q8_0", "Q8_MIN", "WeightFormat", "high_values", "quantise_mxint8", "six_bits"]
 
 _SCALE_BYTES = {ScaleFormat.NONE: 0, ScaleFormat.E8M0: 1, ScaleFormat.FP16: 2, ScaleFormat.TWO_LEVEL: 2}
 
@@ -139,6 +139,20 @@ Q6_K = WeightFormat(name="Q6_K", code_bits=4, scale_format=ScaleFormat.TWO_LEVEL
 
 FORMATS = {entry.name: entry for entry in (
     MXINT8, MXFP4, Q8_0, Q4_0, Q4_1, INT4, Q8_MIN, Q5_0, Q5_1, IQ4_NL, IQ4_XS, Q3_K, Q4_K, Q5_K, Q6_K)}
+
+
+def six_bits(raw):
+    """Integers of scales and of minimums, int8 [..., n] both, from their bytes uint8 [..., 3n / 2] (docs/design.md)."""
+    count = raw.shape[-1] * 2 // 3
+    low, high = raw[..., :count], raw[..., count:]
+    high = np.stack([high & 15, high >> 4], axis=-1).reshape(low.shape)
+    return (low & 15 | (high & 3) << 4).view(np.int8), (low >> 4 | high >> 2 << 4).view(np.int8)
+
+
+def high_values(raw, bits):
+    """What codes' high bits add to them, int8 [..., n], from their bytes uint8 [..., n * bits / 8], low bit first."""
+    found = np.unpackbits(raw, axis=-1, bitorder="little").reshape(*raw.shape[:-1], -1, bits)
+    return found.view(np.int8) @ np.array([16, 32][:bits], np.int8)
 
 
 def quantise_mxint8(x):

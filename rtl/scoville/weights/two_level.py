@@ -6,6 +6,7 @@ from amaranth.utils import exact_log2
 
 from scoville.config import BLOCK, SUPER_BLOCKS, TILE_ROWS
 from scoville.isa import ScaleFormat
+from scoville.numerics.formats import high_values, six_bits
 from scoville.weights.walk import Phase
 
 __all__ = ["high_part", "scale_integers", "select", "two_levels"]
@@ -22,18 +23,15 @@ def scale_integers(take, minimum):
     count = TILE_ROWS * SUPER_BLOCKS
     if not minimum:
         return take(2 * count).view(np.int8).reshape(count, 2), np.ones(count, np.int8)
-    raw = take(3 * count // 2)
-    low, high = raw[:count], np.stack([raw[count:] & 15, raw[count:] >> 4], -1).reshape(-1)
-    scale = ((low & 15) | (high & 3) << 4).view(np.int8)
-    return np.stack([scale, scale], -1), ((low >> 4) | (high >> 2) << 4).view(np.int8)
+    scale, least = six_bits(take(3 * count // 2))
+    return np.stack([scale, scale], -1), least
 
 
 def high_part(take, n, high_bits):
     """What the high bits of the codes of n k-blocks add to them: int8 [n * 1024], or 0."""
     if not high_bits:
         return np.int8(0)
-    bits = np.unpackbits(take(TILE_ROWS * n * BLOCK * high_bits // 8), bitorder="little").reshape(-1, high_bits)
-    return (bits[:, 0] << 4 | (bits[:, 1] << 5 if high_bits == 2 else 0)).astype(np.int8)
+    return high_values(take(TILE_ROWS * n * BLOCK * high_bits // 8), high_bits)
 
 
 def two_levels(config, number, fields, address, read):

@@ -1,12 +1,17 @@
-"""K-quants for tests: floats as the bytes of a GGUF tensor, and SmolLM2's mixture Q4_K_M.
+"""GGUF files of many types for tests: K-quants from floats, mixtures of types, and SmolLM2 as Q4_K_M.
 
 The plain way: a scale from a block's extremes, the factor from the largest scale. llama.cpp searches for better ones.
 """
 
 import gguf
 import numpy as np
+from checkpoints import SIZES, write_gguf
 
-__all__ = ["KINDS", "as_q4_k_m", "quantise"]
+__all__ = ["KINDS", "MIXED", "WIDE", "as_q4_k_m", "quantise", "write_types"]
+
+WIDE = SIZES | {"hidden": 256, "ffn": 256, "layers": 1, "heads": 8}
+MIXED = {"token_embd": "Q8_0", "attn_q": "Q5_0", "attn_k": "Q5_1", "attn_v": "IQ4_NL", "attn_output": "MXFP4",
+         "ffn_gate": "Q5_0", "ffn_up": "Q4_1", "ffn_down": "Q4_0"}
 
 
 def _ratio(value, factor):
@@ -97,28 +102,64 @@ def _kind(name, layers, columns):
     return kind if columns % 256 == 0 else {"Q6_K": "Q8_0", "Q4_K": "Q5_0"}[kind]
 
 
-def as_q4_k_m(source, target):
-    """Write a GGUF file's weights anew as Q4_K_M; returns the count of tensors of each type."""
-    reader, counts = gguf.GGUFReader(source), {}
+def rewrite(source, target, change):
+    """Write a GGUF file anew: `change` gives each tensor's (array, type, or None for floats)."""
+    reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(target, reader.fields["general.architecture"].contents())
     for field in reader.fields.values():
         if not field.name.startswith(("GGUF.", "general.architecture")):
             kind = field.types[0]
             more = {"sub_type": field.types[-1]} if kind == gguf.GGUFValueType.ARRAY else {}
             writer.add_key_value(field.name, field.contents(), kind, **more)
-    layers = 1 + max(int(entry.name.split(".")[1]) for entry in reader.tensors if entry.name.startswith("blk."))
     for entry in reader.tensors:
-        values = gguf.quants.dequantize(entry.data, entry.tensor_type)
-        if values.ndim < 2:
-            writer.add_tensor(entry.name, values)
-            continue
-        kind = _kind(entry.name, layers, values.shape[1])
-        counts[kind] = counts.get(kind, 0) + 1
-        number = gguf.GGMLQuantizationType[kind]
-        data = quantise(values, kind) if kind in KINDS else gguf.quants.quantize(values, number)
-        writer.add_tensor(entry.name, data, raw_dtype=number)
+        data, kind = change(entry)
+        writer.add_tensor(entry.name, data, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def as_q4_k_m(source, target):
+    """Write a GGUF file's weights anew as Q4_K_M; returns the count of tensors of each type."""
+    tensors, counts = gguf.GGUFReader(source).tensors, {}
+    layers = 1 + max(int(entry.name.split(".")[1]) for entry in tensors if entry.name.startswith("blk."))
+
+    def change(entry):
+        values = gguf.quants.dequantize(entry.data, entry.tensor_type)
+        if values.ndim < 2:
+            return values, None
+        kind = _kind(entry.name, layers, values.shape[1])
+        counts[kind] = counts.get(kind, 0) + 1
+        number = gguf.GGMLQuantizationType[kind]
+        return quantise(values, kind) if kind in KINDS else gguf.quants.quantize(values, number), number
+
+    rewrite(source, target, change)
     return counts
+
+
+def write_types(path, tensors, types, sizes=SIZES):
+    """A GGUF file whose matrices have types by the end of their names; random bytes where gguf cannot quantise."""
+    path = write_gguf(path, tensors, sizes, kind="F32")
+    target = path.with_name(f"{path.stem}-mixed.gguf")
+
+    def change(entry):
+        kind = next((kind for end, kind in types.items() if entry.name.endswith(f"{end}.weight")), "F32")
+        values = np.array(entry.data)
+        if kind == "F32" or values.ndim == 1:
+            return values, None
+        number = gguf.GGMLQuantizationType[kind]
+        if kind in KINDS:
+            return quantise(values, kind), number
+        try:
+            return gguf.quants.quantize(values, number), number
+        except NotImplementedError:  # codes at random, under scales that are small
+            block, size = gguf.GGML_QUANT_SIZES[number]
+            data = np.random.default_rng(len(entry.name)).integers(
+                0, 100, (values.shape[0], values.shape[1] // block * size)).astype(np.uint8)
+            if kind == "IQ4_NL":
+                data.reshape(values.shape[0], -1, size)[:, :, :2] = np.array([0.001], np.float16).view(np.uint8)
+            return data, number
+
+    rewrite(path, target, change)
+    return target
